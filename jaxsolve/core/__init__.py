@@ -1,0 +1,1 @@
+"""The ground floor: knows JAX, knows no mathematics."""

@@ -1,0 +1,81 @@
+"""Status: why a solve stopped, with one message per member that says what to do."""
+
+import enum
+
+
+class Status(enum.IntEnum):
+    """Why a solve stopped.
+
+    An integer, so that it crosses jit and vmap as an array; `Status(code).message` is the advice for people.
+
+    >>> Status.singular.name, bool(Status(0) == Status.converged)
+    ('singular', True)
+    """
+
+    converged = 0
+    least_squares = 1
+    max_iterations = 2
+    stagnation = 3
+    breakdown = 4
+    negative_curvature = 5
+    inconsistent = 6
+    singular = 7
+    not_positive_definite = 8
+    divergence = 9
+    nonfinite = 10
+    invalid_input = 11
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def message(self) -> str:
+        """What happened and what to do about it, in one sentence or two."""
+        return _MESSAGES[self]
+
+
+#: States in which the iterate moved away from the solution or stopped being a number.
+DIVERGED = (Status.divergence, Status.nonfinite, Status.invalid_input)
+#: States that count as an answer: the system is solved, or (rectangular only) solved in the least-squares sense.
+CONVERGED = (Status.converged, Status.least_squares)
+
+_MESSAGES = {
+    Status.converged: "The true residual is within the tolerance.",
+    Status.least_squares: (
+        "The least-squares residual is orthogonal to the range of A within the tolerance; b itself is out of reach."
+    ),
+    Status.max_iterations: (
+        "The iteration limit was reached. Raise `max_iterations`, loosen `rtol`, or use a (better) preconditioner."
+    ),
+    Status.stagnation: (
+        "The residual stopped falling above the tolerance: it sits at the rounding level of this dtype and matrix, or "
+        "the method makes no more progress. Loosen `rtol`, use float64, or a direct method or better preconditioner."
+    ),
+    Status.breakdown: (
+        "The recurrence broke down: a quantity it divides by vanished. Use another method (`GMres`, `biCG-stab(2)`, "
+        "`IDR(s)` or a direct one) or another preconditioner."
+    ),
+    Status.negative_curvature: (
+        "The method needs a definite matrix and met directions of positive and of negative curvature: A (or the "
+        "preconditioner) is indefinite. Use `minres` or `CR` for symmetric, `GMres` or `biCG-stab` for other matrices."
+    ),
+    Status.inconsistent: (
+        "b has a component outside the range of A, so no x reaches the tolerance; x is the best approximation found. "
+        "Remove that component from b, or use `lsqr`/`lsmr` on a rectangular system for least squares."
+    ),
+    Status.singular: (
+        "A is singular to working precision. If its null space is known, pass `rank_deficiency=1` (constants) or "
+        "`null_space=`; otherwise use `lsqr` or `lsmr` for a least-squares solution."
+    ),
+    Status.not_positive_definite: (
+        "The Cholesky factorisation met a non-positive pivot: A is not Hermitian positive definite. Use `LU`."
+    ),
+    Status.divergence: (
+        "The residual grew beyond 1e5 times its start. Use a method or preconditioner that fits the matrix."
+    ),
+    Status.nonfinite: (
+        "The iterates became infinite or NaN: the recurrence overflowed or divided by zero. Use another method "
+        "(`GMres`) or preconditioner."
+    ),
+    Status.invalid_input: "b, x0 or A holds NaN or infinity. Check the input; no method can help.",
+}

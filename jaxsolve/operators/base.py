@@ -1,0 +1,380 @@
+"""LinearOperator: the base of everything that can be solved or applied."""
+
+import abc
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.traits import Traits, traits_for
+
+
+class LinearOperator(eqx.Module):
+    """A linear map from vectors of shape (n,) to vectors of shape (m,).
+
+    Subclass it with `shape`, `dtype` and `mv`; all else follows, and may be overridden where it can be done better.
+    The subclass is an Equinox module: its array fields are differentiated, batched and traced like any pytree.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> class Shift(js.LinearOperator):
+    ...     n: int
+    ...     shape = property(lambda self: (self.n, self.n))
+    ...     dtype = property(lambda self: jnp.zeros(()).dtype)
+    ...
+    ...     def mv(self, x):
+    ...         return 3 * x - jnp.roll(x, 1)
+    >>> A = Shift(4)
+    >>> x = js.solve_linear(A, jnp.ones(4))
+    >>> bool(jnp.allclose(A @ x, 1, atol=1e-4))
+    True
+    """
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    @property
+    @abc.abstractmethod
+    def dtype(self) -> Any:
+        """The dtype of the entries."""
+
+    @abc.abstractmethod
+    def mv(self, x: Array) -> Array:
+        """The product A x, of shape (m,)."""
+
+    @property
+    def traits(self) -> Traits:
+        """What is known of the matrix; nothing unless a subclass or `declare` says so."""
+        return Traits()
+
+    def declare(self, **traits: bool) -> "LinearOperator":
+        """The same operator with declared traits: `symmetric`, `hermitian`, `positive_definite`, `lower`, ..."""
+        return Declared(self, declaration(self, traits))
+
+    def transpose(self) -> "LinearOperator":
+        """The transpose (without conjugation)."""
+        return Transposed(self)
+
+    def adjoint(self) -> "LinearOperator":
+        """The conjugate transpose."""
+        return self.transpose().conj()
+
+    def conj(self) -> "LinearOperator":
+        """The entrywise complex conjugate."""
+        if not jnp.issubdtype(self.dtype, jnp.complexfloating):
+            return self
+        return Conjugated(self)
+
+    def diagonal(self) -> Array:
+        """The diagonal, of shape (min(m, n),). Costs n products unless a subclass knows better."""
+        return jnp.diagonal(self.as_matrix())
+
+    def as_matrix(self) -> Array:
+        """The dense matrix of shape (m, n). Costs n products unless a subclass knows better."""
+        return jax.vmap(self.mv, out_axes=1)(jnp.eye(self.shape[1], dtype=self.dtype))
+
+    def layout(self) -> "LinearOperator":
+        """The same map in the form that is fastest to apply many times."""
+        return self
+
+    def magnitude(self) -> Array | None:
+        """The largest absolute entry where it is cheap to know, else None."""
+        return None
+
+    @property
+    def T(self) -> "LinearOperator":
+        """The transpose."""
+        return self.transpose()
+
+    @property
+    def H(self) -> "LinearOperator":
+        """The conjugate transpose."""
+        return self.adjoint()
+
+    def __matmul__(self, other: Any) -> Any:
+        if isinstance(other, LinearOperator):
+            return Product(self, other)
+        x = jnp.asarray(other)
+        if x.ndim != 1 or x.shape[0] != self.shape[1]:
+            raise StructureError(
+                f"an operator of shape {self.shape} multiplies vectors of shape ({self.shape[1]},); got {x.shape}. "
+                "Use jax.vmap for several vectors."
+            )
+        return self.mv(x)
+
+    def __add__(self, other: "LinearOperator") -> "LinearOperator":
+        return Sum(self, other)
+
+    def __sub__(self, other: "LinearOperator") -> "LinearOperator":
+        return Sum(self, Scaled(other, -1))
+
+    def __mul__(self, factor: Any) -> "LinearOperator":
+        return Scaled(self, factor)
+
+    def __rmul__(self, factor: Any) -> "LinearOperator":
+        return Scaled(self, factor)
+
+    def __truediv__(self, divisor: Any) -> "LinearOperator":
+        return Scaled(self, 1 / divisor)
+
+    def __neg__(self) -> "LinearOperator":
+        return Scaled(self, -1)
+
+
+def declaration(A: LinearOperator, declared: dict[str, bool]) -> Traits:
+    """The traits of A with `declared` added (or, where False, removed)."""
+    complex_ = bool(jnp.issubdtype(A.dtype, jnp.complexfloating))
+    new = traits_for(complex_, **declared)
+    values = {f.name: getattr(A.traits, f.name) or getattr(new, f.name) for f in dataclasses.fields(Traits)}
+    values.update({name: False for name, value in declared.items() if not value})
+    return Traits(**values)
+
+
+class Wrapper(LinearOperator):
+    """An operator that changes something about another one."""
+
+    operator: eqx.AbstractVar[LinearOperator]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.operator.shape
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the entries."""
+        return self.operator.dtype
+
+
+class Declared(Wrapper):
+    """An operator with declared traits."""
+
+    operator: LinearOperator
+    declared: Traits = eqx.field(static=True)
+
+    @property
+    def traits(self) -> Traits:
+        """The declared facts."""
+        return self.declared
+
+    def mv(self, x: Array) -> Array:
+        """The product A x."""
+        return self.operator.mv(x)
+
+    def transpose(self) -> LinearOperator:
+        """The transpose; a symmetric operator is its own."""
+        return self if self.declared.symmetric else Declared(self.operator.T, self.declared.T)
+
+    def conj(self) -> LinearOperator:
+        """The entrywise complex conjugate."""
+        return Declared(self.operator.conj(), self.declared)
+
+    def diagonal(self) -> Array:
+        """The diagonal."""
+        return self.operator.diagonal()
+
+    def as_matrix(self) -> Array:
+        """The dense matrix."""
+        return self.operator.as_matrix()
+
+    def layout(self) -> LinearOperator:
+        """The fast form, with the same traits."""
+        return Declared(self.operator.layout(), self.declared)
+
+    def magnitude(self) -> Array | None:
+        """The largest absolute entry where it is cheap to know."""
+        return self.operator.magnitude()
+
+
+class Transposed(Wrapper):
+    """The transpose of an operator, by JAX's transposition of its product."""
+
+    operator: LinearOperator
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Columns and rows."""
+        return self.operator.shape[::-1]
+
+    @property
+    def traits(self) -> Traits:
+        """The facts about the transpose."""
+        return self.operator.traits.T
+
+    def mv(self, x: Array) -> Array:
+        """The product Aᵀ x."""
+        # By vjp and not by linear_transpose: the product may hold custom_jvp functions, which only vjp passes.
+        zeros = jnp.zeros(self.operator.shape[1], self.operator.dtype)
+        out, pull = jax.vjp(self.operator.mv, zeros)
+        return pull(x.astype(out.dtype))[0]
+
+    def transpose(self) -> LinearOperator:
+        """The operator itself."""
+        return self.operator
+
+    def diagonal(self) -> Array:
+        """The diagonal."""
+        return self.operator.diagonal()
+
+    def as_matrix(self) -> Array:
+        """The dense matrix."""
+        return self.operator.as_matrix().T
+
+    def magnitude(self) -> Array | None:
+        """The largest absolute entry where it is cheap to know."""
+        return self.operator.magnitude()
+
+
+class Conjugated(Wrapper):
+    """The entrywise conjugate of an operator."""
+
+    operator: LinearOperator
+
+    @property
+    def traits(self) -> Traits:
+        """The facts of the operator."""
+        return self.operator.traits
+
+    def mv(self, x: Array) -> Array:
+        """The product conj(A) x."""
+        return jnp.conj(self.operator.mv(jnp.conj(x)))
+
+    def transpose(self) -> LinearOperator:
+        """The conjugate of the transpose."""
+        return Conjugated(self.operator.T)
+
+    def conj(self) -> LinearOperator:
+        """The operator itself."""
+        return self.operator
+
+    def diagonal(self) -> Array:
+        """The diagonal."""
+        return jnp.conj(self.operator.diagonal())
+
+    def magnitude(self) -> Array | None:
+        """The largest absolute entry where it is cheap to know."""
+        return self.operator.magnitude()
+
+
+class Scaled(Wrapper):
+    """A number times an operator."""
+
+    operator: LinearOperator
+    factor: Any
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the product of number and operator."""
+        return jnp.result_type(self.operator.dtype, self.factor)
+
+    @property
+    def traits(self) -> Traits:
+        """The facts that survive scaling by an unknown number."""
+        return self.operator.traits.scaled()
+
+    def mv(self, x: Array) -> Array:
+        """The product factor * A x."""
+        return self.factor * self.operator.mv(x)
+
+    def transpose(self) -> LinearOperator:
+        """The scaled transpose."""
+        return Scaled(self.operator.T, self.factor)
+
+    def diagonal(self) -> Array:
+        """The diagonal."""
+        return self.factor * self.operator.diagonal()
+
+    def layout(self) -> LinearOperator:
+        """The scaled fast form."""
+        return Scaled(self.operator.layout(), self.factor)
+
+
+class Sum(LinearOperator):
+    """The sum of two operators."""
+
+    left: LinearOperator
+    right: LinearOperator
+
+    def __check_init__(self) -> None:
+        if self.left.shape != self.right.shape:
+            raise StructureError(
+                f"cannot add operators of shapes {self.left.shape} and {self.right.shape}; the shapes must be equal."
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.left.shape
+
+    @property
+    def dtype(self) -> Any:
+        """The common dtype of the terms."""
+        return jnp.result_type(self.left.dtype, self.right.dtype)
+
+    @property
+    def traits(self) -> Traits:
+        """The facts that both terms share."""
+        return self.left.traits + self.right.traits
+
+    def mv(self, x: Array) -> Array:
+        """The product A x + B x."""
+        return self.left.mv(x) + self.right.mv(x)
+
+    def transpose(self) -> LinearOperator:
+        """The sum of the transposes."""
+        return Sum(self.left.T, self.right.T)
+
+    def diagonal(self) -> Array:
+        """The diagonal."""
+        return self.left.diagonal() + self.right.diagonal()
+
+    def layout(self) -> LinearOperator:
+        """The sum of the fast forms."""
+        return Sum(self.left.layout(), self.right.layout())
+
+
+class Product(LinearOperator):
+    """The composition of two operators: first `right`, then `left`."""
+
+    left: LinearOperator
+    right: LinearOperator
+
+    def __check_init__(self) -> None:
+        if self.left.shape[1] != self.right.shape[0]:
+            raise StructureError(
+                f"cannot multiply operators of shapes {self.left.shape} and {self.right.shape}: "
+                f"{self.left.shape[1]} columns meet {self.right.shape[0]} rows."
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows of the left and columns of the right factor."""
+        return (self.left.shape[0], self.right.shape[1])
+
+    @property
+    def dtype(self) -> Any:
+        """The common dtype of the factors."""
+        return jnp.result_type(self.left.dtype, self.right.dtype)
+
+    @property
+    def traits(self) -> Traits:
+        """The facts that a product keeps."""
+        return self.left.traits @ self.right.traits
+
+    def mv(self, x: Array) -> Array:
+        """The product A B x."""
+        return self.left.mv(self.right.mv(x))
+
+    def transpose(self) -> LinearOperator:
+        """The product of the transposes in reverse order."""
+        return Product(self.right.T, self.left.T)
+
+    def layout(self) -> LinearOperator:
+        """The product of the fast forms."""
+        return Product(self.left.layout(), self.right.layout())
+

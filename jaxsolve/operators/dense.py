@@ -1,0 +1,64 @@
+"""DenseMatrix: an array as an operator."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.traits import Traits
+from jaxsolve.operators.base import LinearOperator, declaration
+
+
+class DenseMatrix(LinearOperator):
+    """A dense matrix of shape (m, n).
+
+    >>> (DenseMatrix(jnp.eye(2)) @ jnp.ones(2)).tolist()
+    [1.0, 1.0]
+    """
+
+    matrix: Array
+    facts: Traits = eqx.field(static=True, default=Traits())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.matrix.shape[-2:]
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the entries."""
+        return self.matrix.dtype
+
+    @property
+    def traits(self) -> Traits:
+        """The declared facts."""
+        return self.facts
+
+    def declare(self, **traits: bool) -> "DenseMatrix":
+        """The same matrix with declared traits."""
+        return DenseMatrix(self.matrix, declaration(self, traits))
+
+    def mv(self, x: Array) -> Array:
+        """The product A x."""
+        return self.matrix @ x
+
+    def transpose(self) -> "DenseMatrix":
+        """The transposed matrix."""
+        return DenseMatrix(self.matrix.T, self.facts.T)
+
+    def conj(self) -> "DenseMatrix":
+        """The conjugate matrix."""
+        return DenseMatrix(jnp.conj(self.matrix), self.facts)
+
+    def diagonal(self) -> Array:
+        """The diagonal."""
+        return jnp.diagonal(self.matrix)
+
+    def as_matrix(self) -> Array:
+        """The array itself."""
+        return self.matrix
+
+    def magnitude(self) -> Array:
+        """The largest absolute entry."""
+        return jnp.max(jnp.abs(self.matrix), initial=0)
