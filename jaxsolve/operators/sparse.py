@@ -1,0 +1,234 @@
+"""SparseMatrix: values that JAX carries on a pattern that is known while tracing."""
+
+import weakref
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+from jax import Array
+from jax.experimental.sparse import BCOO, BCSR
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.staging import index_array, is_traced
+from jaxsolve.core.traits import Traits
+from jaxsolve.operators.base import LinearOperator, declaration
+from jaxsolve.operators.ell import gather_or_zero
+from jaxsolve.operators.layout import lay_out
+from jaxsolve.operators.pattern import Pattern
+
+
+class SparseMatrix(LinearOperator):
+    """A sparse matrix: a pytree whose one leaf is the values, with the positions as static metadata.
+
+    It passes through jit, vmap, scan and grad as an argument without retracing (patterns compare by a digest), and
+    its pattern is there while tracing. Executed as diagonals or rows of fixed width, whichever its pattern suits.
+
+    Args:
+        data: Values of shape (..., nnz) in CSR order; leading axes are a batch of matrices.
+        pattern: The positions.
+        facts: What is known of the matrix; see `declare`.
+
+    >>> A = SparseMatrix.from_dense(jnp.array([[2.0, 0.0], [1.0, 3.0]]))
+    >>> A, (A @ jnp.ones(2)).tolist(), A.T.todense().tolist()
+    (SparseMatrix(2x2, nnz=3, float64), [2.0, 4.0], [[2.0, 1.0], [0.0, 3.0]])
+    """
+
+    data: Array
+    pattern: Pattern = eqx.field(static=True)
+    facts: Traits = eqx.field(static=True, default=Traits())
+
+    @classmethod
+    def from_scipy(cls, matrix: Any) -> "SparseMatrix":
+        """The same matrix as a SciPy sparse matrix or array; duplicates are summed, explicit zeros kept."""
+        csr = scipy.sparse.csr_matrix(matrix, copy=False)
+        if not csr.has_canonical_format:
+            csr = csr.copy()
+            csr.sum_duplicates()
+        return cls(jnp.asarray(csr.data), Pattern.of(csr.indptr.copy(), csr.indices.copy(), csr.shape))
+
+    @classmethod
+    def from_dense(cls, matrix: Any) -> "SparseMatrix":
+        """The non-zero entries of a dense array.
+
+        Raises:
+            StructureError: If the array is traced, so that its zeros are unknown.
+        """
+        if is_traced(matrix):
+            raise StructureError(
+                "SparseMatrix.from_dense needs concrete values: the pattern of a traced array is unknown. "
+                "Build the matrix outside of jit, or with SparseMatrix(data, pattern)."
+            )
+        host = np.asarray(matrix)
+        rows, cols = np.nonzero(host)
+        pattern, _, _ = Pattern.from_coo(rows, cols, host.shape)
+        return cls(jnp.asarray(host[rows, cols]), pattern)
+
+    @classmethod
+    def from_bcoo(cls, matrix: BCOO | BCSR) -> "SparseMatrix":
+        """The same matrix as a BCOO or BCSR whose indices are concrete; duplicates are summed, padding dropped.
+
+        Raises:
+            StructureError: If the indices are traced, or the matrix has dense dimensions.
+        """
+        if isinstance(matrix, BCSR):
+            matrix = matrix.to_bcoo()
+        if matrix.n_dense or matrix.n_sparse != 2:
+            raise StructureError(
+                f"expected a BCOO of two sparse and no dense dimensions; got n_sparse={matrix.n_sparse}, "
+                f"n_dense={matrix.n_dense}."
+            )
+        if is_traced(matrix.indices):
+            raise StructureError(
+                "the indices of this BCOO are traced, so its pattern is unknown while compiling. Build a "
+                "js.SparseMatrix outside of jit and pass that as the argument: its pattern is static."
+            )
+        pattern, kept, slots = _positions(matrix)
+        return cls(_merged(matrix.data, pattern, kept, slots), pattern)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns (of one matrix of a batch)."""
+        return self.pattern.shape
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the values."""
+        return self.data.dtype
+
+    @property
+    def nnz(self) -> int:
+        """The number of stored entries."""
+        return self.pattern.nnz
+
+    @property
+    def traits(self) -> Traits:
+        """The declared facts."""
+        return self.facts
+
+    def declare(self, **traits: bool) -> "SparseMatrix":
+        """The same matrix with declared traits: `symmetric`, `hermitian`, `positive_definite`, `lower`, ..."""
+        return SparseMatrix(self.data, self.pattern, declaration(self, traits))
+
+    def mv(self, x: Array) -> Array:
+        """The product A x."""
+        return self.layout().mv(x)
+
+    def layout(self) -> LinearOperator:
+        """The same matrix as diagonals or as rows of fixed width."""
+        return lay_out(self.data, self.pattern, self.facts)
+
+    def transpose(self) -> "SparseMatrix":
+        """The transposed matrix; costs one permutation of the values."""
+        pattern, order = self.pattern.transpose()
+        return SparseMatrix(gather_or_zero(self.data, index_array(order)), pattern, self.facts.T)
+
+    def conj(self) -> "SparseMatrix":
+        """The conjugate matrix."""
+        return SparseMatrix(jnp.conj(self.data), self.pattern, self.facts)
+
+    def diagonal(self) -> Array:
+        """The main diagonal, zero where there is no entry."""
+        return gather_or_zero(self.data, index_array(self.pattern.diagonal_positions))
+
+    def magnitude(self) -> Array:
+        """The largest absolute entry."""
+        return jnp.max(jnp.abs(self.data), axis=-1, initial=0)
+
+    def as_matrix(self) -> Array:
+        """The dense matrix (of each of a batch)."""
+        zeros = jnp.zeros((*self.data.shape[:-1], *self.shape), self.dtype)
+        rows, cols = index_array(self.pattern.rows), index_array(self.pattern.indices)
+        return zeros.at[..., rows, cols].set(self.data)
+
+    todense = as_matrix
+
+    def to_bcoo(self) -> BCOO:
+        """The same matrix as a sorted BCOO without duplicates; the values are this matrix's leaf."""
+        rows, cols = index_array(self.pattern.rows), index_array(self.pattern.indices)
+        indices = jnp.stack([rows, cols], axis=-1)
+        batch = self.data.shape[:-1]
+        indices = jnp.broadcast_to(indices, (*batch, *indices.shape))
+        return BCOO((self.data, indices), shape=(*batch, *self.shape), indices_sorted=True, unique_indices=True)
+
+    def to_scipy(self) -> scipy.sparse.csr_matrix:
+        """The same matrix as SciPy CSR; needs concrete values."""
+        return self.pattern.to_scipy(self.data)
+
+    def __mul__(self, factor: Any) -> LinearOperator:
+        return SparseMatrix(factor * self.data, self.pattern, self.facts.scaled())
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: Any) -> LinearOperator:
+        return self * (1 / divisor)
+
+    def __neg__(self) -> LinearOperator:
+        return self * -1
+
+    def __add__(self, other: LinearOperator) -> LinearOperator:
+        if not isinstance(other, SparseMatrix) or other.shape != self.shape:
+            return super().__add__(other)
+        if other.pattern == self.pattern:
+            return SparseMatrix(self.data + other.data, self.pattern, self.facts + other.facts)
+        mine, theirs = self.pattern, other.pattern
+        rows = np.concatenate([mine.rows, theirs.rows])
+        cols = np.concatenate([mine.indices, theirs.indices])
+        pattern, order, slots = Pattern.from_coo(rows, cols, self.shape)
+        batch = jnp.broadcast_shapes(self.data.shape[:-1], other.data.shape[:-1])
+        parts = [jnp.broadcast_to(A.data, (*batch, A.nnz)) for A in (self, other)]
+        return SparseMatrix(_merged(jnp.concatenate(parts, axis=-1), pattern, order, slots), pattern)
+
+    def __sub__(self, other: LinearOperator) -> LinearOperator:
+        return self + (-other)
+
+    def __repr__(self) -> str:
+        batch = "".join(f"{k}x" for k in self.data.shape[:-1])
+        m, n = self.shape
+        return f"SparseMatrix({batch}{m}x{n}, nnz={self.nnz}, {jnp.dtype(self.dtype).name})"
+
+
+def _merged(data: Array, pattern: Pattern, order: np.ndarray | None, slots: np.ndarray | None) -> Array:
+    """Values of shape (..., nse) in the order of a pattern, repeated positions summed."""
+    if order is not None:
+        data = data[..., index_array(order)]
+    if slots is None:
+        return data
+    zeros = jnp.zeros((*data.shape[:-1], pattern.nnz), data.dtype)
+    return zeros.at[..., index_array(slots)].add(data, indices_are_sorted=True)
+
+
+_Found = tuple[Pattern, np.ndarray | None, np.ndarray | None]
+_FOUND: dict[int, tuple[Any, tuple[int, int], _Found]] = {}
+
+
+def _positions(matrix: BCOO) -> _Found:
+    """The pattern of a BCOO, the order of its values there (None: as stored), and the slots of repeated ones."""
+    shape = matrix.shape[-2:]
+    key = id(matrix.indices)
+    if key in _FOUND and _FOUND[key][1] == shape:
+        return _FOUND[key][2]
+    indices = np.asarray(matrix.indices)
+    if indices.ndim > 2:
+        flat = indices.reshape(-1, *indices.shape[-2:])
+        if not (flat == flat[:1]).all():
+            raise StructureError(
+                "the matrices of this batched BCOO have different positions; jaxsolve batches matrices of one "
+                "pattern. Use jax.vmap over the solve, or store explicit zeros."
+            )
+        indices = flat[0]
+    rows, cols = indices[:, 0], indices[:, 1]
+    inside = (rows < shape[0]) & (cols < shape[1])
+    kept = None if inside.all() else np.flatnonzero(inside)
+    if kept is not None:
+        rows, cols = rows[kept], cols[kept]
+    pattern, order, slots = Pattern.from_coo(rows, cols, shape)
+    if order is not None:
+        kept = order if kept is None else kept[order]
+    found = (pattern, kept, slots)
+    if isinstance(matrix.indices, jax.Array):
+        # JAX arrays never change, so what was found holds while the array lives.
+        _FOUND[key] = (weakref.ref(matrix.indices, lambda _: _FOUND.pop(key, None)), shape, found)
+    return found

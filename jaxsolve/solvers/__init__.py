@@ -1,0 +1,1 @@
+"""Methods: how a system is solved, given an operator, a preconditioner and a right-hand side."""

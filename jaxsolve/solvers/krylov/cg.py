@@ -1,0 +1,65 @@
+"""Conjugate gradients, for Hermitian definite systems."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.status import Status
+from jaxsolve.core.vector import real_dot, squared_norm
+from jaxsolve.solvers.base import AbstractMethod, State
+
+
+class CGState(State):
+    """The iterate x, the residual r, the direction p and their products."""
+
+    x: Array
+    r: Array
+    p: Array
+    rho: Array
+    residual_norm: Array
+    halt: Array
+    positive: Array
+    negative: Array
+
+
+class CG(AbstractMethod):
+    """Preconditioned conjugate gradients (Saad 2003, Algorithm 9.1).
+
+    For symmetric or Hermitian, definite A and positive definite preconditioners. Four vectors of storage; one
+    product with A, one preconditioner application and two (with a preconditioner three) dot products an iteration.
+    Goes on through negative curvature, which a small indefinite system survives, and says so when it fails.
+    """
+
+    name: ClassVar[str] = "CG"
+    needs: ClassVar[str] = "symmetric (Hermitian) positive definite"
+    wants: ClassVar[tuple[str, ...]] = ("positive_definite",)
+    storage: ClassVar[str] = "4"
+    definite_preconditioner: ClassVar[bool] = True
+
+    def start(self, A, M, r):
+        z = r if M is None else M.mv(r)
+        rr = squared_norm(r)
+        rho = rr if M is None else real_dot(r, z)
+        no = jnp.array(False)
+        return CGState(jnp.zeros_like(r), r, z, rho, jnp.sqrt(rr), jnp.array(0), no, no)
+
+    def step(self, A, M, s):
+        Ap = A.mv(s.p)
+        pAp = real_dot(s.p, Ap)
+        # pᴴAp = 0 and rᴴz = 0 are the breakdowns; their signs are free of units.
+        broken = (pAp == 0) | (s.rho == 0)
+        alpha = s.rho / jnp.where(broken, 1, pAp)
+        x = s.x + alpha * s.p
+        r = s.r - alpha * Ap
+        z = r if M is None else M.mv(r)
+        rr = squared_norm(r)
+        rho = rr if M is None else real_dot(r, z)
+        p = z + (rho / jnp.where(broken, 1, s.rho)) * s.p
+        halt = jnp.where(broken, int(Status.breakdown), 0)
+        # Curvature relative to rᴴz: a negative definite A keeps one sign throughout.
+        curvature = pAp * s.rho
+        return CGState(x, r, p, rho, jnp.sqrt(rr), halt, s.positive | (curvature > 0), s.negative | (curvature < 0))
+
+    def diagnose(self, s):
+        return jnp.where(s.positive & s.negative, int(Status.negative_curvature), 0)

@@ -1,0 +1,85 @@
+"""NullSpace: what A maps to zero, kept out of the iteration and out of the solution."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.status import CONVERGED, Status
+from jaxsolve.core.vector import norm
+from jaxsolve.operators.base import LinearOperator, Wrapper
+
+
+class NullSpace(eqx.Module):
+    """An orthonormal basis of the null space of A and of its adjoint, or the order to look for the constants.
+
+    Args:
+        basis: Shape (n, k), orthonormal; None where nothing is known.
+        detect: Whether to test if A maps constants to zero.
+        found: Whether that was so (set by `detected`).
+    """
+
+    basis: Array | None = None
+    detect: bool = eqx.field(static=True, default=False)
+    found: Any = None
+
+    def detected(self, A: LinearOperator, unit: Array) -> tuple["NullSpace", int]:
+        """This null space with the result of the test on A, whose entries have size `unit`; and its products."""
+        m, n = A.shape
+        if not self.detect or m != n or n < 2:
+            return self, 0
+        ones = jnp.ones(n, jnp.result_type(A.dtype, unit))
+        # Rows of a few dozen entries sum to zero up to rounding of about their number times eps.
+        tiny = 100 * jnp.finfo(unit.dtype).eps * unit
+        return NullSpace(None, True, jnp.max(jnp.abs(A.mv(ones))) <= tiny), 1
+
+    def project(self, v: Array) -> Array:
+        """v without its component in the declared null space."""
+        if self.basis is None:
+            return v
+        return v - self.basis @ (jnp.conj(self.basis.T) @ v)
+
+    def project_solution(self, v: Array) -> Array:
+        """v without its component in the declared or detected null space."""
+        if self.found is not None:
+            return v - jnp.where(self.found, jnp.mean(v), 0)
+        return self.project(v)
+
+    def compressed(self, A: LinearOperator) -> LinearOperator:
+        """P A P with the projector P onto the complement; A itself where no basis is declared."""
+        return A if self.basis is None else Compressed(A, self)
+
+    def explain(self, status: Array, r: Array, target: Array) -> Array:
+        """The status of a failure, where the part of the residual that A cannot reach explains it."""
+        failed = ~jnp.isin(status, jnp.array(CONVERGED)) & (status != int(Status.invalid_input))
+        if self.basis is not None:
+            unreachable = norm(r - self.project(r)) > target
+            return jnp.where(failed & unreachable, int(Status.inconsistent), status)
+        if self.found is None:
+            return status
+        return jnp.where(failed & self.found, int(Status.singular), status)
+
+
+class Compressed(Wrapper):
+    """P A P: A between complements of the null space, where it is invertible."""
+
+    operator: LinearOperator
+    nulls: NullSpace
+
+    def mv(self, x: Array) -> Array:
+        """The product P A P x."""
+        return self.nulls.project(self.operator.mv(self.nulls.project(x)))
+
+    def transpose(self) -> LinearOperator:
+        """The transpose, between the complements of the conjugate basis."""
+        return Compressed(self.operator.T, NullSpace(jnp.conj(self.nulls.basis)))
+
+    def conj(self) -> LinearOperator:
+        """The conjugate."""
+        return Compressed(self.operator.conj(), NullSpace(jnp.conj(self.nulls.basis)))
+
+
+def orthonormal(basis: Array) -> Array:
+    """An orthonormal basis of the span of the columns of `basis`, shape (n, k)."""
+    return jnp.linalg.qr(basis)[0]
