@@ -1,0 +1,1 @@
+"""Methods that run on the host: SciPy's Krylov solvers, and factorisations by SciPy and by optional libraries."""

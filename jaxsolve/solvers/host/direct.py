@@ -1,0 +1,88 @@
+"""Direct solvers on the host: a factorisation made once, applied by callbacks, refined on the device."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.status import Status
+from jaxsolve.core.traits import Traits
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.solvers.direct.refinement import AbstractDirect, RefinementState
+from jaxsolve.solvers.host.backends import recipe_for
+from jaxsolve.solvers.host.entries import explicit
+from jaxsolve.solvers.host.inverse import HostInverse, host_inverse
+from jaxsolve.solvers.host.lapack import LAPACK
+
+
+class HostState(RefinementState):
+    """A refinement's state, and what the host said of the matrix."""
+
+    status: Array
+
+
+class AbstractHostDirect(AbstractDirect):
+    """A factorisation by a library on the host.
+
+    Made once where the matrix is known (while tracing), and once a solve where it is traced; equal matrices share one
+    as long as `FACTORS` remembers. The adjoint solve uses the same factors, and so do all lanes of a vmap over
+    right-hand sides.
+    """
+
+    needs: ClassVar[str] = "any square matrix"
+    backend: eqx.AbstractVar[str]
+
+    def prepare(self, A: LinearOperator) -> HostInverse:
+        """The inverse by factors on the host."""
+        if A.shape[0] != A.shape[1]:
+            raise StructureError(
+                f"`{self.name}` needs a square matrix; A has shape {A.shape}. Use `lsqr` or `QR`."
+            )
+        matrix = explicit(A)
+        size = A.shape[0]
+        facts = Traits(symmetric=matrix.traits.symmetric, hermitian=matrix.traits.hermitian)
+        if isinstance(matrix, DenseMatrix):
+            return host_inverse(LAPACK(size), matrix.matrix.reshape(-1), size, facts)
+        return host_inverse(recipe_for(self.backend, matrix.pattern), matrix.data, size, facts)
+
+    def start(self, A, M, r):
+        s = AbstractDirect.start(self, A, M, r)
+        return HostState(s.x, s.r, s.residual_norm, s.halt, _status(M))
+
+    def step(self, A, M, s):
+        t = AbstractDirect.step(self, A, M, s)
+        return HostState(t.x, t.r, t.residual_norm, t.halt, s.status)
+
+    def diagnose(self, s):
+        return s.status
+
+
+class SparseDirect(AbstractHostDirect):
+    """Sparse LU factorisation with iterative refinement, double precision inside.
+
+    Args:
+        backend: "superlu" (in SciPy), "klu" (package klujax; for circuits), or "auto".
+    """
+
+    name: ClassVar[str] = "sparse-direct"
+    backend: str = eqx.field(static=True, default="auto")
+
+
+class SciPyDirect(AbstractHostDirect):
+    """SciPy's SuperLU (LAPACK for a dense matrix), double precision inside, with iterative refinement."""
+
+    name: ClassVar[str] = "scipy-direct"
+    backend: str = eqx.field(static=True, default="superlu")
+
+
+def _status(M: Any) -> Array:
+    """The status of the factorisation inside of what the driver wrapped around it."""
+    while not isinstance(M, HostInverse):
+        inner = getattr(M, "operator", None)
+        if inner is None:
+            return jnp.array(int(Status.converged), jnp.int32)
+        M = inner
+    return M.status

@@ -1,0 +1,96 @@
+"""Factor: a factorisation held by the host, and what every recipe for one shares."""
+
+import abc
+from typing import Any, Literal
+
+import numpy as np
+
+from jaxsolve.core.status import Status
+from jaxsolve.core.store import Store
+
+Form = Literal["N", "T", "H"]
+
+#: All factorisations that programs refer to. 64 matrices in turn (or one vmap of any number), 2 GiB.
+FACTORS = Store(most=64, most_bytes=2**31)
+
+
+class AbstractFactor(abc.ABC):
+    """A factorisation of one matrix of shape (n, n).
+
+    Attributes:
+        dtype: Of the factors, in which they solve.
+        nbytes: Memory held, estimated.
+        description: What was done, for people.
+        status: 0; `Status.singular` where the matrix is singular to working precision (the factors may still solve a
+            system whose right-hand side is in the range); any other `Status` where there are no factors.
+    """
+
+    dtype: np.dtype
+    nbytes: int
+    description: str
+    status: Status = Status.converged
+
+    @abc.abstractmethod
+    def solve(self, rhs: np.ndarray, form: Form) -> np.ndarray:
+        """The solutions for the columns of `rhs` (n, k), of the dtype of the factors, with A, Aᵀ or Aᴴ."""
+
+
+class AbstractRecipe(abc.ABC):
+    """How a matrix is factorised: a frozen dataclass, so that equal recipes share factors and compiled programs."""
+
+    @abc.abstractmethod
+    def factor(self, data: np.ndarray) -> AbstractFactor:
+        """The factorisation of the matrix with these values."""
+
+
+class NoFactor(AbstractFactor):
+    """A factorisation that failed; it solves nothing and says why."""
+
+    def __init__(self, status: Status, description: str):
+        self.dtype = np.dtype(np.complex128)
+        self.nbytes = 0
+        self.description = description
+        self.status = status
+
+    def solve(self, rhs: np.ndarray, form: Form) -> np.ndarray:
+        """NaN."""
+        return np.full_like(rhs, np.nan)
+
+
+def apply(factor: AbstractFactor, rows: np.ndarray, transposed: bool) -> np.ndarray:
+    """The solutions for right-hand sides given as rows (k, n), as rows of the same dtype.
+
+    Args:
+        factor: What solves.
+        rows: Right-hand sides; complex ones are taken apart where the factors are real.
+        transposed: Whether to solve with Aᵀ.
+    """
+    form: Form = "T" if transposed else "N"
+    dtype = factor.dtype
+    if np.iscomplexobj(rows) and not np.issubdtype(dtype, np.complexfloating):
+        parts = np.concatenate([rows.real, rows.imag]).astype(dtype)
+        solved = factor.solve(parts.T, form).T
+        return (solved[: len(rows)] + 1j * solved[len(rows) :]).astype(rows.dtype)
+    solved = factor.solve(rows.astype(dtype, copy=False).T, form).T
+    return (solved if np.iscomplexobj(rows) else solved.real).astype(rows.dtype, copy=False)
+
+
+def judged(factor: AbstractFactor, product: Any, size: int) -> AbstractFactor:
+    """The same factor, marked singular where it cannot solve for a right-hand side outside of all null spaces.
+
+    Args:
+        factor: Has to solve to a residual below 1 % after one refinement. (A residual is about the condition number
+            times the rounding unit: what fails here has no correct digit.)
+        product: x ↦ A x on NumPy vectors.
+        size: n.
+    """
+    # A fixed vector that looks random: equidistributed by the golden ratio.
+    b = (np.modf(np.arange(1, size + 1) * 0.6180339887498949)[0] - 0.5).astype(factor.dtype)[:, None]
+    with np.errstate(all="ignore"):
+        x = factor.solve(b, "N")
+        x = x + factor.solve(b - product(x), "N")
+        residual = np.linalg.norm(b - product(x))
+        # Not >, so that NaN counts as failed.
+        if not residual <= 1e-2 * np.linalg.norm(b):
+            factor.status = Status.singular
+    return factor
