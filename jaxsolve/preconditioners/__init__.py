@@ -1,0 +1,1 @@
+"""Preconditioners: recipes that build an approximate inverse of a matrix, on the device."""

@@ -1,0 +1,1 @@
+"""Multigrid: strength, aggregates and splittings, interpolation, Galerkin products, cycles."""

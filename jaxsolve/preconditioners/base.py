@@ -1,0 +1,121 @@
+"""AbstractPreconditioner: a recipe that turns a matrix into an operator close to its inverse."""
+
+import abc
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.traits import Traits
+from jaxsolve.operators.algebra import Diagonal, Identity
+from jaxsolve.operators.base import Declared, LinearOperator
+from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dia import DiagonalsOperator
+from jaxsolve.operators.ell import RowsOperator, gather_or_zero, plan_rows
+from jaxsolve.operators.pattern import Pattern
+from jaxsolve.operators.sparse import SparseMatrix
+
+
+class AbstractPreconditioner(eqx.Module):
+    """A recipe for an operator that approximates the inverse of a matrix.
+
+    `build` runs once for a matrix. The values may be traced (jit, vmap, gradients are stopped before); the
+    positions of the entries are always known. The operator that it returns acts on vectors of shape (n,), has
+    an exact transpose, and carries the traits that it inherits from A.
+    """
+
+    #: Name in `Solve(preconditioner=name)`.
+    name: ClassVar[str]
+    #: What the matrix must be, for people.
+    needs: ClassVar[str] = "known entries"
+    #: Set-up and application in products with A, for people.
+    cost: ClassVar[str] = ""
+    #: Whether the operator is symmetric (Hermitian) where A is.
+    symmetric: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def build(self, A: LinearOperator) -> LinearOperator:
+        """The operator of shape (n, n) that approximates the inverse of A."""
+
+
+def inherited(A: LinearOperator) -> Traits:
+    """What an approximate inverse inherits from A: symmetry and definiteness."""
+    facts = A.traits
+    return Traits(
+        symmetric=facts.symmetric, hermitian=facts.hermitian, positive_definite=facts.positive_definite
+    )
+
+
+def is_self_transposed(A: LinearOperator) -> bool:
+    """Whether A is known to equal its transpose."""
+    real = not jnp.issubdtype(A.dtype, jnp.complexfloating)
+    return A.traits.symmetric or (real and A.traits.hermitian)
+
+
+def square(A: LinearOperator, name: str) -> int:
+    """The size of a square operator.
+
+    Raises:
+        StructureError: If A is not square.
+    """
+    m, n = A.shape
+    if m != n:
+        raise StructureError(
+            f"preconditioner {name!r} needs a square matrix; got shape {A.shape}. "
+            "Rectangular systems are solved by `lsqr` and `lsmr` without preconditioner."
+        )
+    return n
+
+
+def with_entries(A: LinearOperator, name: str) -> SparseMatrix:
+    """A as a matrix whose positions are known; a dense matrix has all of them.
+
+    Raises:
+        StructureError: If A is not square, or its entries or their positions are unknown.
+    """
+    n = square(A, name)
+    if isinstance(A, SparseMatrix):
+        return A
+    if isinstance(A, Declared):
+        inner = with_entries(A.operator, name)
+        return SparseMatrix(inner.data, inner.pattern, A.traits)
+    if isinstance(A, DenseMatrix):
+        data = A.matrix.reshape(*A.matrix.shape[:-2], n * n)
+        indices = np.tile(np.arange(n), n)
+        return SparseMatrix(data, Pattern.of(np.arange(n + 1) * n, indices, (n, n)), A.traits)
+    if isinstance(A, Diagonal | Identity):
+        return SparseMatrix(A.diagonal(), Pattern.of(np.arange(n + 1), np.arange(n), (n, n)), A.traits)
+    if isinstance(A, RowsOperator):
+        data = jnp.concatenate([A.values.reshape(-1), A.tail[0]])
+        return SparseMatrix(
+            gather_or_zero(data, jnp.asarray(plan_rows(A.pattern).slots)), A.pattern, A.traits
+        )
+    if isinstance(A, DiagonalsOperator):
+        return _from_diagonals(A)
+    raise StructureError(
+        f"preconditioner {name!r} needs to know where the entries of the matrix are; a {type(A).__name__} "
+        "does not tell. Pass a js.SparseMatrix (for a function: `js.matrix_from_function(f, x)[0]`, or trace "
+        "it with `js.jit_compile_linear`), or use `preconditioner='chebyshev'`, which only multiplies by A."
+    )
+
+
+def _from_diagonals(A: DiagonalsOperator) -> SparseMatrix:
+    n = A.shape[0]
+    order = np.argsort(A.offsets)
+    offsets = np.asarray(A.offsets, np.int64)[order]
+    cols = np.arange(n)[:, None] + offsets
+    inside = (cols >= 0) & (cols < n)
+    indptr = np.concatenate([[0], np.cumsum(inside.sum(1))])
+    pattern = Pattern.of(indptr, cols[inside], (n, n))
+    slots = (order * n + np.arange(n)[:, None])[inside]
+    return SparseMatrix(A.values.reshape(-1)[slots], pattern, A.traits)
+
+
+def reciprocal(d: Array) -> Array:
+    """1 / d, and where d is 0 the reciprocal of the largest |d| (1 where all are 0)."""
+    largest = jnp.max(jnp.abs(d), axis=-1, keepdims=True, initial=0)
+    instead = jnp.where(largest > 0, largest, 1).astype(d.dtype)
+    return 1 / jnp.where(d == 0, instead, d)

@@ -1,0 +1,257 @@
+"""Coarse corrections: the slow part of the error, solved on a few hundred piecewise-constant vectors."""
+
+import weakref
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.staging import index_array
+from jaxsolve.core.traits import Traits
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.ell import gather, gather_or_zero
+from jaxsolve.operators.pattern import Pattern
+from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.amg.aggregate import partition
+from jaxsolve.preconditioners.base import (
+    AbstractPreconditioner,
+    inherited,
+    is_self_transposed,
+    square,
+    with_entries,
+)
+from jaxsolve.preconditioners.compose import Sequence
+from jaxsolve.preconditioners.graph import neighbours
+from jaxsolve.preconditioners.grid import boxes, grid_of
+from jaxsolve.preconditioners.jacobi import Jacobi
+
+
+class Cluster(AbstractPreconditioner):
+    """A smoother and a coarse correction that is constant on clusters of rows.
+
+    Clusters are boxes of a grid where the pattern is a stencil, otherwise connected parts of its graph. The
+    coarse matrix of the clusters is inverted densely, generalised where it is singular, so that systems with
+    a null space of constants keep it. Symmetric where A is, and positive definite if the smoother converges
+    or `multiplicative` is off.
+
+    Args:
+        count: About how many clusters; the inverse holds their square.
+        multiplicative: Smoother, correction, smoother one after another (two products more an application,
+            fewer iterations); otherwise the sum of smoother and correction.
+        smoother: What is combined with the correction; damped Jacobi where None.
+        labels: The cluster of each row, as a tuple of integers 0, 1, ...; found from the pattern where None.
+
+    Source: Nicolaides, Deflation of conjugate gradients (1987); Toselli, Widlund (2005), section 3.
+    """
+
+    name: ClassVar[str] = "cluster"
+    cost: ClassVar[str] = "set-up clusters^3, application 1 to 4 products"
+
+    count: int = eqx.field(static=True, default=256)
+    multiplicative: bool = eqx.field(static=True, default=False)
+    smoother: AbstractPreconditioner = eqx.field(default_factory=Jacobi)
+    labels: tuple[int, ...] | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        if self.count < 1:
+            raise StructureError(f"Cluster needs a count of at least 1; got {self.count}.")
+
+    def build(self, A: LinearOperator) -> LinearOperator:
+        """The combination of smoother and correction."""
+        matrix = with_entries(A, self.name)
+        smoother = self.smoother.build(A)
+        correction = coarse_correction(matrix, self._clusters(matrix.pattern))
+        if not self.multiplicative:
+            return smoother + correction
+        facts = inherited(A)
+        facts = Traits(symmetric=facts.symmetric, hermitian=facts.hermitian)
+        # The correction in the middle, so that the combination is as symmetric as its parts.
+        return Sequence(A.layout(), (smoother, correction, smoother), facts)
+
+    def _clusters(self, pattern: Pattern) -> "Clusters":
+        if self.labels is None:
+            return clusters_of(pattern, self.count)
+        labels = np.asarray(self.labels)
+        if labels.shape != (pattern.shape[0],) or labels.min(initial=0) < 0:
+            raise StructureError(
+                f"Cluster expects one label of at least 0 for each of {pattern.shape[0]} rows; "
+                f"got {labels.shape[0]}, the smallest {labels.min(initial=0)}."
+            )
+        return Clusters(np.unique(labels, return_inverse=True)[1])
+
+
+class Deflation(AbstractPreconditioner):
+    """A preconditioner for what a space of a few vectors leaves over, and the inverse of A on that space.
+
+    The balanced form: correction, inner preconditioner, correction, which is symmetric positive definite
+    where A and the inner preconditioner are, so that CG runs on it from any start. With vectors that are
+    constant on subdomains of equal coefficient it is immune to jumps between them.
+
+    Args:
+        basis: Shape (n, k) with k vectors, or None for the indicator vectors of `count` clusters.
+        count: About how many clusters where no basis is given.
+        inner: The preconditioner for the rest.
+
+    Source: Tang, Nabben, Vuik, Erlangga, Comparison of two-level preconditioners (2009), BNN in table 1.
+    """
+
+    name: ClassVar[str] = "deflation"
+    cost: ClassVar[str] = "set-up k products and k^3, application 2 products and 4 n k with a basis"
+
+    basis: Array | None = None
+    count: int = eqx.field(static=True, default=256)
+    inner: AbstractPreconditioner = eqx.field(default_factory=Jacobi)
+
+    def build(self, A: LinearOperator) -> LinearOperator:
+        """Correction, inner preconditioner, correction."""
+        n = square(A, self.name)
+        if self.basis is None:
+            matrix = with_entries(A, self.name)
+            correction = coarse_correction(matrix, clusters_of(matrix.pattern, self.count))
+        else:
+            if self.basis.ndim != 2 or self.basis.shape[0] != n:
+                raise StructureError(
+                    f"Deflation expects a basis of shape ({n}, k), a vector in each column; "
+                    f"got {self.basis.shape}."
+                )
+            Z = self.basis.astype(jnp.result_type(self.basis, A.dtype))
+            AZ = jax.vmap(A.layout().mv, in_axes=1, out_axes=1)(Z)
+            correction = BasisCorrection(Z, generalised_inverse(jnp.conj(Z.T) @ AZ), inherited(A))
+        return Sequence(A.layout(), (correction, self.inner.build(A), correction), inherited(A))
+
+
+class Clusters:
+    """Rows in clusters: which cluster each row is in, and which rows each cluster has.
+
+    Attributes:
+        labels: Shape (n,).
+        members: Shape (largest cluster, count), n where a cluster has fewer rows.
+    """
+
+    def __init__(self, labels: np.ndarray):
+        self.labels = labels.astype(np.int32)
+        self.count = int(labels.max(initial=-1)) + 1
+        sizes = np.bincount(labels, minlength=self.count)
+        order = np.argsort(labels, kind="stable")
+        rank = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        self.members = np.full((int(sizes.max(initial=0)), self.count), len(labels), np.int32)
+        self.members[rank, labels[order]] = order
+        self._slots: weakref.WeakKeyDictionary[Pattern, np.ndarray] = weakref.WeakKeyDictionary()
+
+    def slots(self, pattern: Pattern) -> np.ndarray:
+        """The entry of the coarse matrix, row by row, to which each entry of a pattern contributes."""
+        if pattern not in self._slots:
+            rows, cols = self.labels[pattern.rows], self.labels[pattern.indices]
+            self._slots[pattern] = rows.astype(np.int32) * self.count + cols
+        return self._slots[pattern]
+
+
+_CLUSTERS: "weakref.WeakKeyDictionary[Pattern, dict[int, Clusters]]" = weakref.WeakKeyDictionary()
+
+
+def clusters_of(pattern: Pattern, count: int) -> Clusters:
+    """About `count` clusters of the rows of a pattern; found once and remembered."""
+    known = _CLUSTERS.setdefault(pattern, {})
+    if count not in known:
+        grid = grid_of(pattern)
+        labels = partition(neighbours(pattern), count) if grid is None else boxes(grid, count)
+        known[count] = Clusters(labels)
+    return known[count]
+
+
+def coarse_correction(A: SparseMatrix, clusters: Clusters) -> "ClusterCorrection":
+    """The inverse of A on the vectors that are constant on clusters."""
+    k = clusters.count
+    sums = jax.ops.segment_sum(A.data, index_array(clusters.slots(A.pattern)), k * k)
+    inverse = generalised_inverse(sums.reshape(k, k))
+    return ClusterCorrection(
+        inverse, index_array(clusters.members), index_array(clusters.labels), inherited(A)
+    )
+
+
+def generalised_inverse(E: Array) -> Array:
+    """The inverse of a dense matrix of shape (k, k), generalised where it is singular.
+
+    The pseudo-inverse after scaling by the diagonal, so that coefficients of very different size do not pass
+    for singularity; directions below k eps of the largest singular value count as the null space.
+    """
+    d = jnp.abs(jnp.diagonal(E))
+    largest = jnp.max(d, initial=0)
+    d = jnp.where(d > 0, d, jnp.where(largest > 0, largest, 1))
+    scale = 1 / jnp.sqrt(d)
+    scaled = E * scale[:, None] * scale[None, :]
+    tiny = 4 * max(E.shape[0], 1) * jnp.finfo(E.dtype).eps
+    return jnp.linalg.pinv(scaled, rtol=tiny) * scale[:, None] * scale[None, :]
+
+
+class ClusterCorrection(LinearOperator):
+    """Sums over clusters, a dense product, and the result spread over the clusters."""
+
+    inverse: Array
+    members: Array
+    labels: Array
+    facts: Traits = eqx.field(static=True)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        return (self.labels.shape[0], self.labels.shape[0])
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the coarse inverse."""
+        return self.inverse.dtype
+
+    @property
+    def traits(self) -> Traits:
+        """Symmetry alone: the operator has the rank of the coarse space."""
+        return Traits(symmetric=self.facts.symmetric, hermitian=self.facts.hermitian)
+
+    def mv(self, x: Array) -> Array:
+        """The correction for the residual x."""
+        sums = jnp.sum(gather_or_zero(x, self.members), axis=0)
+        return gather(self.inverse @ sums, self.labels)
+
+    def transpose(self) -> LinearOperator:
+        """The same with the transposed inverse."""
+        if is_self_transposed(self):
+            return self
+        return ClusterCorrection(self.inverse.T, self.members, self.labels, self.facts.T)
+
+
+class BasisCorrection(LinearOperator):
+    """Z E⁺ Zᴴ for a basis Z of shape (n, k)."""
+
+    basis: Array
+    inverse: Array
+    facts: Traits = eqx.field(static=True)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        return (self.basis.shape[0], self.basis.shape[0])
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the basis."""
+        return self.basis.dtype
+
+    @property
+    def traits(self) -> Traits:
+        """Symmetry alone: the operator has the rank of the basis."""
+        real = not jnp.issubdtype(self.dtype, jnp.complexfloating)
+        return Traits(symmetric=real and self.facts.symmetric, hermitian=self.facts.hermitian)
+
+    def mv(self, x: Array) -> Array:
+        """The correction for the residual x."""
+        return self.basis @ (self.inverse @ (jnp.conj(self.basis.T) @ x))
+
+    def transpose(self) -> LinearOperator:
+        """The same with the transposed inverse and the conjugate basis."""
+        if is_self_transposed(self):
+            return self
+        return BasisCorrection(jnp.conj(self.basis), self.inverse.T, self.facts.T)

@@ -1,0 +1,162 @@
+"""Point and block Jacobi: the inverses of the diagonal entries or of the diagonal blocks."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.staging import index_array
+from jaxsolve.core.traits import Traits
+from jaxsolve.operators.algebra import Diagonal
+from jaxsolve.operators.base import Declared, LinearOperator
+from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.ell import gather_or_zero
+from jaxsolve.operators.pattern import Pattern
+from jaxsolve.preconditioners.base import (
+    AbstractPreconditioner,
+    inherited,
+    is_self_transposed,
+    reciprocal,
+    square,
+    with_entries,
+)
+
+
+def known_diagonal(A: LinearOperator) -> Array | None:
+    """The diagonal of A, None where only n products would tell it."""
+    if isinstance(A, Declared):
+        return known_diagonal(A.operator)
+    return None if type(A).diagonal is LinearOperator.diagonal else A.diagonal()
+
+
+class Jacobi(AbstractPreconditioner):
+    """The inverse of the diagonal; zeros on it are replaced by its largest entry.
+
+    Removes the units of the unknowns and row-wise scales. Costs one multiplication an entry of the vector.
+
+    >>> A = DenseMatrix(jnp.array([[4.0, 1.0], [1.0, 0.0]]))
+    >>> Jacobi().build(A).diagonal().tolist()
+    [0.25, 0.25]
+
+    Source: Saad, Iterative Methods for Sparse Linear Systems (2003), section 4.1.
+    """
+
+    name: ClassVar[str] = "jacobi"
+    needs: ClassVar[str] = "a known diagonal"
+    cost: ClassVar[str] = "set-up 0, application 0.2 products"
+
+    def build(self, A: LinearOperator) -> LinearOperator:
+        """The diagonal operator with entries 1 / A[i, i]."""
+        square(A, self.name)
+        d = known_diagonal(A)
+        if d is None:
+            d = with_entries(A, self.name).diagonal()
+        return Declared(Diagonal(reciprocal(d)), inherited(A))
+
+
+class BlockJacobi(AbstractPreconditioner):
+    """The inverses of the square blocks along the diagonal.
+
+    The last block is smaller where `size` does not divide n; a singular block is replaced by its diagonal.
+    One batched inversion in the set-up, one batched product an application.
+
+    Args:
+        size: Rows per block; the number of unknowns of a node is natural.
+
+    Source: Saad (2003), section 4.1.1.
+    """
+
+    name: ClassVar[str] = "block-jacobi"
+    cost: ClassVar[str] = "set-up n size^2, application n size"
+
+    size: int = eqx.field(static=True, default=16)
+
+    def __check_init__(self) -> None:
+        if self.size < 1:
+            raise StructureError(f"BlockJacobi needs a size of at least 1 row; got {self.size}.")
+
+    def build(self, A: LinearOperator) -> LinearOperator:
+        """The block diagonal operator."""
+        n = square(A, self.name)
+        blocks = diagonal_blocks(A, min(self.size, max(n, 1)))
+        return BlockDiagonal(guarded_inverse(blocks), n, inherited(A))
+
+
+def diagonal_blocks(A: LinearOperator, size: int) -> Array:
+    """The blocks along the diagonal, shape (ceil(n / size), size, size); ones on the diagonal beyond n."""
+    n = A.shape[0]
+    count = -(-n // size)
+    if isinstance(A, DenseMatrix):
+        beyond = count * size - n
+        whole = jnp.pad(A.matrix, ((0, beyond), (0, beyond))).reshape(count, size, count, size)
+        blocks = whole[jnp.arange(count), :, jnp.arange(count), :]
+    else:
+        matrix = with_entries(A, BlockJacobi.name)
+        blocks = gather_or_zero(matrix.data, index_array(_block_positions(matrix.pattern, size)))
+    rows = np.arange(count * size).reshape(count, size)
+    beyond = np.where(rows >= n, 1, 0)[:, :, None] * np.eye(size, dtype=int)
+    return blocks + jnp.asarray(beyond[-1:], blocks.dtype) * (jnp.arange(count) == count - 1)[:, None, None]
+
+
+def _block_positions(pattern: Pattern, size: int) -> np.ndarray:
+    count = -(-pattern.shape[0] // size)
+    rows, cols = pattern.rows, pattern.indices
+    inside = np.flatnonzero(rows // size == cols // size)
+    positions = np.full((count, size, size), pattern.nnz, pattern.indptr.dtype)
+    positions[rows[inside] // size, rows[inside] % size, cols[inside] % size] = inside
+    return positions
+
+
+def guarded_inverse(blocks: Array) -> Array:
+    """The inverse of each block of shape (..., k, k), that of its diagonal where the block is singular."""
+    d = jnp.diagonal(blocks, axis1=-2, axis2=-1)
+    plain = reciprocal(d)[..., None] * jnp.eye(blocks.shape[-1], dtype=blocks.dtype)
+    # Rows are scaled first, so that the test for singularity is free of units.
+    scale = jnp.max(jnp.abs(blocks), axis=-1, keepdims=True)
+    scale = jnp.where(scale > 0, scale, 1).astype(blocks.dtype)
+    inverse = jnp.linalg.inv(blocks / scale)
+    size = jnp.max(jnp.abs(inverse), axis=(-2, -1), keepdims=True)
+    usable = jnp.isfinite(size) & (size < 0.01 / jnp.finfo(blocks.dtype).eps)
+    return jnp.where(usable, jnp.where(usable, inverse, 0) / jnp.swapaxes(scale, -2, -1), plain)
+
+
+class BlockDiagonal(LinearOperator):
+    """The block diagonal matrix with blocks of shape (count, size, size), cut to n rows."""
+
+    blocks: Array
+    size: int = eqx.field(static=True)
+    facts: Traits = eqx.field(static=True, default=Traits())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        return (self.size, self.size)
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the blocks."""
+        return self.blocks.dtype
+
+    @property
+    def traits(self) -> Traits:
+        """The declared facts."""
+        return self.facts
+
+    def mv(self, x: Array) -> Array:
+        """The blockwise product."""
+        count, k, _ = self.blocks.shape
+        padded = jnp.pad(x, (0, count * k - self.size)).reshape(count, k)
+        return jnp.einsum("bij,bj->bi", self.blocks, padded).reshape(-1)[: self.size]
+
+    def transpose(self) -> LinearOperator:
+        """The transposed blocks."""
+        if is_self_transposed(self):
+            return self
+        return BlockDiagonal(jnp.swapaxes(self.blocks, -2, -1), self.size, self.facts.T)
+
+    def conj(self) -> LinearOperator:
+        """The conjugate blocks."""
+        return BlockDiagonal(jnp.conj(self.blocks), self.size, self.facts)

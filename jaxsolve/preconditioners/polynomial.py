@@ -1,0 +1,215 @@
+"""Polynomials of the matrix: Chebyshev and Neumann. Only products with A, no dot products."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.staging import index_array
+from jaxsolve.core.traits import Traits
+from jaxsolve.core.vector import plain_norm
+from jaxsolve.operators.base import LinearOperator, Wrapper
+from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.base import (
+    AbstractPreconditioner,
+    inherited,
+    is_self_transposed,
+    reciprocal,
+    square,
+)
+from jaxsolve.preconditioners.jacobi import known_diagonal
+
+#: Power iterations for the largest eigenvalue; 12 reach 0.9 of it on all stencils and meshes tried.
+POWER_STEPS = 12
+#: What the estimate is multiplied with, since it comes from below.
+SAFETY = 1.1
+
+
+class Chebyshev(AbstractPreconditioner):
+    """The Chebyshev polynomial in D⁻¹A that is smallest on the upper part of the spectrum.
+
+    The interval is [λ / ratio, λ] with λ the largest eigenvalue of D⁻¹A, estimated by power iterations and
+    bounded by Gershgorin's circles where the entries are known. Iterations fall by about the degree while the
+    products stay, so that it pays where dot products are dear: on a GPU, over many devices. Positive definite
+    where A is.
+
+    Args:
+        degree: Products with A an application.
+        ratio: Upper over lower end of the interval; 2 degree² where None.
+
+    Source: Saad (2003), algorithm 12.1.
+    """
+
+    name: ClassVar[str] = "chebyshev"
+    needs: ClassVar[str] = "real positive spectrum of D⁻¹A; products are enough"
+    cost: ClassVar[str] = "set-up 12 products, application `degree` products"
+
+    degree: int = eqx.field(static=True, default=4)
+    ratio: float | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        if self.degree < 1:
+            raise StructureError(f"Chebyshev needs a degree of at least 1; got {self.degree}.")
+
+    def build(self, A: LinearOperator) -> LinearOperator:
+        """The polynomial as an operator."""
+        fast, inverse, largest = _scaled_spectrum(A, self.name)
+        ratio = 2.0 * self.degree**2 if self.ratio is None else self.ratio
+        return ChebyshevPolynomial(fast, inverse, largest, max(ratio, 1.01), self.degree + 1, inherited(A))
+
+
+class Neumann(AbstractPreconditioner):
+    """The first terms of the Neumann series of (ω D⁻¹A)⁻¹.
+
+    Positive definite where A is; `Chebyshev` of the same degree is better, this one needs no lower end of an
+    interval.
+
+    Args:
+        degree: Products with A an application.
+
+    Source: Saad (2003), section 12.3.1.
+    """
+
+    name: ClassVar[str] = "neumann"
+    needs: ClassVar[str] = "positive spectrum of D⁻¹A; products are enough"
+    cost: ClassVar[str] = "set-up 12 products, application `degree` products"
+
+    degree: int = eqx.field(static=True, default=2)
+
+    def build(self, A: LinearOperator) -> LinearOperator:
+        """The truncated series as an operator."""
+        fast, inverse, largest = _scaled_spectrum(A, self.name)
+        return NeumannSeries(fast, inverse / largest, self.degree, inherited(A))
+
+
+def _scaled_spectrum(A: LinearOperator, name: str) -> tuple[LinearOperator, Array, Array]:
+    """The fast form of A, the inverse of its diagonal (ones where unknown), the spectral radius of D⁻¹A."""
+    n = square(A, name)
+    d = known_diagonal(A)
+    inverse = jnp.ones(n, A.dtype) if d is None else reciprocal(d)
+    fast = A.layout()
+    return fast, inverse, largest_eigenvalue(fast, inverse, absolute_row_sums(A))
+
+
+def absolute_row_sums(A: LinearOperator) -> Array | None:
+    """The sum of |A[i, j]| over j for each row, None where the entries are unknown."""
+    if isinstance(A, DenseMatrix):
+        return jnp.sum(jnp.abs(A.matrix), axis=-1)
+    if isinstance(A, SparseMatrix):
+        rows = index_array(A.pattern.rows)
+        return jax.ops.segment_sum(jnp.abs(A.data), rows, A.shape[0], indices_are_sorted=True)
+    return None
+
+
+def largest_eigenvalue(A: LinearOperator, inverse: Array, row_sums: Array | None) -> Array:
+    """An upper estimate of the largest |eigenvalue| of D⁻¹A, where `inverse` is the diagonal of D⁻¹.
+
+    Power iterations times `SAFETY`, and at most Gershgorin's bound where the row sums of |A| are given.
+    """
+    n = A.shape[0]
+    start = scattered(n, jnp.finfo(A.dtype).dtype).astype(inverse.dtype)
+
+    def advance(_, carry):
+        v, _ = carry
+        w = inverse * A.mv(v)
+        size = plain_norm(w)
+        return w / jnp.where(size > 0, size, 1), size
+
+    first = start / plain_norm(start)
+    _, size = lax.fori_loop(0, POWER_STEPS, advance, (first, jnp.zeros((), first.real.dtype)))
+    estimate = SAFETY * size
+    if row_sums is not None:
+        bound = jnp.max(row_sums * jnp.abs(inverse), initial=0)
+        estimate = jnp.minimum(estimate, bound)
+    return jnp.where(estimate > 0, estimate, 1)
+
+
+def scattered(n: int, dtype: Any) -> Array:
+    """Numbers in [-0.5, 0.5) without visible order, the same for the same n."""
+    # One round of a multiplicative hash (Knuth's 2654435761) with a shift; costs two integer operations an
+    # entry.
+    k = lax.iota(np.uint32, n) * np.uint32(2654435761) + np.uint32(97)
+    k = (k ^ (k >> np.uint32(15))) * np.uint32(2246822519)
+    return ((k ^ (k >> np.uint32(13))) >> np.uint32(8)).astype(dtype) / 2**24 - jnp.asarray(0.5, dtype)
+
+
+def chebyshev_steps(
+    A: LinearOperator, inverse: Array, interval: tuple[Any, Any], steps: int, b: Array, x: Array | None
+) -> Array:
+    """X after `steps` Chebyshev steps for A x = b with the scaling D⁻¹ = `inverse`; from 0 where x is None.
+
+    Costs `steps` products, one less from 0.
+    """
+    lower, upper = interval
+    centre, radius = (upper + lower) / 2, (upper - lower) / 2
+    sigma = centre / radius
+    rho = 1 / sigma
+    r = inverse * (b if x is None else b - A.mv(x))
+    d = r / centre
+    x = d if x is None else x + d
+    for _ in range(steps - 1):
+        r = r - inverse * A.mv(d)
+        previous, rho = rho, 1 / (2 * sigma - rho)
+        d = rho * previous * d + (2 * rho / radius) * r
+        x = x + d
+    return x
+
+
+class ChebyshevPolynomial(Wrapper):
+    """The operator that makes a number of Chebyshev steps from zero."""
+
+    operator: LinearOperator
+    inverse: Array
+    largest: Array
+    ratio: float = eqx.field(static=True)
+    steps: int = eqx.field(static=True)
+    facts: Traits = eqx.field(static=True, default=Traits())
+
+    @property
+    def traits(self) -> Traits:
+        """The declared facts."""
+        return self.facts
+
+    def mv(self, x: Array) -> Array:
+        """The steps from zero towards the solution for the right-hand side x."""
+        interval = (self.largest / self.ratio, self.largest)
+        return chebyshev_steps(self.operator, self.inverse, interval, self.steps, x, None)
+
+    def transpose(self) -> LinearOperator:
+        """The same polynomial of the transpose: p(D⁻¹A)D⁻¹ transposed is p(D⁻¹Aᵀ)D⁻¹."""
+        if is_self_transposed(self):
+            return self
+        T = self.operator.T
+        return ChebyshevPolynomial(T, self.inverse, self.largest, self.ratio, self.steps, self.facts.T)
+
+
+class NeumannSeries(Wrapper):
+    """The operator Σ (I - D⁻¹A)ᵏ D⁻¹ for k up to a degree."""
+
+    operator: LinearOperator
+    inverse: Array
+    degree: int = eqx.field(static=True)
+    facts: Traits = eqx.field(static=True, default=Traits())
+
+    @property
+    def traits(self) -> Traits:
+        """The declared facts."""
+        return self.facts
+
+    def mv(self, x: Array) -> Array:
+        """The damped Jacobi sweeps from zero towards the solution for the right-hand side x."""
+        y = self.inverse * x
+        for _ in range(self.degree):
+            y = y + self.inverse * (x - self.operator.mv(y))
+        return y
+
+    def transpose(self) -> LinearOperator:
+        """The same series of the transpose."""
+        if is_self_transposed(self):
+            return self
+        return NeumannSeries(self.operator.T, self.inverse, self.degree, self.facts.T)

@@ -1,0 +1,211 @@
+"""Symmetric successive over-relaxation by colours, so that each half sweep is a few large steps."""
+
+import dataclasses
+import weakref
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.staging import index_array
+from jaxsolve.core.traits import Traits
+from jaxsolve.operators.base import LinearOperator, Wrapper
+from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.ell import RowsOperator, gather, gather_or_zero, rows_operator
+from jaxsolve.operators.pattern import Pattern
+from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.base import (
+    AbstractPreconditioner,
+    inherited,
+    is_self_transposed,
+    reciprocal,
+    square,
+    with_entries,
+)
+from jaxsolve.preconditioners.graph import colours_of
+
+#: Each colour is one step of the compiled program.
+MOST_COLOURS = 96
+
+
+class SSOR(AbstractPreconditioner):
+    """Symmetric over-relaxation, ω(2 - ω) (D + ωU)⁻¹ D (D + ωL)⁻¹, rows ordered by the colours of the graph.
+
+    Rows of one colour are not coupled and are relaxed at once; with ω = 1 this is symmetric Gauss-Seidel.
+    Positive definite where A is, for 0 < ω < 2. A dense matrix keeps its order and is relaxed by triangular
+    solves.
+
+    Args:
+        omega: Relaxation factor; above 1 loses with two colours.
+
+    Source: Saad (2003), sections 4.1.2, 10.2.1 and 12.4.3.
+    """
+
+    name: ClassVar[str] = "ssor"
+    cost: ClassVar[str] = "set-up a permutation of the entries, application 2 products"
+
+    omega: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self) -> None:
+        if not 0 < self.omega < 2:
+            raise StructureError(f"SSOR needs 0 < omega < 2; got {self.omega}.")
+
+    def build(self, A: LinearOperator) -> LinearOperator:
+        """The two half sweeps as an operator."""
+        square(A, self.name)
+        if isinstance(A, DenseMatrix):
+            return TriangularSweeps(A, self.omega, inherited(A))
+        return _colour_sweeps(with_entries(A, self.name), self.omega)
+
+
+class TriangularSweeps(Wrapper):
+    """The two half sweeps of a dense matrix in its own order."""
+
+    operator: DenseMatrix
+    omega: float = eqx.field(static=True)
+    facts: Traits = eqx.field(static=True, default=Traits())
+
+    @property
+    def traits(self) -> Traits:
+        """The declared facts."""
+        return self.facts
+
+    def mv(self, x: Array) -> Array:
+        """Forward and backward substitution."""
+        A = self.operator.matrix
+        d = 1 / reciprocal(jnp.diagonal(A))
+        D = jnp.diag(d)
+        solve = jax.scipy.linalg.solve_triangular
+        y = solve(D + self.omega * jnp.tril(A, -1), x, lower=True)
+        z = solve(D + self.omega * jnp.triu(A, 1), d * y)
+        return self.omega * (2 - self.omega) * z
+
+    def transpose(self) -> LinearOperator:
+        """The same sweeps with the transposed matrix."""
+        if is_self_transposed(self):
+            return self
+        return TriangularSweeps(self.operator.T, self.omega, self.facts.T)
+
+
+class ColourSweeps(LinearOperator):
+    """The two half sweeps by colours, on vectors that are reordered by colour.
+
+    Attributes:
+        matrix: The matrix, for the transpose.
+        inverses: D⁻¹ of each colour's rows.
+        below: For each colour but the first, its rows in the columns of earlier colours.
+        above: For each colour but the last, its rows in the columns of later colours.
+        order: The rows by colour, and the place of each row in that order.
+    """
+
+    matrix: SparseMatrix
+    inverses: tuple[Array, ...]
+    below: tuple[RowsOperator, ...]
+    above: tuple[RowsOperator, ...]
+    order: tuple[Array, Array]
+    omega: float = eqx.field(static=True)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        return self.matrix.shape
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the entries."""
+        return self.matrix.dtype
+
+    @property
+    def traits(self) -> Traits:
+        """What is inherited from the matrix."""
+        return inherited(self.matrix)
+
+    def mv(self, x: Array) -> Array:
+        """The sweep through the colours upwards, then downwards."""
+        r = gather(x, self.order[0])
+        sizes = [len(d) for d in self.inverses]
+        ends = np.cumsum(sizes)
+        y = self.inverses[0] * r[: sizes[0]]
+        for c, L in enumerate(self.below, start=1):
+            step = self.inverses[c] * (r[ends[c - 1] : ends[c]] - self.omega * L.mv(y))
+            y = jnp.concatenate([y, step])
+        # (D + ωU) z = D y: z = y - ω D⁻¹ U z, from the last colour to the first.
+        z = y[ends[-1] - sizes[-1] :]
+        for c in range(len(sizes) - 2, -1, -1):
+            step = y[ends[c] - sizes[c] : ends[c]] - self.omega * self.inverses[c] * self.above[c].mv(z)
+            z = jnp.concatenate([step, z])
+        return self.omega * (2 - self.omega) * gather(z, self.order[1])
+
+    def transpose(self) -> LinearOperator:
+        """The same sweeps with the transposed matrix, whose lower part is the transposed upper one."""
+        if is_self_transposed(self.matrix):
+            return self
+        return _colour_sweeps(self.matrix.T, self.omega)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+    """Rows by colour; for each colour the patterns and entries of its couplings below and above."""
+
+    order: np.ndarray
+    place: np.ndarray
+    diagonals: tuple[np.ndarray, ...]
+    below: tuple[tuple[Pattern, np.ndarray], ...]
+    above: tuple[tuple[Pattern, np.ndarray], ...]
+
+
+_PLANS: "weakref.WeakKeyDictionary[Pattern, _Plan]" = weakref.WeakKeyDictionary()
+
+
+def _colour_sweeps(A: SparseMatrix, omega: float) -> ColourSweeps:
+    if A.pattern not in _PLANS:
+        _PLANS[A.pattern] = _plan(A.pattern)
+    plan = _PLANS[A.pattern]
+    inverse = reciprocal(A.diagonal())
+    inverses = tuple(gather_or_zero(inverse, index_array(rows)) for rows in plan.diagonals)
+
+    def coupling(pattern: Pattern, entries: np.ndarray) -> RowsOperator:
+        return rows_operator(gather_or_zero(A.data, index_array(entries)), pattern)
+
+    below = tuple(coupling(*part) for part in plan.below)
+    above = tuple(coupling(*part) for part in plan.above)
+    return ColourSweeps(A, inverses, below, above, (index_array(plan.order), index_array(plan.place)), omega)
+
+
+def _plan(pattern: Pattern) -> _Plan:
+    colour = colours_of(pattern)
+    count = int(colour.max(initial=0)) + 1
+    if count > MOST_COLOURS:
+        raise StructureError(
+            f"preconditioner 'ssor' relaxes one colour of rows at a time; this pattern needs {count} colours "
+            f"(at most {MOST_COLOURS}): its rows are too long. Use 'block-jacobi' or 'amg'."
+        )
+    order = np.argsort(colour, kind="stable").astype(np.int32)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    starts = np.searchsorted(colour[order], np.arange(count + 1))
+    mine, theirs = colour[pattern.rows], colour[pattern.indices]
+    below, above = [], []
+    for c in range(count):
+        height = int(starts[c + 1] - starts[c])
+        rows, cols = place[pattern.rows], place[pattern.indices]
+        if c > 0:
+            below.append(_part(rows - starts[c], cols, (mine == c) & (theirs < c), (height, int(starts[c]))))
+        if c + 1 < count:
+            start = starts[c + 1]
+            width = int(starts[-1] - start)
+            above.append(_part(rows - starts[c], cols - start, (mine == c) & (theirs > c), (height, width)))
+    diagonals = tuple(order[starts[c] : starts[c + 1]].copy() for c in range(count))
+    return _Plan(order, place, diagonals, tuple(below), tuple(above))
+
+
+def _part(
+    rows: np.ndarray, cols: np.ndarray, inside: np.ndarray, shape: tuple[int, int]
+) -> tuple[Pattern, np.ndarray]:
+    entries = np.flatnonzero(inside)
+    pattern, order, _ = Pattern.from_coo(rows[entries], cols[entries], shape)
+    return pattern, (entries if order is None else entries[order]).astype(np.int64)
