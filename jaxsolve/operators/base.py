@@ -333,6 +333,10 @@ class Sum(LinearOperator):
         """The diagonal."""
         return self.left.diagonal() + self.right.diagonal()
 
+    def as_matrix(self) -> Array:
+        """The dense matrix."""
+        return self.left.as_matrix() + self.right.as_matrix()
+
     def layout(self) -> LinearOperator:
         """The sum of the fast forms."""
         return Sum(self.left.layout(), self.right.layout())

@@ -11,6 +11,7 @@ from jaxsolve.core.vector import norm, plain_norm, power_of_two
 from jaxsolve.operators.base import LinearOperator, Scaled
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
+from jaxsolve.solvers.split import Split
 
 #: Growth of the residual over its start that is called divergence.
 GROWTH = 1e5
@@ -66,7 +67,7 @@ _RUNNING = -1
 def iterate(
     method: AbstractMethod,
     A: LinearOperator,
-    M: LinearOperator | None,
+    M: LinearOperator | Split | None,
     b: Array,
     x0: Array | None,
     control: Control,
@@ -79,7 +80,7 @@ def iterate(
     Args:
         method: What to run.
         A: Operator of shape (m, n).
-        M: Approximate inverse of A, or None.
+        M: Approximate inverse of A, a `Split` into a left and a right one, or None.
         b: Shape (m,), of the dtype of the solution.
         x0: First guess of shape (n,); None for zero, which saves a product.
         control: Tolerances and limit, scalars that may be traced.
@@ -98,12 +99,19 @@ def iterate(
     unit, probes = _unit(A, r)
     nulls, null_probes = nulls.detected(A, unit)
     Au = nulls.compressed(Scaled(A, 1 / unit))
-    Mu = None if M is None else nulls.compressed(Scaled(M, unit))
+    left, right, Mu = None, None, None
+    if isinstance(M, Split):
+        left, right = (None if part is None else nulls.compressed(part) for part in (M.left, M.right))
+    elif M is not None:
+        Mu = nulls.compressed(Scaled(M, unit))
+    Au = Au if left is None else left @ Au
+    Au = Au if right is None else Au @ right
     limit = GROWTH * jnp.maximum(first_norm, target)
 
     def one_pass(c: _Pass) -> _Pass:
         scale = power_of_two(jnp.max(jnp.abs(c.r), initial=0))
         rhs = nulls.project(c.r / scale)
+        rhs = rhs if left is None else left.mv(rhs)
         start = method.start(Au, Mu, rhs)
         # Estimates are proportional to the true norm at the start; 0.9 spares a second pass for rounding.
         ratio = start.residual_norm / jnp.where(c.residual_norm > 0, c.residual_norm, 1)
@@ -118,7 +126,8 @@ def iterate(
             return k + method.stride, method.step(Au, Mu, s)
 
         k, s = lax.while_loop(running, advance, (c.iterations, start))
-        d = nulls.project_solution(method.finish(Au, Mu, s))
+        d = method.finish(Au, Mu, s)
+        d = nulls.project_solution(d if right is None else right.mv(d))
         x = c.x + d * (scale / unit)
         r = b - A.mv(x)
         r_norm = norm(r)

@@ -1,5 +1,6 @@
 """NullSpace: what A maps to zero, kept out of the iteration and out of the solution."""
 
+import math
 from typing import Any
 
 import equinox as eqx
@@ -8,7 +9,7 @@ from jax import Array
 
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.vector import norm
-from jaxsolve.operators.base import LinearOperator, Wrapper
+from jaxsolve.operators.base import LinearOperator, Sum, Wrapper
 
 
 class NullSpace(eqx.Module):
@@ -34,6 +35,10 @@ class NullSpace(eqx.Module):
         tiny = 100 * jnp.finfo(unit.dtype).eps * unit
         return NullSpace(None, True, jnp.max(jnp.abs(A.mv(ones))) <= tiny), 1
 
+    def transposed(self) -> "NullSpace":
+        """The null space of the transpose: the conjugate basis."""
+        return self if self.basis is None else NullSpace(jnp.conj(self.basis))
+
     def project(self, v: Array) -> Array:
         """v without its component in the declared null space."""
         if self.basis is None:
@@ -49,6 +54,19 @@ class NullSpace(eqx.Module):
     def compressed(self, A: LinearOperator) -> LinearOperator:
         """P A P with the projector P onto the complement; A itself where no basis is declared."""
         return A if self.basis is None else Compressed(A, self)
+
+    def regularized(self, A: LinearOperator) -> LinearOperator:
+        """A + u Q Qᴴ, u the size of its entries: the same on the complement, and invertible where A is singular."""
+        unit = A.magnitude()
+        unit = jnp.ones((), A.dtype).real if unit is None else unit
+        if self.basis is not None:
+            return Sum(A, _Projector(self.basis, unit))
+        found, _ = self.detected(A, unit)
+        if found.found is None:
+            return A
+        n = A.shape[0]
+        ones = jnp.full((n, 1), 1 / math.sqrt(n), A.dtype)
+        return Sum(A, _Projector(ones, jnp.where(found.found, unit, 0)))
 
     def explain(self, status: Array, r: Array, target: Array) -> Array:
         """The status of a failure, where the part of the residual that A cannot reach explains it."""
@@ -73,11 +91,36 @@ class Compressed(Wrapper):
 
     def transpose(self) -> LinearOperator:
         """The transpose, between the complements of the conjugate basis."""
-        return Compressed(self.operator.T, NullSpace(jnp.conj(self.nulls.basis)))
+        return Compressed(self.operator.T, self.nulls.transposed())
 
     def conj(self) -> LinearOperator:
         """The conjugate."""
-        return Compressed(self.operator.conj(), NullSpace(jnp.conj(self.nulls.basis)))
+        return Compressed(self.operator.conj(), self.nulls.transposed())
+
+
+class _Projector(LinearOperator):
+    """scale * Q Qᴴ."""
+
+    basis: Array
+    scale: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        return (self.basis.shape[0], self.basis.shape[0])
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the basis."""
+        return self.basis.dtype
+
+    def mv(self, x: Array) -> Array:
+        """The projection of x, scaled."""
+        return self.scale * (self.basis @ (jnp.conj(self.basis.T) @ x))
+
+    def as_matrix(self) -> Array:
+        """The dense matrix."""
+        return self.scale * (self.basis @ jnp.conj(self.basis.T))
 
 
 def orthonormal(basis: Array) -> Array:

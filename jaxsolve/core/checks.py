@@ -1,0 +1,159 @@
+"""A check that raises when the values are there: at once in eager mode, out of the compiled program under jit."""
+
+import collections
+import copy
+import functools
+import itertools
+import re
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+checked_p = Primitive("checked")
+
+#: Turns the concrete evidence into the exception to raise, or None. Hashable, compared with `==`.
+Judge = Callable[..., Exception | None]
+
+
+def checked(x: Array, failed: Array, evidence: Sequence[Array], judge: Judge) -> Array:
+    """x, unless `failed`: then what `judge(*evidence)` returns is raised.
+
+    Evaluated eagerly (also where a gradient or a vmap evaluates eagerly), the exception keeps its class. Compiled,
+    JAX reports a runtime error with its text; `jit` of this module turns that into the exception again.
+
+    Args:
+        x: The value that must not be used unchecked.
+        failed: Bool scalar.
+        evidence: Arrays handed to `judge` as NumPy arrays; under vmap they all get a leading axis.
+        judge: Makes the exception.
+    """
+    return checked_p.bind(x, failed, *evidence, judge=judge)
+
+
+@checked_p.def_impl
+def _evaluate(x, failed, *evidence, judge):
+    if np.any(np.asarray(failed)):
+        error = judge(*[np.asarray(value) for value in evidence])
+        if error is not None:
+            raise error
+    return x
+
+
+@checked_p.def_abstract_eval
+def _shape(x, failed, *evidence, judge):
+    return x
+
+
+def _batch(args, axes, *, judge):
+    size = next(a.shape[d] for a, d in zip(args, axes, strict=True) if d is not None)
+    moved = [
+        jnp.broadcast_to(a, (size, *jnp.shape(a))) if d is None else jnp.moveaxis(a, d, 0)
+        for a, d in zip(args, axes, strict=True)
+    ]
+    return checked_p.bind(*moved, judge=judge), 0
+
+
+def _jvp(primals, tangents, *, judge):
+    return checked_p.bind(*primals, judge=judge), tangents[0]
+
+
+def _compiled(x, failed, *evidence, judge):
+    # The evidence travels to the host only when something failed; x depends on the callback, so it is not dropped.
+    def report():
+        nothing = jax.ShapeDtypeStruct((), np.bool_)
+        return jax.pure_callback(_Report(judge), nothing, *evidence, vmap_method="sequential")
+
+    bad = lax.cond(jnp.any(failed), report, lambda: jnp.array(False))
+    return jnp.where(bad, jnp.zeros_like(x), x)
+
+
+batching.primitive_batchers[checked_p] = _batch
+ad.primitive_jvps[checked_p] = _jvp
+mlir.register_lowering(checked_p, mlir.lower_fun(_compiled, multiple_results=False))
+
+
+class _Report:
+    """The host side of a compiled check; equal for equal judges, so that programs are shared."""
+
+    def __init__(self, judge: Judge):
+        self.judge = judge
+
+    def __call__(self, *evidence):
+        error = self.judge(*[np.asarray(value) for value in evidence])
+        if error is None:
+            return np.False_
+        # JAX passes on the text alone: the number in it leads back to the exception.
+        raised = copy.copy(error)
+        raised.args = (f"{error} [jaxsolve failure {_FAILURES.file(error)}]",)
+        raise raised
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Report) and other.judge == self.judge
+
+    def __hash__(self) -> int:
+        return hash(self.judge)
+
+
+class _Failures:
+    """The last exceptions raised inside compiled programs, by number: their text is all that JAX passes on."""
+
+    def __init__(self, keep: int = 64):
+        self._numbers = itertools.count(1)
+        self._kept: collections.OrderedDict[int, Exception] = collections.OrderedDict()
+        self._lock = threading.Lock()
+        self._keep = keep
+
+    def file(self, error: Exception) -> int:
+        with self._lock:
+            number = next(self._numbers)
+            self._kept[number] = error
+            while len(self._kept) > self._keep:
+                self._kept.popitem(last=False)
+            return number
+
+    def take(self, text: str) -> Exception | None:
+        match = re.search(r"\[jaxsolve failure (\d+)\]", text)
+        if match is None:
+            return None
+        with self._lock:
+            return self._kept.pop(int(match.group(1)), None)
+
+
+_FAILURES = _Failures()
+
+
+def jit(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """`f` compiled, raising `NotConverged` or `Diverged` with its `result` when a solve inside it fails.
+
+    A thin `equinox.filter_jit`: arrays are traced, everything else is static. Waits for the result.
+
+    Args:
+        f: Function of pytrees.
+        **options: Passed to `equinox.filter_jit`, `donate` for example.
+
+    >>> import jaxsolve as js
+    >>> solve = js.jit(lambda A, b: js.solve_linear(A, b))
+    >>> solve(2 * jnp.eye(3), jnp.ones(3)).tolist()
+    [0.5, 0.5, 0.5]
+    """
+    compiled = eqx.filter_jit(f, **options)
+
+    @functools.wraps(f)
+    def call(*args, **kwargs):
+        try:
+            return jax.block_until_ready(compiled(*args, **kwargs))
+        except Exception as error:
+            found = _FAILURES.take(str(error))
+            if found is None:
+                raise
+        raise found from None
+
+    return call

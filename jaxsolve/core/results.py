@@ -1,0 +1,193 @@
+"""SolveInfo and the exceptions that carry it."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax import Array
+
+from jaxsolve.core.status import CONVERGED, DIVERGED, Status
+
+
+class Frozen:
+    """What of a request is no array, held still beside the arrays while they pass through jit."""
+
+    def __init__(self, tree: Any):
+        leaves, self.treedef = jax.tree.flatten(tree)
+        self.arrays = tuple(eqx.is_array_like(leaf) for leaf in leaves)
+        self.rest = tuple(leaf for leaf, array in zip(leaves, self.arrays, strict=True) if not array)
+        self.hash = hash((self.treedef, self.arrays, tuple(map(id, self.rest))))
+
+    def split(self, tree: Any) -> list[Any]:
+        """The array leaves of a tree of this structure."""
+        return [leaf for leaf, array in zip(jax.tree.leaves(tree), self.arrays, strict=True) if array]
+
+    def join(self, arrays: Any) -> Any:
+        """The tree with these array leaves."""
+        values, rest = iter(arrays), iter(self.rest)
+        leaves = [next(values) if array else next(rest) for array in self.arrays]
+        return jax.tree.unflatten(self.treedef, leaves)
+
+    def __hash__(self) -> int:
+        return self.hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Frozen) and (
+            (self.treedef, self.arrays) == (other.treedef, other.arrays)
+            and len(self.rest) == len(other.rest)
+            and all(a is b or a == b for a, b in zip(self.rest, other.rest, strict=True))
+        )
+
+
+class SolveInfo(eqx.Module):
+    """How a solve went: a pytree that passes through jit, vmap and grad. In a batch every field has leading axes.
+
+    Attributes:
+        x: The solution, or the last estimate, in the structure asked for.
+        residual: b - A x in the structure of b, computed from x.
+        residual_norm: Its Euclidean norm.
+        target: The norm it had to reach, max(rtol ‖b‖, atol).
+        iterations: Steps of the method.
+        function_evaluations: Products with A and its adjoint.
+        status: A `Status`; as integers while traced or in a batch.
+        solve_time: Seconds of an eager solve, NaN where it was compiled into something larger.
+        trajectory: The recorded iterates, None unless asked for.
+        method: The name of the method that ran.
+        is_adjoint: Whether this was the solve of a gradient.
+    """
+
+    x: Any
+    residual: Any
+    residual_norm: Array
+    target: Array
+    iterations: Array
+    function_evaluations: Array
+    code: Array
+    solve_time: Any
+    settings: list[Any]
+    request: Frozen = eqx.field(static=True)
+    method: str = eqx.field(static=True)
+    kind: str = eqx.field(static=True, default="solve")
+    trajectory: Any = None
+
+    @property
+    def solve(self) -> Any:
+        """The request."""
+        return self.request.join(self.settings)
+
+    @property
+    def status(self) -> Any:
+        """Why the solve stopped."""
+        if isinstance(self.code, jax.core.Tracer) or np.ndim(self.code):
+            return self.code
+        return Status(int(self.code))
+
+    @property
+    def converged(self) -> Array:
+        """Whether x is a solution within the tolerance."""
+        return is_any_of(self.code, CONVERGED)
+
+    @property
+    def diverged(self) -> Array:
+        """Whether the iterates left for infinity or stopped being numbers."""
+        return is_any_of(self.code, DIVERGED)
+
+    @property
+    def is_adjoint(self) -> bool:
+        """Whether this was the transposed solve of a gradient."""
+        return self.kind == "adjoint"
+
+    @property
+    def message(self) -> str:
+        """What happened, with figures and advice; of the worst system in a batch."""
+        if isinstance(self.code, jax.core.Tracer):
+            return f"{self.method}: still being traced; the message is known when the program runs."
+        return describe(self)
+
+    def __repr__(self) -> str:
+        if isinstance(self.code, jax.core.Tracer):
+            return f"SolveInfo({self.method}, traced)"
+        return f"SolveInfo({describe(self, advice=False)})"
+
+
+def is_any_of(code: Any, members: tuple[Status, ...]) -> Any:
+    """Whether each status code is one of `members`."""
+    array = np.asarray(code) if not isinstance(code, jax.core.Tracer) else code
+    hits = [array == int(member) for member in members]
+    found = hits[0]
+    for hit in hits[1:]:
+        found = found | hit
+    return found
+
+
+def describe(info: SolveInfo, advice: bool = True) -> str:
+    """One paragraph on how a solve went; for a batch, how many failed and the worst of them."""
+    codes = np.atleast_1d(np.asarray(info.code)).reshape(-1)
+    norms = np.broadcast_to(np.asarray(info.residual_norm), np.shape(info.code)).reshape(-1)
+    targets = np.broadcast_to(np.asarray(info.target), np.shape(info.code)).reshape(-1)
+    steps = np.broadcast_to(np.asarray(info.iterations), np.shape(info.code)).reshape(-1)
+    failed = ~np.isin(codes, CONVERGED)
+    what = info.method if info.kind == "solve" else f"{info.method}, in the {info.kind} solve of a gradient,"
+    if codes.size == 0:
+        return f"{what} solved an empty batch"
+    # NaN counts as the worst residual.
+    worst = int(np.argmax(np.where(failed, np.nan_to_num(norms, nan=np.inf), -1))) if failed.any() else 0
+    lane = ""
+    if np.ndim(info.code):
+        where = np.flatnonzero(failed)
+        shown = ", ".join(map(str, where[:8])) + (", ..." if len(where) > 8 else "")
+        lane = f" {len(where)} of {codes.size} systems failed (lanes {shown}); the worst, lane {worst}:"
+        if not failed.any():
+            lane = f" {codes.size} systems;"
+    status = Status(int(codes[worst]))
+    if not failed.any():
+        verb = "converged" if codes.size == 1 else "all converged"
+    elif status in DIVERGED:
+        verb = "diverged"
+    else:
+        verb = "did not converge"
+    figures = (
+        f"{verb} [{status.name}] after {int(steps.max() if not failed.any() else steps[worst])} iterations with "
+        f"residual {norms[worst]:.3g} (tolerance {targets[worst]:.3g})"
+    )
+    text = f"{what}{lane} {figures}"
+    return f"{text}. {status.message}" if advice and failed.any() else text
+
+
+class ConvergenceException(RuntimeError):
+    """A solve without a solution; `result` is its `SolveInfo`."""
+
+    def __init__(self, message: str, result: SolveInfo):
+        super().__init__(message)
+        self.result = result
+
+    def __reduce__(self) -> Any:
+        return (type(self), (str(self), self.result))
+
+
+class NotConverged(ConvergenceException):
+    """The tolerance was not reached."""
+
+
+class Diverged(ConvergenceException):
+    """The iterates left for infinity or stopped being numbers."""
+
+
+def failure_of(info: SolveInfo, suppress: tuple[type, ...]) -> ConvergenceException | None:
+    """The exception for a concrete result, None where it converged or its class is suppressed."""
+    codes = np.asarray(info.code)
+    if np.isin(codes, CONVERGED).all():
+        return None
+    diverged = np.isin(codes, DIVERGED)
+    stopped = ~diverged & ~np.isin(codes, CONVERGED)
+    if diverged.any() and not _covers(suppress, Diverged):
+        return Diverged(describe(info), info)
+    if stopped.any() and not _covers(suppress, NotConverged):
+        return NotConverged(describe(info), info)
+    return None
+
+
+def _covers(suppress: tuple[type, ...], kind: type) -> bool:
+    return any(issubclass(kind, cls) for cls in suppress)
+

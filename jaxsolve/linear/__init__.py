@@ -1,0 +1,1 @@
+"""The front door: a system posed, a method chosen, a solve run, differentiated and judged."""

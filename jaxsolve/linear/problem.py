@@ -1,0 +1,191 @@
+"""Problem: a system as the user gave it, turned into flat vectors, operators and batches, or refused."""
+
+import dataclasses
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.tree import Packing, inexact
+from jaxsolve.linear.request import Solve
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.convert import ACCEPTED, as_operator, batch_shape, with_dtype
+from jaxsolve.operators.function import function_operator
+from jaxsolve.solvers.nullspace import NullSpace, orthonormal
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A system in flat form.
+
+    Attributes:
+        A: The operator; its arrays have one leading axis where `matrices` is True.
+        b: Shape (m,), or (lanes, m) where `batch` is not ().
+        x0: Shape (n,) or (lanes, n); None for zero.
+        unknown: The structure of x (of one system).
+        rhs: The structure of b (of one system).
+        batch: The leading axes of a batch; () for one system.
+        matrices: Whether each system of the batch has its own matrix.
+    """
+
+    A: LinearOperator
+    b: Array
+    x0: Array | None
+    unknown: Packing
+    rhs: Packing
+    batch: tuple[int, ...]
+    matrices: bool
+
+    def unflatten(self, packing: Packing, v: Array) -> Any:
+        """A vector (or one a lane) in the structure the user gave, batch axes first."""
+        if not self.batch:
+            return packing.unpack(v)
+        return jax.tree.map(lambda leaf: leaf.reshape(*self.batch, *leaf.shape[1:]), jax.vmap(packing.unpack)(v))
+
+
+def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bool) -> Problem:
+    """The problem in flat form.
+
+    Raises:
+        TypeError: If A or b is of the wrong kind.
+        StructureError: If shapes do not fit together; the text gives them all.
+    """
+    if not isinstance(solve, Solve):
+        raise TypeError(f"the third argument is a js.Solve, such as js.Solve('CG', rtol=1e-8); got {solve!r}.")
+    b = _arrays("b", b)
+    x0 = None if solve.x0 is None else _arrays("x0", solve.x0)
+    function = callable(A) and not isinstance(A, LinearOperator)
+    if not function and (args or kwargs):
+        given = ", ".join([*(type(a).__name__ for a in args), *kwargs])
+        raise TypeError(f"further arguments ({given}) are passed on to A, so A must be a function; got {_kind(A)}.")
+    if function:
+        problem = _pose_function(A, b, x0, args, kwargs, grad_for_f)
+    else:
+        problem = _pose_matrix(as_operator(A), b, x0)
+        if not grad_for_f:
+            problem = dataclasses.replace(problem, A=lax.stop_gradient(problem.A))
+    return problem
+
+
+def _pose_function(f: Any, b: Any, x0: Any, args: tuple, kwargs: dict, grad_for_f: bool) -> Problem:
+    rhs = Packing.of(b)
+    unknown = rhs if x0 is None else Packing.of(x0)
+    dtype = inexact(rhs.dtype, *([] if x0 is None else unknown.dtypes))
+    operator, offset = function_operator(f, unknown, rhs, dtype, args, kwargs)
+    if not grad_for_f:
+        operator, offset = lax.stop_gradient((operator, offset))
+    vector = rhs.pack(b, operator.dtype)
+    if offset is not None:
+        vector = vector - offset
+    guess = None if x0 is None else unknown.pack(x0, operator.dtype)
+    return Problem(operator, vector, guess, unknown, rhs, (), False)
+
+
+def _pose_matrix(A: LinearOperator, b: Any, x0: Any) -> Problem:
+    m, n = A.shape
+    stack = batch_shape(A)
+    dtype = inexact(A.dtype, *Packing.of(b).dtypes)
+    A = with_dtype(A, dtype)
+    leaves = jax.tree.leaves(b)
+    single = len(leaves) == 1 and jax.tree.structure(b) == jax.tree.structure(0)
+    if single and leaves[0].ndim and leaves[0].shape[-1] == m:
+        return _pose_batch(A, leaves[0].astype(dtype), x0, stack)
+    rhs = Packing.of(b)
+    if stack or rhs.size != m:
+        raise StructureError(_misfit(A.shape, stack, rhs, single))
+    unknown = Packing.of(x0) if x0 is not None else rhs
+    if unknown.size != n:
+        what = "x0" if x0 is not None else "b, which gives the structure of x where there is no x0,"
+        raise StructureError(f"A of shape {A.shape} needs {n} unknowns; {what} has {unknown.size}: {unknown}.")
+    guess = None if x0 is None else unknown.pack(x0, dtype)
+    return Problem(A, rhs.pack(b, dtype), guess, unknown, rhs, (), False)
+
+
+def _pose_batch(A: LinearOperator, b: Array, x0: Any, stack: tuple[int, ...]) -> Problem:
+    """Systems of shape (..., n, n) with right-hand sides of shape (..., n)."""
+    m, n = A.shape
+    try:
+        batch = jnp.broadcast_shapes(stack, b.shape[:-1])
+    except ValueError:
+        raise StructureError(
+            f"the leading axes of A {stack} and of b {b.shape[:-1]} do not broadcast: A of shape "
+            f"{(*stack, m, n)} goes with b of shape (..., {m})."
+        ) from None
+    rhs = Packing.of(jax.ShapeDtypeStruct((m,), b.dtype))
+    unknown = Packing.of(jax.ShapeDtypeStruct((n,), b.dtype))
+    guess = None
+    if x0 is not None:
+        leaves = jax.tree.leaves(x0)
+        if len(leaves) != 1:
+            raise StructureError(f"x0 has {len(leaves)} leaves where b is one array; give it the structure of x.")
+        (x0,) = leaves
+        if x0.shape[-1:] != (n,) and x0.size == n and not batch:
+            unknown = Packing.of(x0)
+            x0 = x0.reshape(n)
+        if x0.shape[-1:] != (n,) or jnp.broadcast_shapes(x0.shape[:-1], batch) != batch:
+            raise StructureError(f"x0 must have shape {(*batch, n)} (or ({n},)); got {x0.shape}.")
+        guess = x0.astype(b.dtype)
+    if not batch:
+        return Problem(A, b, guess, unknown, rhs, (), False)
+    lanes = math.prod(batch)
+    if stack:
+        A = jax.tree.map(lambda v: jnp.broadcast_to(v, (*batch, *v.shape[len(stack) :])).reshape(lanes, *v.shape[len(stack) :]), A)
+    b = jnp.broadcast_to(b, (*batch, m)).reshape(lanes, m)
+    if guess is not None:
+        guess = jnp.broadcast_to(guess, (*batch, n)).reshape(lanes, n)
+    return Problem(A, b, guess, unknown, rhs, batch, bool(stack))
+
+
+def _misfit(shape: tuple[int, int], stack: tuple[int, ...], rhs: Packing, single: bool) -> str:
+    m = shape[0]
+    text = f"A of shape {(*stack, *shape)} needs a right-hand side of {m} values; b is {rhs} with {rhs.size}."
+    if single and rhs.shapes and len(rhs.shapes[0]) >= 2 and rhs.shapes[0][-2] == m:
+        text += " For several right-hand sides in columns use js.solve_linear_many(A, B), or jax.vmap over them."
+    return text
+
+
+def null_space(solve: Solve, problem: Problem) -> NullSpace:
+    """The declared null space as an orthonormal basis, or the order to look for constants."""
+    m, n = problem.A.shape
+    dtype = problem.b.dtype
+    if solve.null_space is None:
+        if solve.rank_deficiency:
+            return NullSpace(jnp.full((n, 1), 1 / math.sqrt(max(n, 1)), dtype))
+        return NullSpace(None, solve.rank_deficiency is None and m == n)
+    basis = _basis(solve.null_space, problem.unknown, dtype)
+    if solve.rank_deficiency not in (None, basis.shape[1]):
+        raise ValueError(f"rank_deficiency={solve.rank_deficiency}, but null_space holds {basis.shape[1]} vectors.")
+    return NullSpace(lax.stop_gradient(orthonormal(basis)))
+
+
+def _basis(given: Any, unknown: Packing, dtype: Any) -> Array:
+    tree = _arrays("null_space", given)
+    if Packing.of(tree).shapes == unknown.shapes and jax.tree.structure(tree) == unknown.treedef:
+        return unknown.pack(tree, dtype)[:, None]
+    if isinstance(tree, jax.Array) and tree.shape[:1] == (unknown.size,) and tree.ndim == 2:
+        return tree.astype(dtype)
+    if isinstance(given, list | tuple):
+        vectors = []
+        for vector in tree:
+            unknown.check(vector, "each vector of null_space has the structure of x")
+            vectors.append(unknown.pack(vector, dtype))
+        return jnp.stack(vectors, axis=1)
+    raise StructureError(
+        f"null_space is one vector in the structure of x ({unknown}), a sequence of them, or a matrix of "
+        f"{unknown.size} rows; got {Packing.of(tree)}."
+    )
+
+
+def _arrays(name: str, tree: Any) -> Any:
+    for leaf in jax.tree.leaves(tree):
+        if not (eqx.is_array_like(leaf) or isinstance(leaf, list)):
+            raise TypeError(f"{name} must be an array or a pytree of arrays; got a {type(leaf).__name__} in it.")
+    return jax.tree.map(jnp.asarray, tree)
+
+
+def _kind(A: Any) -> str:
+    return f"{type(A).__name__}; A may be {ACCEPTED}" if A is None else type(A).__name__

@@ -1,0 +1,216 @@
+"""Solve: what is asked of a solve, as an Equinox module."""
+
+import re
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from jaxsolve.core.names import normalized, unknown_name
+from jaxsolve.core.results import ConvergenceException
+from jaxsolve.preconditioners.base import AbstractPreconditioner
+from jaxsolve.preconditioners.registry import PRECONDITIONERS
+from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.solvers.registry import METHODS
+
+#: The name that leaves the choice to the package.
+AUTO = "auto"
+
+
+class Solve(eqx.Module):
+    """What is asked of a solve.
+
+    Args:
+        method: A name (see `js.methods()`; case, hyphens and underscores do not matter) or a method module.
+        rtol: Relative tolerance: converged means ‖b - A x‖ <= max(rtol ‖b‖, atol). May be traced.
+        atol: Absolute tolerance, in the units of b. May be traced.
+        max_iterations: Steps of the method before it gives up. May be traced.
+        x0: First guess, in the structure of the solution. May be traced.
+        preconditioner: None, a name (see `js.preconditioners()`), a module, an operator, a function r -> z, or a pair
+            (left, right) of these.
+        suppress: Exception classes (`js.NotConverged`, `js.Diverged`) that are not to be raised.
+        rank_deficiency: 1 if A maps constants to zero; 0 to switch the detection of that off; None to detect.
+        null_space: A basis of the null space: one vector in the structure of x, or a sequence of them.
+        gradient_solve: The `Solve` for tangent and adjoint systems; None for this one (without x0 and atol).
+        preprocess: Called with the operator before anything else; returns the operator to solve with.
+        progress: Whether to show a progress bar.
+        rel_tol: Alias of `rtol`.
+        abs_tol: Alias of `atol`.
+
+    Raises:
+        ValueError: For unknown names (with the nearest known one) and negative numbers.
+        TypeError: For arguments of the wrong kind.
+
+    >>> Solve("bicg_stab(2)", rtol=1e-8)
+    Solve('biCG-stab(2)', rtol=1e-08)
+    """
+
+    method: Any
+    rtol: Any
+    atol: Any
+    max_iterations: Any
+    x0: Any
+    preconditioner: Any
+    suppress: tuple[type, ...] = eqx.field(static=True)
+    rank_deficiency: int | None = eqx.field(static=True)
+    null_space: Any
+    gradient_solve: "Solve | None"
+    preprocess: Any
+    progress: Any = eqx.field(static=True)
+
+    def __init__(
+        self,
+        method: Any = AUTO,
+        rtol: Any = 1e-5,
+        atol: Any = 0.0,
+        max_iterations: Any = 1000,
+        x0: Any = None,
+        preconditioner: Any = None,
+        suppress: Any = (),
+        rank_deficiency: int | None = None,
+        null_space: Any = None,
+        gradient_solve: "Solve | None" = None,
+        preprocess: Any = None,
+        progress: Any = None,
+        *,
+        rel_tol: Any = None,
+        abs_tol: Any = None,
+    ):
+        self.method = as_method(method)
+        self.rtol = _number("rtol", rtol if rel_tol is None else rel_tol)
+        self.atol = _number("atol", atol if abs_tol is None else abs_tol)
+        self.max_iterations = _number("max_iterations", max_iterations)
+        self.x0 = x0
+        self.preconditioner = as_preconditioner(preconditioner)
+        self.suppress = _classes(suppress)
+        if rank_deficiency not in (None, 0, 1) and null_space is None:
+            raise ValueError(
+                f"rank_deficiency={rank_deficiency} does not say which vectors A maps to zero; "
+                "pass a basis as null_space=."
+            )
+        self.rank_deficiency = rank_deficiency
+        self.null_space = null_space
+        if gradient_solve is not None and not isinstance(gradient_solve, Solve):
+            raise TypeError(f"gradient_solve expects a Solve; got {type(gradient_solve).__name__}.")
+        self.gradient_solve = gradient_solve
+        if preprocess is not None and not callable(preprocess):
+            raise TypeError(f"preprocess expects a function of the operator; got {type(preprocess).__name__}.")
+        self.preprocess = preprocess
+        self.progress = progress
+
+    def __repr__(self) -> str:
+        parts = [repr(method_name(self.method))]
+        for name, default in (("rtol", 1e-5), ("atol", 0.0), ("max_iterations", 1000)):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and value == default):
+                parts.append(f"{name}={value!r}")
+        if self.preconditioner is not None:
+            parts.append(f"preconditioner={preconditioner_name(self.preconditioner)}")
+        return f"Solve({', '.join(parts)})"
+
+
+def as_method(method: Any) -> Any:
+    """The method module of a name; modules and "auto" are returned as they are.
+
+    Raises:
+        ValueError: For an unknown name; the text lists the known ones and the nearest.
+    """
+    if isinstance(method, AbstractMethod):
+        return method
+    if isinstance(method, type) and issubclass(method, AbstractMethod):
+        return method()
+    if not isinstance(method, str):
+        raise TypeError(
+            f"method expects a name or a method module such as js.CG(); got {type(method).__name__}. "
+            f"Names: {', '.join(METHODS)}."
+        )
+    form = normalized(method)
+    if form == AUTO:
+        return AUTO
+    known = {normalized(name): make for name, make in METHODS.items()}
+    if form in known:
+        return known[form]()
+    # biCG-stab(2), IDR(4), GMres(50): a number in brackets is the method's one option.
+    match = re.fullmatch(r"(.+)\((\d+)\)", form)
+    if match:
+        for name in (match.group(1), f"{match.group(1)}(s)", f"{match.group(1)}(l)"):
+            if name in known:
+                make = known[name]
+                option = make().option
+                if option is not None:
+                    return make(**{option: int(match.group(2))})
+    raise ValueError(unknown_name("method", method, [AUTO, *METHODS]))
+
+
+def method_name(method: Any) -> str:
+    """The name of a method for people, with its option where that is not the default."""
+    if isinstance(method, str):
+        return method
+    option = method.option
+    if option is None or getattr(method, option) == getattr(type(method)(), option):
+        return method.name
+    return f"{method.name.split('(')[0]}({getattr(method, option)})"
+
+
+def as_preconditioner(preconditioner: Any) -> Any:
+    """The recipe of a name; modules, operators, functions and pairs of them are returned as they are.
+
+    Raises:
+        ValueError: For an unknown name.
+        TypeError: For anything that cannot precondition.
+    """
+    if isinstance(preconditioner, str):
+        form = normalized(preconditioner)
+        if form in ("none", ""):
+            return None
+        if form == AUTO:
+            return AUTO
+        known = {normalized(name): make for name, make in PRECONDITIONERS.items()}
+        if form not in known:
+            raise ValueError(unknown_name("preconditioner", preconditioner, [AUTO, *PRECONDITIONERS]))
+        return known[form]()
+    if isinstance(preconditioner, tuple):
+        if len(preconditioner) != 2:
+            raise TypeError(f"a tuple of preconditioners is a pair (left, right); got {len(preconditioner)} entries.")
+        return tuple(as_preconditioner(part) for part in preconditioner)
+    if isinstance(preconditioner, type) and issubclass(preconditioner, AbstractPreconditioner):
+        return preconditioner()
+    if preconditioner is None or callable(preconditioner) or hasattr(preconditioner, "build"):
+        return preconditioner
+    if hasattr(preconditioner, "mv") or hasattr(preconditioner, "shape"):
+        return preconditioner
+    raise TypeError(
+        "preconditioner expects None, a name, a module such as js.Jacobi(), an operator or matrix, a function r -> z "
+        f"or a pair (left, right); got {type(preconditioner).__name__}."
+    )
+
+
+def preconditioner_name(preconditioner: Any) -> str:
+    """The name of a preconditioner for people."""
+    if preconditioner is None or isinstance(preconditioner, str):
+        return str(preconditioner)
+    if isinstance(preconditioner, tuple):
+        return f"({', '.join(preconditioner_name(part) for part in preconditioner)})"
+    return getattr(preconditioner, "name", None) or getattr(
+        preconditioner, "__name__", type(preconditioner).__name__
+    )
+
+
+def _number(name: str, value: Any) -> Any:
+    if isinstance(value, int | float | np.number | np.ndarray) and not isinstance(value, bool):
+        if np.any(np.asarray(value) < 0):
+            raise ValueError(f"{name} must not be negative; got {value}.")
+        return value
+    if eqx.is_array(value):
+        return value
+    raise TypeError(f"{name} expects a number; got {type(value).__name__}.")
+
+
+def _classes(suppress: Any) -> tuple[type, ...]:
+    classes = (suppress,) if isinstance(suppress, type) else tuple(suppress)
+    for cls in classes:
+        if not (isinstance(cls, type) and issubclass(cls, ConvergenceException)):
+            raise TypeError(
+                f"suppress expects exception classes out of js.NotConverged, js.Diverged; got {cls!r}."
+            )
+    return classes

@@ -1,0 +1,37 @@
+"""Which method suits a system of which little is known but its structure."""
+
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.solvers.registry import METHODS
+
+#: Dense matrices up to this size are factorised: 2/3 n³ operations are a second on one core.
+DENSE_LIMIT = 2048
+#: Bands up to this width are eliminated.
+NARROW = 2
+
+
+def choose(A: LinearOperator, preconditioned: bool) -> tuple[AbstractMethod, str]:
+    """A method for A and the reason for it.
+
+    Args:
+        A: The operator.
+        preconditioned: Whether a preconditioner was asked for, which rules direct methods out.
+    """
+    m, n = A.shape
+    facts = A.traits
+    if m != n:
+        return METHODS["lsmr"](), "A is rectangular"
+    if not preconditioned:
+        if isinstance(A, DenseMatrix) and n <= DENSE_LIMIT:
+            if facts.positive_definite:
+                return METHODS["Cholesky"](), f"A is dense, small ({n}) and declared positive definite"
+            return METHODS["LU"](), f"A is dense and small ({n})"
+        if isinstance(A, SparseMatrix) and max(A.pattern.bandwidth) <= NARROW:
+            return METHODS["banded"](), f"A has a band of {A.pattern.bandwidth} off-diagonals"
+    if facts.positive_definite:
+        return METHODS["CG"](), "A is declared positive definite"
+    if facts.hermitian:
+        return METHODS["minres"](), "A is declared symmetric (Hermitian)"
+    return METHODS["biCG-stab"](2), "nothing is known of the symmetry of A"

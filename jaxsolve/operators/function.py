@@ -1,0 +1,134 @@
+"""FunctionOperator: a Python function that is linear or affine in its first argument."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.traits import Traits
+from jaxsolve.core.tree import Packing, inexact
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.linearity import Degree, degree
+from jaxsolve.operators.program import Program, trace_program
+
+
+class FunctionOperator(LinearOperator):
+    """The linear part of a traced function of a flat vector.
+
+    Args:
+        program: The function as a program of (*parameters, x).
+        parameters: What the function closes over and its further arguments; gradients reach them.
+        offset: The function's value at zero where only subtraction of it gives the linear part, else None.
+        affine: Whether the linear part is taken as the function's derivative.
+        size: (m, n).
+        kind: Dtype of vectors.
+    """
+
+    program: Program = eqx.field(static=True)
+    parameters: tuple[Array, ...]
+    offset: Array | None
+    affine: bool = eqx.field(static=True)
+    size: tuple[int, int] = eqx.field(static=True)
+    kind: Any = eqx.field(static=True)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.size
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of vectors."""
+        return jnp.dtype(self.kind)
+
+    @property
+    def traits(self) -> Traits:
+        """Nothing is known."""
+        return Traits()
+
+    def mv(self, x: Array) -> Array:
+        """The linear part of the function at x."""
+        if self.offset is not None:
+            return self.value(x) - self.offset
+        if not self.affine:
+            return self.value(x)
+        # For an affine f the derivative is the linear part, and the value at zero drops out of the program.
+        return jax.jvp(self.value, (jnp.zeros_like(x),), (x,))[1]
+
+    def value(self, x: Array) -> Array:
+        """The function itself at x, its constant included."""
+        # A parameter was traced with one dtype; x may be complex where the function's own arrays are real.
+        (y,) = self.program(*self.parameters, x.astype(self.kind))
+        return y
+
+
+def function_operator(
+    f: Callable[..., Any], unknown: Packing, rhs: Packing, dtype: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[FunctionOperator, Array | None]:
+    """A function as an operator on flat vectors, and its constant part.
+
+    Args:
+        f: f(x, *args, **kwargs), linear or affine in the pytree x.
+        unknown: The structure of x.
+        rhs: The structure that f returns.
+        dtype: The dtype wanted for the vectors; widened to what f returns.
+        args: Further arguments; floats and arrays in them are traced, so that new values retrace nothing.
+        kwargs: The same by name.
+
+    Returns:
+        The operator, and f(0) as a flat vector, None where f is linear.
+
+    Raises:
+        StructureError: If f does not return the structure of the right-hand side.
+        NotLinearError: If f is not affine.
+    """
+    leaves, treedef = jax.tree.flatten((args, kwargs))
+    # Python ints and bools may steer the code (axes, flags): they stay what they are.
+    numeric = [eqx.is_inexact_array_like(leaf) or eqx.is_array(leaf) for leaf in leaves]
+    values = [jnp.asarray(leaf) for leaf, number in zip(leaves, numeric, strict=True) if number]
+    others = [leaf for leaf, number in zip(leaves, numeric, strict=True) if not number]
+
+    def flat(values: list[Array], x: Array) -> Array:
+        numbers, rest = iter(values), iter(others)
+        merged = [next(numbers) if number else next(rest) for number in numeric]
+        args, kwargs = jax.tree.unflatten(treedef, merged)
+        y = f(unknown.unpack(x), *args, **kwargs)
+        _check_output(f, y, rhs)
+        return rhs.pack(y, inexact(dtype, *(leaf.dtype for leaf in jax.tree.leaves(y))))
+
+    shapes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in values]
+    x = jax.ShapeDtypeStruct((unknown.size,), dtype)
+    program, constants, out = trace_program(flat, shapes, x)
+    if out.dtype != dtype:
+        wide = jnp.promote_types(out.dtype, dtype)
+        return function_operator(f, _widened(unknown, wide), rhs, wide, args, kwargs)
+    parameters = tuple(jnp.asarray(c) for c in (*constants, *values))
+    inputs = [Degree.constant] * len(parameters) + [Degree.linear]
+    (found,) = degree(program.jaxpr, inputs, jnp.issubdtype(dtype, jnp.complexfloating))
+    size = (rhs.size, unknown.size)
+    operator = FunctionOperator(program, parameters, None, found != Degree.linear, size, jnp.dtype(dtype))
+    if found == Degree.linear:
+        return operator, None
+    offset = operator.value(jnp.zeros(unknown.size, dtype))
+    if found == Degree.opaque:
+        operator = FunctionOperator(program, parameters, offset, False, size, jnp.dtype(dtype))
+    return operator, offset
+
+
+def _check_output(f: Callable[..., Any], y: Any, rhs: Packing) -> None:
+    found = Packing.of(jax.tree.map(jnp.asarray, y))
+    if found.treedef != rhs.treedef or found.shapes != rhs.shapes:
+        name = getattr(f, "__name__", "the function")
+        raise StructureError(
+            f"{name} returned {found}, but the right-hand side is {rhs}. It must return the structure of b; "
+            "give x0 if the unknown has another structure than b."
+        )
+
+
+def _widened(packing: Packing, dtype: Any) -> Packing:
+    return Packing(packing.treedef, packing.shapes, tuple(jnp.promote_types(d, dtype) for d in packing.dtypes))
+

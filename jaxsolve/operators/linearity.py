@@ -1,0 +1,233 @@
+"""Whether a program is linear, affine or neither in one of its inputs, read off its equations."""
+
+import enum
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from jaxsolve.core.compat import (
+    JaxprEqn,
+    Literal,
+    calls,
+    open_jaxpr,
+    optimization_barrier_p,
+    prims,
+    scan_parts,
+    scatter_sub_p,
+    source_lines,
+    sparse_dot_p,
+    split_p,
+    while_parts,
+)
+from jaxsolve.core.errors import NotLinearError
+
+
+class Degree(enum.IntEnum):
+    """How a value depends on the input; a sum has the largest degree of its terms (with a constant: affine)."""
+
+    constant = 0
+    linear = 1
+    affine = 2
+    opaque = 3
+
+
+#: Linear in all operands together.
+_JOINT = {
+    prims.add_p,
+    prims.add_jaxvals_p,
+    prims.sub_p,
+    prims.neg_p,
+    prims.reshape_p,
+    prims.broadcast_in_dim_p,
+    prims.transpose_p,
+    prims.squeeze_p,
+    prims.rev_p,
+    prims.slice_p,
+    prims.concatenate_p,
+    prims.pad_p,
+    prims.reduce_sum_p,
+    prims.reduce_window_sum_p,
+    prims.cumsum_p,
+    prims.convert_element_type_p,
+    prims.copy_p,
+    prims.real_p,
+    prims.imag_p,
+    prims.conj_p,
+    prims.complex_p,
+    prims.fft_p,
+    prims.device_put_p,
+    prims.sharding_constraint_p,
+    prims.name_p,
+    prims.psum_p,
+    prims.all_gather_p,
+    prims.ppermute_p,
+    split_p,
+    optimization_barrier_p,
+}
+#: Linear in each of two factors (at these places), hence in one of them only.
+_FACTORS = {
+    prims.mul_p: (0, 1),
+    prims.dot_general_p: (0, 1),
+    prims.conv_general_dilated_p: (0, 1),
+    sparse_dot_p: (0, 2),
+}
+#: Linear in the operands at these places, the others constant (indices, predicates, matrices).
+_PLACES = {
+    prims.div_p: (0,),
+    prims.gather_p: (0,),
+    prims.dynamic_slice_p: (0,),
+    prims.dynamic_update_slice_p: (0, 1),
+    prims.scatter_p: (0, 2),
+    prims.scatter_add_p: (0, 2),
+    scatter_sub_p: (0, 2),
+    prims.triangular_solve_p: (1,),
+    prims.tridiagonal_solve_p: (3,),
+}
+#: Not complex-linear, though linear over the reals.
+_REAL_LINEAR = {prims.real_p, prims.imag_p, prims.conj_p}
+#: Host or foreign code, of which nothing can be read; taken as affine (of degree `opaque`), and the true residual guards the result.
+_OPAQUE = ("pure_callback", "io_callback", "ffi_call", "shard_map")
+
+
+def degree(jaxpr: Any, inputs: Sequence[Degree], complex_input: bool) -> list[Degree]:
+    """How each output of a jaxpr depends on the inputs marked linear.
+
+    Args:
+        jaxpr: Open or closed.
+        inputs: A degree for each input.
+        complex_input: Whether the input is complex, where conjugation is not linear.
+
+    Raises:
+        NotLinearError: At the first equation that is not affine; the text names it and its source line.
+    """
+    inner, _ = open_jaxpr(jaxpr)
+    env = {v: Degree.constant for v in inner.constvars}
+    env.update(zip(inner.invars, inputs, strict=True))
+
+    def read(v: Any) -> Degree:
+        return Degree.constant if isinstance(v, Literal) else env[v]
+
+    for eqn in inner.eqns:
+        operands = [read(v) for v in eqn.invars]
+        if any(operands):
+            results = _results(eqn, operands, complex_input)
+        else:
+            results = [Degree.constant] * len(eqn.outvars)
+        env.update(zip(eqn.outvars, results, strict=True))
+    return [read(v) for v in inner.outvars]
+
+
+def _results(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> list[Degree]:
+    primitive, count = eqn.primitive, len(eqn.outvars)
+    if primitive in calls:
+        return degree(eqn.params[calls[primitive]], operands, complex_input)
+    if primitive in (prims.cond_p, prims.scan_p, prims.while_p, prims.linear_solve_p):
+        return _control(eqn, operands, complex_input)
+    if primitive in _REAL_LINEAR and complex_input:
+        _refuse(eqn, "is linear over the real numbers only, and the unknown is complex; solve for its real and "
+                "imaginary parts as a pytree instead")  # fmt: skip
+    if primitive in _JOINT:
+        if primitive is prims.convert_element_type_p and not _inexact(eqn.outvars[0]):
+            _refuse(eqn, "rounds the unknown to an integer or bool")
+        return [_sum(eqn, operands)] * count
+    if primitive in _FACTORS:
+        if all(operands[place] for place in _FACTORS[primitive]):
+            _refuse(eqn, "multiplies two values that both depend on the unknown")
+        return [max(operands)] * count
+    if primitive in _PLACES:
+        places = _PLACES[primitive]
+        if any(d for k, d in enumerate(operands) if k not in places):
+            _refuse(eqn, "divides by, or indexes with, a value that depends on the unknown")
+        return [_sum(eqn, [operands[k] for k in places], [eqn.invars[k] for k in places])] * count
+    if primitive is prims.select_n_p:
+        if operands[0]:
+            _refuse(eqn, "chooses by a condition that depends on the unknown")
+        return [_sum(eqn, operands[1:], eqn.invars[1:])]
+    if primitive is prims.integer_pow_p and eqn.params["y"] == 1:
+        return operands[:1]
+    if primitive.name in _OPAQUE:
+        return [Degree.opaque] * count
+    _refuse(eqn, "is not linear")
+    return []
+
+
+def _sum(eqn: JaxprEqn, operands: Sequence[Degree], invars: Sequence[Any] | None = None) -> Degree:
+    """The degree of a sum or concatenation: affine once a constant other than a literal zero joins in."""
+    invars = eqn.invars if invars is None else invars
+    if max(operands) == Degree.constant:
+        return Degree.constant
+    for d, v in zip(operands, invars, strict=True):
+        if d == Degree.constant and not (isinstance(v, Literal) and v.val == 0):
+            return Degree.affine
+    return max(operands)
+
+
+def _control(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> list[Degree]:
+    if eqn.primitive is prims.cond_p:
+        if operands[0]:
+            _refuse(eqn, "branches on a value that depends on the unknown")
+        branches = [degree(branch, operands[1:], complex_input) for branch in eqn.params["branches"]]
+        # A branch that ignores the unknown adds a constant when it is taken.
+        return [
+            Degree.constant if not any(parts) else max(Degree.affine if min(parts) == 0 else Degree.linear, *parts)
+            for parts in zip(*branches, strict=True)
+        ]
+    if eqn.primitive is prims.linear_solve_p:
+        lengths = eqn.params["const_lengths"]
+        if any(operands[: sum(lengths)]):
+            _refuse(eqn, "solves with a matrix that depends on the unknown")
+        return [max(operands)] * len(eqn.outvars)
+    if eqn.primitive is prims.scan_p:
+        constants, carried = scan_parts(eqn)
+        return _fixed_point(
+            lambda carry: degree(
+                eqn.params["jaxpr"], [*operands[:constants], *carry, *operands[constants + carried :]], complex_input
+            ),
+            operands[constants : constants + carried],
+        )
+    of_condition, of_body = while_parts(eqn)
+    body = operands[of_condition : of_condition + of_body]
+    carry = _fixed_point(
+        lambda carry: degree(eqn.params["body_jaxpr"], [*body, *carry], complex_input),
+        operands[of_condition + of_body :],
+    )
+    tested = [*operands[:of_condition], *carry]
+    if any(_reaches(eqn.params["cond_jaxpr"], tested)):
+        _refuse(eqn, "loops while a condition on the unknown holds")
+    return carry
+
+
+def _fixed_point(body: Any, carry: list[Degree]) -> list[Degree]:
+    while True:
+        out = body(carry)
+        joined = [
+            # A carried constant that becomes dependent started as an added constant.
+            max(new, old, Degree.affine if bool(new) != bool(old) else Degree.constant)
+            for new, old in zip(out[: len(carry)], carry, strict=True)
+        ]
+        if joined == carry:
+            return [*joined, *out[len(carry) :]]
+        carry = joined
+
+
+def _reaches(jaxpr: Any, inputs: Sequence[Degree]) -> list[bool]:
+    """Whether each output depends in any way on the inputs that are not constant."""
+    inner, _ = open_jaxpr(jaxpr)
+    reached = {v for v, d in zip(inner.invars, inputs, strict=True) if d}
+    for eqn in inner.eqns:
+        if any(not isinstance(v, Literal) and v in reached for v in eqn.invars):
+            reached.update(eqn.outvars)
+    return [not isinstance(v, Literal) and v in reached for v in inner.outvars]
+
+
+def _inexact(v: Any) -> bool:
+    return bool(jnp.issubdtype(v.aval.dtype, jnp.inexact))
+
+
+def _refuse(eqn: JaxprEqn, why: str) -> None:
+    place = source_lines(eqn)
+    raise NotLinearError(
+        f"the function is not linear in its first argument: `{eqn.primitive}`{f' at {place}' if place else ''} {why}. "
+        "Solve nonlinear equations with js.solve_nonlinear, or linearise with js.linearize_operator(f, x0)."
+    )

@@ -1,0 +1,99 @@
+"""Program: a jaxpr that equals every other jaxpr of the same text, so that equal functions share one compilation."""
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+
+from jaxsolve.core.compat import ClosedJaxpr, Jaxpr, Literal, function_of, open_jaxpr
+
+
+class Program:
+    """A function of arrays as a jaxpr without constants: `program(*constants, *inputs)`.
+
+    Compared by structure, not by the identity of the Python function it came from: a lambda written anew in each
+    turn of a loop is the same program each time.
+
+    Attributes:
+        jaxpr: The closed jaxpr; its constants were turned into leading inputs.
+    """
+
+    def __init__(self, jaxpr: ClosedJaxpr):
+        self.jaxpr = jaxpr
+        self._key = _jaxpr_key(jaxpr)
+        self._hash = hash(self._key)
+
+    def __call__(self, *inputs: Array) -> list[Array]:
+        return function_of(self.jaxpr)(*inputs)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Program) and self._hash == other._hash and self._key == other._key)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return f"Program({len(self.jaxpr.eqns)} equations)"
+
+
+def trace_program(f: Callable[..., Any], *inputs: Any) -> tuple[Program, list[Any], Any]:
+    """The program of a function, the values it closes over, and the structure of its output.
+
+    Args:
+        f: Function of pytrees.
+        *inputs: Arrays or `jax.ShapeDtypeStruct`s in the places of its arguments.
+
+    Returns:
+        A program of (*closed-over values, *leaves of inputs); those values, tracers among them; the output's
+        pytree of shapes.
+    """
+    closed, out = jax.make_jaxpr(f, return_shape=True)(*inputs)
+    inner, constants = open_jaxpr(closed)
+    count = len(inner.constvars) + len(inner.invars)
+    lifted = inner.replace(
+        constvars=[],
+        invars=[*inner.constvars, *inner.invars],
+        debug_info=inner.debug_info._replace(arg_names=("",) * count),
+    )
+    return Program(ClosedJaxpr(lifted, [])), list(constants), out
+
+
+def _jaxpr_key(jaxpr: Any) -> Hashable:
+    inner, constants = open_jaxpr(jaxpr)
+    names: dict[Any, int] = {}
+
+    def atom(v: Any) -> Hashable:
+        if isinstance(v, Literal):
+            return ("literal", str(v.aval), _value_key(v.val))
+        return names.setdefault(v, len(names))
+
+    inputs = tuple((atom(v), str(v.aval)) for v in (*inner.constvars, *inner.invars))
+    equations = []
+    for eqn in inner.eqns:
+        operands = tuple(atom(v) for v in eqn.invars)
+        parameters = tuple((name, _value_key(value)) for name, value in sorted(eqn.params.items()))
+        results = tuple((atom(v), str(v.aval)) for v in eqn.outvars)
+        equations.append((eqn.primitive, operands, parameters, results))
+    outputs = tuple(atom(v) for v in inner.outvars)
+    return inputs, tuple(equations), outputs, tuple(_value_key(c) for c in constants)
+
+
+def _value_key(value: Any) -> Hashable:
+    if isinstance(value, Jaxpr | ClosedJaxpr):
+        return _jaxpr_key(value)
+    if isinstance(value, tuple | list):
+        return tuple(_value_key(v) for v in value)
+    if isinstance(value, dict):
+        return tuple((k, _value_key(v)) for k, v in sorted(value.items(), key=repr))
+    if isinstance(value, np.ndarray | np.generic):
+        return (value.shape, str(value.dtype), value.tobytes())
+    if isinstance(value, float):
+        # 0.0 and -0.0 are equal but not the same, NaN is the same but not equal.
+        return ("float", value.hex())
+    try:
+        hash(value)
+    except TypeError:
+        return ("object", id(value))
+    return (type(value), value)

@@ -1,0 +1,1 @@
+"""Direct methods: a factorisation made once, and refinement sweeps by the one driver."""

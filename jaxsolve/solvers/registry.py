@@ -1,0 +1,41 @@
+"""All methods by name."""
+
+from collections.abc import Callable
+
+from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.solvers.direct.banded import Banded
+from jaxsolve.solvers.direct.dense import LU, QR, Cholesky
+from jaxsolve.solvers.krylov.adaptive_cg import AdaptiveCG
+from jaxsolve.solvers.krylov.bicg import BiCG
+from jaxsolve.solvers.krylov.bicgstab import BiCGStab
+from jaxsolve.solvers.krylov.cg import CG
+from jaxsolve.solvers.krylov.cgs import CGS
+from jaxsolve.solvers.krylov.fgmres import FGMRES
+from jaxsolve.solvers.krylov.gmres import GMRES
+from jaxsolve.solvers.krylov.idr import IDR
+from jaxsolve.solvers.krylov.minres import MINRES
+from jaxsolve.solvers.krylov.tfqmr import TFQMR
+
+
+def _tridiagonal() -> AbstractMethod:
+    return Banded(1, 1)
+
+
+#: What makes the method of each name.
+METHODS: dict[str, Callable[..., AbstractMethod]] = {
+    "CG": CG,
+    "CG-adaptive": AdaptiveCG,
+    "biCG": BiCG,
+    "biCG-stab": BiCGStab,
+    "GMres": GMRES,
+    "fGMres": FGMRES,
+    "minres": MINRES,
+    "CGS": CGS,
+    "tfQMR": TFQMR,
+    "IDR(s)": IDR,
+    "LU": LU,
+    "Cholesky": Cholesky,
+    "QR": QR,
+    "tridiagonal": _tridiagonal,
+    "banded": Banded,
+}
