@@ -1,0 +1,123 @@
+"""What JAX may move: the layout of jaxprs and equations, each read here and nowhere else."""
+
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox
+import jax
+import jaxlib
+from jax import lax
+from jax.experimental import sparse
+from jax.extend import core
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, jaxpr_as_fun
+from jax.extend.core import primitives as prims
+from jax.interpreters import ad
+
+__all__ = [
+    "ClosedJaxpr",
+    "Jaxpr",
+    "JaxprEqn",
+    "Literal",
+    "Primitive",
+    "bind",
+    "calls",
+    "constants_as_arguments",
+    "function_of",
+    "is_transposable",
+    "open_jaxpr",
+    "optimization_barrier_p",
+    "prims",
+    "scan_parts",
+    "scatter_sub_p",
+    "source_lines",
+    "sparse_dot_p",
+    "split_p",
+    "while_parts",
+]
+
+# Three primitives that `jax.extend.core.primitives` leaves out.
+split_p: Primitive = lax.split_p
+scatter_sub_p: Primitive = lax.scatter_sub_p
+optimization_barrier_p: Primitive = lax.optimization_barrier_p
+sparse_dot_p: Primitive = sparse.bcoo_dot_general_p
+
+#: Primitives that only call a jaxpr, with the parameter that holds it.
+calls: dict[Primitive, str] = {
+    prims.jit_p: "jaxpr",
+    prims.closed_call_p: "call_jaxpr",
+    prims.call_p: "call_jaxpr",
+    prims.remat_p: "jaxpr",
+    prims.custom_jvp_call_p: "call_jaxpr",
+    prims.custom_vjp_call_p: "call_jaxpr",
+}
+
+_OWN = pathlib.Path(__file__).parents[1]
+_INTERNAL = tuple(str(pathlib.Path(str(package.__file__)).parent) for package in (jax, jaxlib, equinox)) + (
+    str(_OWN),
+)
+
+
+def open_jaxpr(jaxpr: Any) -> tuple[Jaxpr, Sequence[Any]]:
+    """The equations of a closed or open jaxpr, and the values of its constants."""
+    # Since JAX 0.12 the two types are one; before, remat holds an open jaxpr without constants.
+    if isinstance(jaxpr, ClosedJaxpr):
+        return jaxpr.jaxpr, jaxpr.consts
+    return jaxpr, ()
+
+
+def constants_as_arguments(jaxpr: Any) -> tuple[Callable[..., list[Any]], list[Any]]:
+    """A function of (*constants, *arguments) that evaluates a closed jaxpr, and its constants."""
+    inner, constants = open_jaxpr(jaxpr)
+    variables = [*inner.constvars, *inner.invars]
+    lifted = inner.replace(constvars=[], invars=variables, debug_info=_no_names(inner, len(variables)))
+    return jaxpr_as_fun(ClosedJaxpr(lifted, [])), list(constants)
+
+
+def _no_names(jaxpr: Jaxpr, count: int) -> Any:
+    return jaxpr.debug_info._replace(arg_names=("",) * count)
+
+
+def function_of(jaxpr: Any) -> Callable[..., list[Any]]:
+    """The Python function that evaluates a jaxpr."""
+    inner, constants = open_jaxpr(jaxpr)
+    return jaxpr_as_fun(ClosedJaxpr(inner, list(constants)))
+
+
+def bind(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
+    """The outputs of an equation for these inputs."""
+    outputs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
+    return list(outputs) if eqn.primitive.multiple_results else [outputs]
+
+
+def scan_parts(eqn: JaxprEqn) -> tuple[int, int]:
+    """How many constants and how many carried values a `scan` equation has; its further inputs are stepped over."""
+    if "num_consts" in eqn.params:
+        return eqn.params["num_consts"], eqn.params["num_carry"]
+    # JAX 0.11 replaced the two numbers by trees of the inputs.
+    constants, carry, _ = eqn.params["ft_in"].unpack()
+    return len(constants), len(carry)
+
+
+def while_parts(eqn: JaxprEqn) -> tuple[int, int]:
+    """How many constants the condition and the body of a `while` equation have; its further inputs are carried."""
+    return eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+
+
+def is_transposable(primitive: Primitive) -> bool:
+    """Whether JAX has a transposition rule, so that the primitive is linear in some of its inputs."""
+    return primitive in ad.primitive_transposes
+
+
+def source_lines(eqn: JaxprEqn) -> str:
+    """The innermost line of the user's own code that made an equation, as `file:line (function)`, or ''."""
+    traceback = eqn.source_info.traceback
+    for frame in [] if traceback is None else traceback.frames:
+        if not frame.file_name.startswith(_INTERNAL) and not frame.file_name.startswith("<"):
+            return f"{frame.file_name}:{frame.line_num} ({frame.function_name})"
+    return ""
+
+
+def primitives_named() -> dict[str, Primitive]:
+    """All primitives that JAX lists publicly, by attribute name."""
+    return {name: value for name, value in vars(core.primitives).items() if name.endswith("_p")}

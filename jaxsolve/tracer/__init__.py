@@ -1,0 +1,1 @@
+"""The tracer: a linear function's jaxpr, read once, becomes a sparse matrix."""

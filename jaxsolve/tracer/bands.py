@@ -1,0 +1,162 @@
+"""Bands: the outputs of a function as few full diagonals, whose values need no index array at all."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxsolve.core.staging import index_array
+from jaxsolve.operators.layout import FILL, MOST_DIAGONALS
+from jaxsolve.operators.pattern import Pattern
+from jaxsolve.tracer import factors
+from jaxsolve.tracer.pieces import Piece
+from jaxsolve.tracer.value import Term
+
+#: One term may lie on this many diagonals: 8 are the wrap-arounds of three periodic axes.
+MOST_SPLITS = 8
+
+Box = tuple[tuple[int, int], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+    """Where one piece lies on one diagonal: a box of the elements of its array, or a mask of them.
+
+    Attributes:
+        piece: The piece.
+        box: Lower and upper bound along each axis.
+        mask: Host bools of the array's shape, where it is not a box.
+    """
+
+    piece: Piece
+    box: Box | None
+    mask: np.ndarray | None = None
+
+    def present(self) -> np.ndarray:
+        """The mask of its elements, flat."""
+        if self.box is None:
+            return self.mask.reshape(-1) if self.mask is not None else np.empty(0, bool)
+        mask = np.zeros(self.piece.shape, bool)
+        mask[tuple(slice(low, high) for low, high in self.box)] = True
+        return mask.reshape(-1)
+
+    def values(self, known: Sequence[Any], dtype: Any) -> Any:
+        """The values along the diagonal, zero outside; flat."""
+        shape = self.piece.shape
+        factor = factors.full(self.piece.factor(known), shape, dtype)
+        if self.box is None:
+            return (
+                jnp.where(index_array(self.mask), factor, 0).reshape(-1) if self.mask is not None else factor
+            )
+        inside = None
+        for axis, (low, high) in enumerate(self.box):
+            if (low, high) == (0, shape[axis]):
+                continue
+            place = lax.broadcasted_iota(jnp.int32, shape, axis)
+            here = (place >= low) & (place < high)
+            inside = here if inside is None else inside & here
+        factor = jnp.asarray(factor)
+        return (factor if inside is None else jnp.where(inside, factor, jnp.zeros((), dtype))).reshape(-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bands:
+    """A matrix by diagonals.
+
+    Attributes:
+        shape: (m, n).
+        stretches: For each diagonal (column - row, increasing) what lies on it.
+        sizes: The number of elements of each output array.
+    """
+
+    shape: tuple[int, int]
+    stretches: dict[int, list[Stretch]]
+    sizes: tuple[int, ...]
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """The diagonals, increasing."""
+        return tuple(self.stretches)
+
+    def values(self, known: Sequence[Any], dtype: Any) -> Any:
+        """The diagonals of shape (number of diagonals, m), given the traced factors."""
+        starts = np.cumsum([0, *self.sizes]).tolist()
+        diagonals = []
+        for stretches in self.stretches.values():
+            rows = []
+            for start, size in zip(starts, self.sizes, strict=False):
+                mine = [s.values(known, dtype) for s in stretches if s.piece.start == start and size]
+                rows.append(sum(mine[1:], mine[0]) if mine else jnp.zeros(size, dtype))
+            diagonals.append(jnp.concatenate(rows))
+        return jnp.stack(diagonals)
+
+    def pattern(self) -> tuple[Pattern, np.ndarray]:
+        """The positions, and where their values are in the flat diagonals."""
+        m, count = self.shape[0], len(self.stretches)
+        valid = np.zeros((m, count), bool)
+        for k, stretches in enumerate(self.stretches.values()):
+            for s in stretches:
+                valid[s.piece.start : s.piece.start + math.prod(s.piece.shape), k] |= s.present()
+        indptr = np.zeros(m + 1, np.int64)
+        np.cumsum(np.count_nonzero(valid, axis=1), out=indptr[1:])
+        integer = np.int32 if m * count < 2**31 else np.int64
+        row = np.arange(m, dtype=integer)[:, None]
+        indices = (row + np.array(self.offsets, integer))[valid]
+        order = (row + np.arange(count, dtype=integer) * integer(m))[valid]
+        return Pattern.of(indptr, indices, self.shape), order
+
+
+def find_bands(pieces: Sequence[Piece], shape: tuple[int, int], sizes: Sequence[int]) -> Bands | None:
+    """The pieces by diagonals, or None where these would be too many or too empty."""
+    found: dict[int, list[Stretch]] = {}
+    most, entries = MOST_DIAGONALS, 0
+    for piece in pieces:
+        if not isinstance(piece.entry, Term) or piece.entry.columns.ndim != len(piece.shape):
+            return None
+        splits = _splits(piece)
+        if splits is None:
+            return None
+        for offset, stretch, count in splits:
+            found.setdefault(offset, []).append(stretch)
+            entries += count
+        if len(found) > most:
+            return None
+    if entries < FILL * len(found) * shape[0] or not found:
+        return None
+    return Bands(shape, dict(sorted(found.items())), tuple(sizes))
+
+
+def _splits(piece: Piece) -> list[tuple[int, Stretch, int]] | None:
+    """The diagonals of a piece with where it lies on them and how often; None where they are many."""
+    columns = piece.entry.columns
+    own = np.arange(piece.start, piece.start + columns.size, dtype=columns.dtype).reshape(columns.shape)
+    distance = columns - own
+    left = columns >= 0
+    splits = []
+    remaining = int(np.count_nonzero(left))
+    while remaining:
+        if len(splits) == MOST_SPLITS:
+            return None
+        offset = distance.flat[int(np.argmax(left))]
+        hit = distance == offset
+        hit &= left
+        count = int(np.count_nonzero(hit))
+        box = _bounding_box(hit)
+        exact = math.prod(high - low for low, high in box) == count
+        splits.append((int(offset), Stretch(piece, box if exact else None, None if exact else hit), count))
+        remaining -= count
+        if remaining:
+            left = left & ~hit
+    return splits
+
+
+def _bounding_box(mask: np.ndarray) -> Box:
+    box = []
+    for axis in range(mask.ndim):
+        along = np.flatnonzero(mask.any(axis=tuple(d for d in range(mask.ndim) if d != axis)))
+        box.append((int(along[0]), int(along[-1]) + 1))
+    return tuple(box)

@@ -1,0 +1,76 @@
+"""Walks a jaxpr equation by equation, from the unknown to the outputs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsolve.core.compat import Jaxpr, JaxprEqn, Literal, calls, open_jaxpr
+from jaxsolve.tracer.dense import dense_if_linear
+from jaxsolve.tracer.factors import OPAQUE, is_host
+from jaxsolve.tracer.host import known_result
+from jaxsolve.tracer.registry import Scope, depends, rule_for
+
+
+def interpret(scope: Scope, jaxpr: Any, inputs: Sequence[Any]) -> list[Any]:
+    """The outputs of a jaxpr for inputs that are known or `Linear`.
+
+    Raises:
+        NotLinearError: At the first equation that is not linear in the unknown and whose result is used.
+        TraceError: Where an operation couples too many elements.
+    """
+    inner, constants = open_jaxpr(jaxpr)
+    values: dict[Any, Any] = {}
+
+    def read(atom: Any) -> Any:
+        return known(atom.val) if isinstance(atom, Literal) else values[atom]
+
+    values.update(zip(inner.constvars, map(known, constants), strict=True))
+    values.update(zip(inner.invars, inputs, strict=True))
+    for eqn in _used(inner):
+        outputs = _apply(scope, eqn, [read(atom) for atom in eqn.invars])
+        values.update(zip(eqn.outvars, outputs, strict=True))
+    return [read(atom) for atom in inner.outvars]
+
+
+def known(value: Any) -> Any:
+    """A constant as the interpreter holds it: on the host unless it is traced (or a random key)."""
+    if value is OPAQUE or depends(value) or isinstance(value, jax.core.Tracer):
+        return value
+    if jax.dtypes.issubdtype(jnp.result_type(value), jax.dtypes.extended):
+        return value
+    return np.asarray(value)
+
+
+def _used(jaxpr: Jaxpr) -> list[JaxprEqn]:
+    """The equations whose results reach an output; the others are not looked at."""
+    needed = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
+    kept = []
+    for eqn in reversed(jaxpr.eqns):
+        if any(variable in needed for variable in eqn.outvars):
+            kept.append(eqn)
+            needed.update(atom for atom in eqn.invars if not isinstance(atom, Literal))
+    return kept[::-1]
+
+
+def _apply(scope: Scope, eqn: JaxprEqn, inputs: list[Any]) -> list[Any]:
+    linear = any(depends(value) for value in inputs)
+    if eqn.primitive in calls and (linear or all(is_host(value) for value in inputs)):
+        return within(scope, eqn, eqn.params[calls[eqn.primitive]], inputs)
+    if not linear:
+        return known_result(eqn, inputs)
+    apply = rule_for(eqn.primitive)
+    if apply is None:
+        return dense_if_linear(scope, eqn, inputs)
+    outputs = apply(scope, eqn, *inputs)
+    return outputs if eqn.primitive.multiple_results else [outputs]
+
+
+def within(scope: Scope, eqn: JaxprEqn, jaxpr: Any, inputs: Sequence[Any]) -> list[Any]:
+    """The outputs of a jaxpr that an equation calls."""
+    scope.enclosing.append(eqn)
+    outputs = interpret(scope, jaxpr, inputs)
+    scope.enclosing.pop()
+    return outputs

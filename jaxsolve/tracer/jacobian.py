@@ -1,0 +1,44 @@
+"""linearize_operator: the sparse Jacobian of any differentiable function at a point."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.tracer.assemble import trace_operator
+from jaxsolve.tracer.matrix import TracedMatrix
+
+
+def linearize_operator(f: Callable[..., Any], x0: Any, *params: Any, **kwargs: Any) -> SparseMatrix:
+    """The sparse Jacobian of f at x0, of shape (output size, input size) over the raveled pytrees.
+
+    Args:
+        f: Called as f(x, *params, **kwargs); differentiable at x0, nonlinear or not. Its derivative is read, so rules
+            given by `custom_jvp` hold.
+        x0: Arrays of the point; may be traced.
+        *params: Further arguments; may be traced.
+        **kwargs: Further arguments by name.
+
+    Raises:
+        TraceError: If the Jacobian would have too many entries.
+
+    >>> import jax.numpy as jnp
+    >>> linearize_operator(lambda x: x**2 + jnp.roll(x, 1), jnp.array([1.0, 2.0, 3.0])).todense().tolist()
+    [[2.0, 0.0, 1.0], [1.0, 4.0, 0.0], [0.0, 1.0, 6.0]]
+    """
+    matrix = jacobian_operator(f, x0, *params, **kwargs)
+    return matrix.plain() if isinstance(matrix, TracedMatrix) else matrix
+
+
+def jacobian_operator(f: Callable[..., Any], x0: Any, *params: Any, **kwargs: Any) -> SparseMatrix:
+    """The same matrix, with its diagonals at hand where it is applied by them."""
+
+    def tangent(v: Any, point: Any, params: Any, kwargs: Any) -> Any:
+        return jax.jvp(lambda x: f(x, *params, **kwargs), (point,), (v,))[1]
+
+    x0 = jax.tree.map(jnp.asarray, x0)
+    operator, _ = trace_operator(tangent, x0, x0, params, kwargs)
+    assert isinstance(operator, SparseMatrix)
+    return operator

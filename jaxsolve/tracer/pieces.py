@@ -1,0 +1,106 @@
+"""Pieces: the terms of all outputs of a function, with the rows that they stand in."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsolve.core.errors import NotLinearError
+from jaxsolve.tracer import factors
+from jaxsolve.tracer.value import Linear, Scatter, Term
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """A term or scatter of one output array.
+
+    Attributes:
+        entry: The term, without its factor where that is traced.
+        shape: Of the output array.
+        start: The first of its rows.
+        traced: Which of the traced factors belongs to it, or None for a known one.
+    """
+
+    entry: Term | Scatter
+    shape: tuple[int, ...]
+    start: int
+    traced: int | None
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The row of each entry (-1: none), flat."""
+        entry, columns = self.entry, self.entry.columns
+        integer = columns.dtype
+        if isinstance(entry, Scatter):
+            return np.where(entry.rows >= 0, entry.rows + integer.type(self.start), integer.type(-1))
+        size = math.prod(self.shape)
+        rows = np.arange(self.start, self.start + size, dtype=integer)
+        return np.broadcast_to(rows[:, None], (size, columns.size // max(size, 1))).reshape(-1)
+
+    def factor(self, values: Sequence[Any]) -> Any:
+        """The factor, given the traced ones."""
+        return self.entry.factor if self.traced is None else values[self.traced]
+
+    def flat(self, values: Sequence[Any], dtype: Any) -> Any:
+        """The value of each entry."""
+        return factors.full(self.factor(values), self.entry.columns.shape, dtype).reshape(-1)
+
+
+def pieces_of(outputs: Sequence[Any], real: np.ndarray) -> tuple[list[Piece], list[Any]]:
+    """The pieces of the outputs of a reading, and the traced factors among theirs.
+
+    Args:
+        outputs: A `Linear` for each output array; others hold nothing.
+        real: Whether each element of the unknown is real.
+
+    Raises:
+        NotLinearError: If conjugates of complex elements are left.
+    """
+    pieces, traced, start = [], [], 0
+    conjugated: list[tuple[Piece, Any]] = []
+    for y in outputs:
+        for entry in (*y.terms, *y.scatters) if isinstance(y, Linear) else ():
+            factor, number = entry.factor, None
+            flipped = entry.conjugate and bool((~real[entry.columns[entry.columns >= 0]]).any())
+            if isinstance(factor, jax.core.Tracer):
+                number, factor = len(traced), 0.0
+                traced.append(entry.factor)
+            piece = Piece(dataclasses.replace(entry, factor=factor, conjugate=False), y.shape, start, number)
+            if flipped:
+                conjugated.append((piece, y.dtype))
+            else:
+                pieces.append(piece)
+        start += math.prod(np.shape(y) if not isinstance(y, Linear) else y.shape)
+    if conjugated and not _cancel(conjugated, len(real)):
+        raise NotLinearError(
+            "the function depends on the complex conjugate of its first argument (by real, imag, conj or abs), so it "
+            "is linear over the real numbers only and has no complex matrix. Pass the real and imaginary parts as "
+            "two real arrays of a pytree."
+        )
+    return pieces, traced
+
+
+def _cancel(conjugated: list[tuple[Piece, Any]], columns: int) -> bool:
+    """Whether entries on conjugates are known to sum to exactly zero."""
+    if any(piece.traced is not None for piece, _ in conjugated):
+        return False
+    rows = np.concatenate([piece.rows for piece, _ in conjugated]).astype(np.int64)
+    cols = np.concatenate([piece.entry.columns.reshape(-1) for piece, _ in conjugated])
+    values = np.concatenate([piece.flat([], np.complex128) for piece, _ in conjugated])
+    present = (rows >= 0) & (cols >= 0)
+    _, inverse = np.unique(rows[present] * columns + cols[present], return_inverse=True)
+    sums = np.zeros(inverse.max(initial=-1) + 1, complex)
+    np.add.at(sums, inverse, values[present])
+    return not sums.any()
+
+
+def concatenated(pieces: Sequence[Piece], values: Sequence[Any], dtype: Any) -> Any:
+    """The values of all entries of all pieces; on the host where all factors are."""
+    parts = [piece.flat(values, dtype) for piece in pieces]
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return np.concatenate([np.empty(0, dtype), *parts])
+    return jnp.concatenate([jnp.asarray(part) for part in parts])

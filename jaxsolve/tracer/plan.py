@@ -1,0 +1,165 @@
+"""Plan: what one reading of a function found; its values are pure functions of the parameters.
+
+The reading walks the jaxpr once and leaves a jaxpr from the parameters to the factors, beside the static positions.
+Constants of that jaxpr (index arrays, and arrays the user closed over) enter programs as arguments.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsolve.core.compat import constants_as_arguments
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.staging import LITERAL_BYTES, index_array, staged
+from jaxsolve.operators.pattern import Pattern
+from jaxsolve.tracer.bands import Bands, find_bands
+from jaxsolve.tracer.factors import is_host
+from jaxsolve.tracer.interpret import interpret
+from jaxsolve.tracer.parts import is_complex, is_inexact
+from jaxsolve.tracer.pieces import Piece, concatenated, pieces_of
+from jaxsolve.tracer.registry import Scope, depends
+from jaxsolve.tracer.rows import ordered
+from jaxsolve.tracer.value import is_zero, unknown
+
+
+class Plan:
+    """The matrix and offset of a function for one structure of its arguments.
+
+    Attributes:
+        shape: (m, n), the sizes of the raveled output and input.
+        dtype: Of the matrix.
+        affine: Whether the function may add an offset.
+        structure: The output as a pytree of shapes and dtypes.
+        closed_over: Whether the function closes over traced values, so that the plan holds for this call only.
+    """
+
+    def __init__(self, function: Callable[..., Any], x: Any, values: Sequence[Any]):
+        """Reads `function(x, values)`; only the shapes and dtypes of both matter."""
+        shapes = [
+            jax.ShapeDtypeStruct(v.shape, v.dtype, weak_type=v.weak_type) for v in map(jax.typeof, values)
+        ]
+        jaxpr, self.structure = jax.make_jaxpr(function, return_shape=True)(x, shapes)
+        leaves = jax.tree.leaves(x)
+        sizes = [math.prod(leaf.shape) for leaf in leaves]
+        outputs = jax.tree.leaves(self.structure)
+        self.sizes = [math.prod(out.shape) for out in outputs]
+        self.shape = (sum(self.sizes), sum(sizes))
+        self.dtype = (
+            jnp.result_type(*[leaf.dtype for leaf in (*outputs, *leaves)]) if outputs else leaves[0].dtype
+        )
+        self._scope = Scope(real=not any(is_complex(leaf.dtype) for leaf in leaves))
+        self.pieces: list[Piece] = []
+        self.affine = False
+        found = jax.make_jaxpr(functools.partial(self._read, jaxpr, leaves))(*shapes)
+        self._factors, constants = constants_as_arguments(found)
+        self._constants = [_held(c) for c in constants]
+        self.closed_over = any(isinstance(c, jax.core.Tracer) for c in self._constants)
+        self.diagonals = jax.jit(self._diagonals)
+        self._compiled = jax.jit(self._entries)
+
+    def _read(self, jaxpr: Any, leaves: Sequence[Any], *values: Any) -> list[Any]:
+        """Interprets the jaxpr, keeps the positions and returns the traced factors."""
+        integer, start, inputs = np.int32 if self.shape[1] < 2**31 else np.int64, 0, []
+        for leaf in leaves:
+            inputs.append(unknown(leaf.shape, leaf.dtype, start, integer))
+            start += inputs[-1].size
+        results = interpret(self._scope, jaxpr, [*inputs, *values])
+        self.affine = any(y.affine if depends(y) else not is_zero(y) for y in results)
+        for y, out in zip(results, jax.tree.leaves(self.structure), strict=True):
+            if depends(y) and not is_inexact(out.dtype):
+                raise StructureError(f"expected floating outputs of a linear function; got {out.dtype.name}.")
+        real = np.concatenate([np.full(math.prod(leaf.shape), not is_complex(leaf.dtype)) for leaf in leaves])
+        self.pieces, traced = pieces_of(results, real)
+        return traced
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks for the report."""
+        return self._scope.notes
+
+    @property
+    def needs_integers(self) -> bool:
+        """Whether positions would be fewer if integer parameters were known."""
+        return self._scope.traced_indices
+
+    @functools.cached_property
+    def bands(self) -> Bands | None:
+        """The diagonals, where they are few and full."""
+        return find_bands(self.pieces, self.shape, self.sizes)
+
+    @functools.cached_property
+    def _order(self) -> tuple[Pattern, np.ndarray, np.ndarray | None]:
+        if self.bands is not None:
+            pattern, order = self.bands.pattern()
+            return pattern, order, None
+        return ordered(self.pieces, self.shape)
+
+    @functools.cached_property
+    def _known(self) -> tuple[Pattern, np.ndarray] | None:
+        """Pattern and values of a matrix without traced factors; entries that cancel exactly are left out."""
+        if any(piece.traced is not None for piece in self.pieces):
+            return None
+        pattern, order, slots = ordered(self.pieces, self.shape)
+        data = concatenated(self.pieces, [], self.dtype)[order]
+        if slots is not None:
+            summed = np.zeros(pattern.nnz, data.dtype)
+            np.add.at(summed, slots, data)
+            data = summed
+        if not data.all():
+            kept = data != 0
+            before = np.concatenate([[0], np.cumsum(kept)])
+            pattern = Pattern.of(before[pattern.indptr], pattern.indices[kept], pattern.shape)
+            data = data[kept]
+        return pattern, data
+
+    @property
+    def pattern(self) -> Pattern:
+        """The positions."""
+        return self._order[0] if self._known is None else self._known[0]
+
+    def values(self, values: Sequence[Any]) -> Any:
+        """The entries in CSR order, of shape (nnz,); a NumPy array where nothing is traced."""
+        if self._known is not None:
+            return self._known[1]
+        _, order, slots = self._order
+        indices = [index_array(order)] + ([] if slots is None else [index_array(slots)])
+        return self._compiled(self.constants(), values, indices)
+
+    def constants(self) -> list[Any]:
+        """The constants of the jaxpr of factors, as arguments for `diagonals`."""
+        return [c if isinstance(c, jax.core.Tracer) else _argument(c) for c in self._constants]
+
+    def _diagonals(self, constants: list[Any], values: list[Any]) -> Array:
+        """The diagonals of shape (number of diagonals, m)."""
+        assert self.bands is not None
+        return self.bands.values(self._factors(*constants, *values), self.dtype)
+
+    def _entries(self, constants: list[Any], values: list[Any], indices: list[Array]) -> Array:
+        if self.bands is not None:
+            every = self._diagonals(constants, values).reshape(-1)
+        else:
+            every = concatenated(self.pieces, self._factors(*constants, *values), self.dtype)
+        data = every.at[indices[0]].get(mode="promise_in_bounds", wrap_negative_indices=False)
+        if len(indices) == 1:
+            return data
+        zeros = jnp.zeros(self._order[0].nnz, data.dtype)
+        return zeros.at[indices[1]].add(data, indices_are_sorted=True, mode="promise_in_bounds")
+
+
+def _held(constant: Any) -> Any:
+    """A constant of a jaxpr as it is kept: on the host if it came from there."""
+    return constant if isinstance(constant, jax.Array) else np.asarray(constant)
+
+
+def _argument(constant: Any) -> Any:
+    if is_host(constant):
+        return index_array(constant)
+    if staged() and constant.nbytes > LITERAL_BYTES:
+        return index_array(np.asarray(constant))
+    return constant

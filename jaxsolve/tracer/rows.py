@@ -1,0 +1,141 @@
+"""Rows: the positions of all pieces in CSR order, and where each value comes from."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse
+
+from jaxsolve.core.errors import TraceError
+from jaxsolve.operators.pattern import Pattern
+from jaxsolve.tracer.pieces import Piece
+from jaxsolve.tracer.products import MOST_ENTRIES
+from jaxsolve.tracer.value import Term
+
+Order = tuple[Pattern, np.ndarray, np.ndarray | None]
+
+
+def ordered(pieces: Sequence[Piece], shape: tuple[int, int]) -> Order:
+    """The pattern of pieces.
+
+    Returns:
+        The pattern; for each sorted entry its place in the concatenated values of the pieces; the position in the
+        pattern of each sorted entry, or None where no position is repeated.
+
+    Raises:
+        TraceError: If there are more than `MOST_ENTRIES` entries.
+    """
+    entries = sum(piece.entry.columns.size for piece in pieces)
+    if entries > MOST_ENTRIES:
+        raise TraceError(
+            f"the matrix of this function has {entries:.1e} entries (limit {MOST_ENTRIES:.0e}). Keep it matrix-free: "
+            "pass the function without a preconditioner that needs entries."
+        )
+    if all(isinstance(piece.entry, Term) for piece in pieces):
+        indptr, indices, order = _by_rows(pieces, shape)
+    else:
+        indptr, indices, order = _by_counting(pieces, shape)
+    return _merged(*_sorted(indptr, indices, order), shape)
+
+
+def _by_rows(pieces: Sequence[Piece], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Entries row by row, in the order of the pieces: no sorting for stencils."""
+    integer = np.int64 if sum(p.entry.columns.size for p in pieces) >= 2**31 else np.int32
+    counts, indices, order, first = np.zeros(shape[0], np.int64), [], [], 0
+    firsts = {}
+    for k, piece in enumerate(pieces):
+        firsts[k] = first
+        first += piece.entry.columns.size
+    for start in sorted({piece.start for piece in pieces}):
+        mine = [k for k, piece in enumerate(pieces) if piece.start == start]
+        size = max(math.prod(pieces[k].shape) for k in mine)
+        if not size:
+            continue
+        # The first entry of a piece tells how far left it reads.
+        mine.sort(key=lambda k: _reach(pieces[k]))
+        columns = [pieces[k].entry.columns.reshape(size, -1) for k in mine]
+        places = [
+            firsts[k] + np.arange(c.size, dtype=integer).reshape(c.shape)
+            for k, c in zip(mine, columns, strict=True)
+        ]
+        matrix, place = np.concatenate(columns, axis=1), np.concatenate(places, axis=1)
+        valid = matrix >= 0
+        counts[start : start + size] = np.count_nonzero(valid, axis=1)
+        indices.append(matrix[valid])
+        order.append(place[valid])
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    empty = np.empty(0, np.int32)
+    return indptr, np.concatenate([empty, *indices]), np.concatenate([empty, *order])
+
+
+def _reach(piece: Piece) -> int:
+    """How far a typical entry lies from its row."""
+    columns = piece.entry.columns
+    middle = columns.reshape(max(math.prod(piece.shape), 1), -1)
+    row = len(middle) // 2
+    return int(middle[row, 0]) - row if middle.size else 0
+
+
+def _by_counting(
+    pieces: Sequence[Piece], shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Entries of any order by their rows: one counting sort."""
+    rows, cols, places, first = [], [], [], 0
+    for piece in pieces:
+        row, col = piece.rows, piece.entry.columns.reshape(-1)
+        place = np.arange(first, first + col.size, dtype=np.int32 if first + col.size < 2**31 else np.int64)
+        present = (row >= 0) & (col >= 0)
+        every = bool(present.all())
+        rows.append(row if every else row[present])
+        cols.append(col if every else col[present])
+        places.append(place if every else place[present])
+        first += col.size
+    coo = scipy.sparse.coo_array(
+        (np.concatenate(places), (np.concatenate(rows), np.concatenate(cols))), shape=shape
+    )
+    # Nothing is to be summed: the values are places.
+    coo.has_canonical_format = True
+    csr = coo.tocsr()
+    return csr.indptr, csr.indices, csr.data
+
+
+def _sorted(
+    indptr: np.ndarray, indices: np.ndarray, order: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same rows with their columns sorted; where few rows are not, only those are touched."""
+    inner = np.ones(max(len(indices) - 1, 0), bool)
+    ends = indptr[1:-1]
+    inner[ends[(ends > 0) & (ends < len(indices))] - 1] = False
+    bad = np.flatnonzero(inner & (indices[1:] < indices[:-1]))
+    if not len(bad):
+        return indptr, indices, order
+    rows = np.unique(np.searchsorted(indptr, bad, side="right") - 1)
+    lengths = np.diff(indptr)[rows]
+    if lengths.sum() * 4 > len(indices):
+        csr = scipy.sparse.csr_array(
+            (order, indices, indptr), shape=(len(indptr) - 1, int(indices.max()) + 1)
+        )
+        csr.has_sorted_indices = False
+        csr.sort_indices()
+        return indptr, csr.indices, csr.data
+    owner = np.repeat(np.arange(len(rows)), lengths)
+    place = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths) + indptr[rows][owner]
+    again = place[np.lexsort((indices[place], owner))]
+    indices, order = indices.copy(), order.copy()
+    indices[place], order[place] = indices[again], order[again]
+    return indptr, indices, order
+
+
+def _merged(indptr: np.ndarray, indices: np.ndarray, order: np.ndarray, shape: tuple[int, int]) -> Order:
+    """Repeated positions of sorted rows taken together."""
+    repeated = np.zeros(len(indices), bool)
+    if len(indices):
+        repeated[1:] = indices[1:] == indices[:-1]
+        starts = indptr[:-1]
+        repeated[starts[starts < len(indices)]] = False
+    if not repeated.any():
+        return Pattern.of(indptr, indices, shape), order, None
+    slots = np.cumsum(~repeated) - 1
+    before = np.concatenate([[0], np.cumsum(~repeated)])
+    integer = np.int32 if len(indices) < 2**31 else np.int64
+    return Pattern.of(before[indptr], indices[~repeated], shape), order, slots.astype(integer)

@@ -1,0 +1,1 @@
+"""How each primitive of JAX acts on linear values, one family a file."""

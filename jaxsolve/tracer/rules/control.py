@@ -1,0 +1,36 @@
+"""Branches by a predicate that does not depend on the unknown."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxsolve.core.compat import JaxprEqn, prims
+from jaxsolve.tracer.choice import choose
+from jaxsolve.tracer.factors import OPAQUE, is_host
+from jaxsolve.tracer.interpret import within
+from jaxsolve.tracer.refusal import not_linear
+from jaxsolve.tracer.registry import Scope, depends, rule
+
+
+@rule(prims.cond_p)
+def _cond(scope: Scope, eqn: JaxprEqn, which: Any, *operands: Any) -> list[Any]:
+    if depends(which):
+        not_linear(eqn, scope.enclosing, "takes a branch that depends on that argument")
+    branches = eqn.params["branches"]
+    if is_host(which):
+        return within(scope, eqn, branches[int(np.clip(int(which), 0, len(branches) - 1))], operands)
+    if which is not OPAQUE:
+        which = jnp.clip(jnp.asarray(which, jnp.int32), 0, len(branches) - 1)
+    results = [within(scope, eqn, branch, operands) for branch in branches]
+    return [_either(which, cases, v.aval) for *cases, v in zip(*results, eqn.outvars, strict=True)]
+
+
+def _either(which: Any, cases: list[Any], out: Any) -> Any:
+    if any(depends(case) for case in cases):
+        return choose(which, cases, out.shape, out.dtype)
+    if which is OPAQUE or any(case is OPAQUE for case in cases):
+        return OPAQUE
+    values = [jnp.broadcast_to(jnp.asarray(case, out.dtype), out.shape) for case in cases]
+    return lax.select_n(which == 1, *values) if len(values) == 2 else lax.select_n(which, *values)

@@ -1,0 +1,183 @@
+"""Gather, scatter and dynamic slices: known indices move elements, traced ones select by 0 and 1."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxsolve.core.compat import JaxprEqn, prims, scatter_sub_p
+from jaxsolve.tracer import moves, sums
+from jaxsolve.tracer.dense import dense
+from jaxsolve.tracer.factors import OPAQUE, is_host
+from jaxsolve.tracer.positions import gathered, scattered
+from jaxsolve.tracer.products import contract, keep, scale
+from jaxsolve.tracer.refusal import not_linear
+from jaxsolve.tracer.registry import Scope, depends, rule
+from jaxsolve.tracer.value import Linear, is_zero
+
+
+def _check_indices(scope: Scope, eqn: JaxprEqn, *indices: Any) -> bool:
+    """Whether the indices are known; refuses those that depend on the unknown."""
+    if any(depends(i) for i in indices):
+        not_linear(eqn, scope.enclosing, "uses indices that depend on that argument")
+    known = all(isinstance(i, np.ndarray) for i in indices)
+    scope.traced_indices = scope.traced_indices or not known
+    return known
+
+
+@rule(prims.gather_p)
+def _gather(scope: Scope, eqn: JaxprEqn, x: Linear, indices: Any) -> Linear:
+    if not _check_indices(scope, eqn, indices):
+        return dense(scope, eqn, [x, indices], complex_linear=True)[0]
+    positions = gathered(indices, x.shape, eqn.params).reshape(eqn.outvars[0].aval.shape)
+    fill = eqn.params["fill_value"]
+    filled = bool((positions < 0).any()) and fill != 0
+
+    def read(array: Any) -> Any:
+        # Fill with zeros, not with NaN: a factor of something absent.
+        return prims.gather_p.bind(array, jnp.asarray(indices), **{**eqn.params, "fill_value": 0})
+
+    return moves.take(x, positions, read, affine=filled)
+
+
+@rule(prims.scatter_add_p, scatter_sub_p)
+def _scatter_add(scope: Scope, eqn: JaxprEqn, operand: Any, indices: Any, updates: Any) -> Linear:
+    if not _check_indices(scope, eqn, indices):
+        return dense(scope, eqn, [operand, indices, updates], complex_linear=True)[0]
+    out = eqn.outvars[0].aval
+    pieces = [operand] if depends(operand) else []
+    if depends(updates):
+        sign = -1 if eqn.primitive is scatter_sub_p else 1
+        targets = scattered(indices, out.shape, updates.shape, eqn.params).reshape(updates.shape)
+
+        def write(array: Any) -> Any:
+            zeros = jnp.zeros(out.shape, array.dtype)
+            return sign * eqn.primitive.bind(zeros, jnp.asarray(indices), array, **eqn.params)
+
+        pieces.append(sums.scaled(moves.dispatch(updates, targets, out.shape, write), sign))
+    affine = any(not depends(v) and not is_zero(v) for v in (operand, updates))
+    return sums.add(pieces, out.dtype, affine)
+
+
+@rule(prims.scatter_mul_p)
+def _scatter_multiply(scope: Scope, eqn: JaxprEqn, operand: Any, indices: Any, updates: Any) -> Linear:
+    if depends(updates):
+        not_linear(eqn, scope.enclosing, "multiplies by values that depend on that argument")
+    _check_indices(scope, eqn, indices)
+    if any(v is OPAQUE for v in (indices, updates)):
+        return scale(operand, OPAQUE, operand.dtype)
+
+    def multiply() -> Any:
+        ones = jnp.ones(operand.shape, operand.dtype)
+        return eqn.primitive.bind(ones, jnp.asarray(indices), jnp.asarray(updates), **eqn.params)
+
+    if not (is_host(indices) and is_host(updates)):
+        return scale(operand, multiply(), operand.dtype)
+    with jax.ensure_compile_time_eval():
+        values = np.asarray(multiply())
+    return scale(operand, values, operand.dtype)
+
+
+@rule(prims.scatter_p)
+def _scatter(scope: Scope, eqn: JaxprEqn, operand: Any, indices: Any, updates: Any) -> Linear:
+    """Elements replaced: the operand loses them, the updates stand there instead."""
+    if not _check_indices(scope, eqn, indices):
+        return dense(scope, eqn, [operand, indices, updates], complex_linear=True)[0]
+    out, shape = eqn.outvars[0].aval, eqn.invars[2].aval.shape
+    targets = scattered(indices, out.shape, shape, eqn.params).reshape(-1)
+    source = np.full(int(np.prod(out.shape, dtype=int)), -1, np.int64)
+    present = np.flatnonzero(targets >= 0)
+    source[targets[present]] = present
+    source = source.reshape(out.shape)
+
+    def write(array: Any) -> Any:
+        return eqn.primitive.bind(
+            jnp.zeros(out.shape, array.dtype), jnp.asarray(indices), array, **eqn.params
+        )
+
+    above = moves.take(updates, source, write) if depends(updates) else updates
+    return _replaced(operand, above, source >= 0, out)
+
+
+def _replaced(operand: Any, above: Any, hit: np.ndarray, out: Any) -> Linear:
+    """The operand where `hit` is False and the updates, in their places already, where it is True."""
+    affine = any(not depends(v) and not is_zero(v) for v in (operand, above))
+    if not depends(operand):
+        return Linear(out.shape, out.dtype, above.terms, above.scatters, affine or above.affine)
+    below = keep(operand, hit == 0, out.dtype)
+    if not depends(above):
+        return Linear(out.shape, out.dtype, below.terms, below.scatters, affine or below.affine)
+    return sums.overlaid(below, above, hit, out.dtype, affine)
+
+
+@rule(prims.dynamic_slice_p)
+def _dynamic_slice(scope: Scope, eqn: JaxprEqn, x: Linear, *starts: Any) -> Linear:
+    sizes = eqn.params["slice_sizes"]
+    if _check_indices(scope, eqn, *starts):
+        low = [_corner(s, n, size) for s, n, size in zip(starts, x.shape, sizes, strict=True)]
+        return moves.cut(x, low, [a + size for a, size in zip(low, sizes, strict=True)])
+    for axis, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+        x = _along(x, axis, _shifted(start, x.shape[axis], size, x.dtype), size)
+    return x
+
+
+@rule(prims.dynamic_update_slice_p)
+def _dynamic_update(scope: Scope, eqn: JaxprEqn, operand: Any, update: Any, *starts: Any) -> Linear:
+    out, sizes = eqn.outvars[0].aval, eqn.invars[1].aval.shape
+    shape = out.shape
+    if _check_indices(scope, eqn, *starts):
+        low = [_corner(s, n, size) for s, n, size in zip(starts, shape, sizes, strict=True)]
+        hit = np.zeros(shape, bool)
+        hit[tuple(slice(a, a + size) for a, size in zip(low, sizes, strict=True))] = True
+        if depends(update):
+            margins = zip(low, shape, sizes, strict=True)
+            update = moves.pad(update, [(a, n - a - size, 0) for a, n, size in margins])
+        return _replaced(operand, update, hit, out)
+    affine = any(not depends(v) and not is_zero(v) for v in (operand, update))
+    pieces = []
+    if depends(operand):
+        pieces.append(keep(operand, _outside(starts, shape, sizes), out.dtype))
+    if depends(update):
+        for axis, (start, n) in enumerate(zip(starts, shape, strict=True)):
+            selection = _shifted(start, n, sizes[axis], out.dtype)
+            update = _along(update, axis, selection if selection is OPAQUE else selection.T, n)
+        pieces.append(update)
+    return sums.add(pieces, out.dtype, affine)
+
+
+def _corner(start: Any, size: int, window: int) -> int:
+    return int(np.clip(int(start), 0, size - window))
+
+
+def _shifted(start: Any, size: int, window: int, dtype: Any) -> Any:
+    """The matrix of shape (window, size) that cuts a window at a traced start: ones where start + i = j."""
+    if window == size:
+        return np.eye(size, dtype=dtype)
+    if start is OPAQUE:
+        return OPAQUE
+    corner = jnp.clip(start, 0, size - window)
+    return (corner + jnp.arange(window)[:, None] == jnp.arange(size)).astype(dtype)
+
+
+def _along(x: Linear, axis: int, matrix: Any, size: int) -> Linear:
+    """The value with `matrix`, of shape (size, x.shape[axis]), applied along one axis."""
+    if isinstance(matrix, np.ndarray):
+        return x
+    y = contract(x, matrix, (size, x.shape[axis]), ([axis], [1], [], []), x.dtype)
+    rank = len(x.shape)
+    return moves.transpose(y, [*range(axis), rank - 1, *range(axis, rank - 1)])
+
+
+def _outside(starts: Sequence[Any], shape: tuple[int, ...], sizes: Sequence[int]) -> Any:
+    """The mask of the elements that an update at traced starts leaves alone."""
+    if any(s is OPAQUE for s in starts):
+        return OPAQUE
+    inside = jnp.ones(shape, bool)
+    for axis, (start, n, size) in enumerate(zip(starts, shape, sizes, strict=True)):
+        corner = jnp.clip(start, 0, n - size)
+        place = lax.broadcasted_iota(jnp.int32, shape, axis)
+        inside = inside & (place >= corner) & (place < corner + size)
+    return ~inside

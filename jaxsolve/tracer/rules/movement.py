@@ -1,0 +1,115 @@
+"""Elements move: slice, pad, reshape, transpose, reverse, broadcast, concatenate, split, squeeze, copy."""
+
+from typing import Any
+
+import numpy as np
+from jax import lax
+
+from jaxsolve.core.compat import JaxprEqn, optimization_barrier_p, prims, split_p
+from jaxsolve.tracer import factors, moves, sums
+from jaxsolve.tracer.dense import dense
+from jaxsolve.tracer.joins import join
+from jaxsolve.tracer.refusal import not_linear
+from jaxsolve.tracer.registry import Scope, depends, rule
+from jaxsolve.tracer.value import Linear, is_zero
+
+
+@rule(
+    prims.copy_p,
+    prims.reduce_precision_p,
+    prims.name_p,
+    prims.sharding_constraint_p,
+    prims.stop_gradient_p,
+)
+def _same(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+    return x
+
+
+@rule(prims.device_put_p, optimization_barrier_p)
+def _same_all(scope: Scope, eqn: JaxprEqn, *inputs: Any) -> list[Any]:
+    return list(inputs)
+
+
+@rule(prims.slice_p)
+def _slice(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+    p = eqn.params
+    return moves.cut(x, p["start_indices"], p["limit_indices"], p["strides"])
+
+
+@rule(prims.rev_p)
+def _reverse(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+    return moves.reverse(x, eqn.params["dimensions"])
+
+
+@rule(prims.transpose_p)
+def _transpose(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+    return moves.transpose(x, eqn.params["permutation"])
+
+
+@rule(prims.reshape_p, prims.squeeze_p)
+def _reshape(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+    return moves.reshape(x, eqn.outvars[0].aval.shape)
+
+
+@rule(prims.broadcast_in_dim_p)
+def _broadcast(scope: Scope, eqn: JaxprEqn, x: Linear, *_: Any) -> Linear:
+    return moves.broadcast(x, eqn.outvars[0].aval.shape, eqn.params["broadcast_dimensions"])
+
+
+@rule(prims.pad_p)
+def _pad(scope: Scope, eqn: JaxprEqn, x: Any, fill: Any) -> Linear:
+    config = eqn.params["padding_config"]
+    shape = eqn.outvars[0].aval.shape
+    margin = _margin(eqn.invars[0].aval.shape, config)
+    parts = []
+    if depends(x):
+        parts.append(moves.pad(x, config, bool(margin.any()) and not depends(fill) and not is_zero(fill)))
+    if depends(fill) and fill.size:
+        parts.append(moves.take(fill, np.where(margin, 0, -1), affine=not depends(x) and not is_zero(x)))
+    if not parts:
+        parts.append(Linear(shape, eqn.outvars[0].aval.dtype))
+    return sums.add(parts, eqn.outvars[0].aval.dtype)
+
+
+def _margin(shape: tuple[int, ...], config: Any) -> np.ndarray:
+    return factors.pad(np.zeros(shape, bool), [tuple(map(int, c)) for c in config], True)
+
+
+@rule(split_p)
+def _split(scope: Scope, eqn: JaxprEqn, x: Linear) -> list[Linear]:
+    axis, start, parts = eqn.params["axis"], 0, []
+    for size in eqn.params["sizes"]:
+        low, high = [0] * len(x.shape), list(x.shape)
+        low[axis], high[axis] = start, start + size
+        parts.append(moves.cut(x, low, high))
+        start += size
+    return parts
+
+
+@rule(prims.concatenate_p)
+def _concatenate(scope: Scope, eqn: JaxprEqn, *inputs: Any) -> Linear:
+    out = eqn.outvars[0].aval
+    return join(inputs, [v.aval.shape for v in eqn.invars], eqn.params["dimension"], out.shape, out.dtype)
+
+
+@rule(prims.sort_p)
+def _sort(scope: Scope, eqn: JaxprEqn, *inputs: Any) -> list[Any]:
+    keys = inputs[: eqn.params["num_keys"]]
+    if any(depends(key) for key in keys):
+        not_linear(eqn, scope.enclosing, "orders by a value that depends on that argument")
+    axis = eqn.params["dimension"]
+    if not all(isinstance(key, np.ndarray) for key in keys):
+        return dense(scope, eqn, inputs, complex_linear=True)
+    order = np.lexsort([np.moveaxis(key, axis, -1) for key in keys[::-1]], axis=-1)
+    positions = np.arange(order.size).reshape([s for d, s in enumerate(keys[0].shape) if d != axis] + [-1])
+    positions = np.moveaxis(np.take_along_axis(positions, order, -1), -1, axis)
+    return [
+        moves.take(x, positions) if depends(x) else _reorder(x, positions, keys[0].shape, axis)
+        for x in inputs
+    ]
+
+
+def _reorder(x: Any, positions: np.ndarray, shape: tuple[int, ...], axis: int) -> Any:
+    if isinstance(x, np.ndarray):
+        return np.moveaxis(x, axis, -1).reshape(-1)[positions]
+    return lax.reshape(x, (x.size,))[positions] if x is not factors.OPAQUE else x

@@ -1,0 +1,55 @@
+"""Sums over axes, running sums and sums over windows."""
+
+import numpy as np
+
+from jaxsolve.core.compat import JaxprEqn, prims
+from jaxsolve.tracer import moves, sums
+from jaxsolve.tracer.products import contract, total
+from jaxsolve.tracer.registry import Scope, rule
+from jaxsolve.tracer.value import Linear
+
+#: Windows of up to this many points become one term a point; larger ones one term with a trailing axis.
+MOST_TAPS = 64
+
+
+@rule(prims.reduce_sum_p)
+def _sum(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+    return total(x, [int(a) for a in eqn.params["axes"]])
+
+
+@rule(prims.cumsum_p)
+def _running_sum(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+    axis, size = eqn.params["axis"], x.shape[eqn.params["axis"]]
+    before = np.tri(size, dtype=x.dtype)
+    y = contract(
+        x, before.T if eqn.params["reverse"] else before, (size, size), ([axis], [1], [], []), x.dtype
+    )
+    # The summed axis comes out last.
+    return moves.transpose(y, [*range(axis), len(x.shape) - 1, *range(axis, len(x.shape) - 1)])
+
+
+@rule(prims.reduce_window_sum_p)
+def _window_sum(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+    p = eqn.params
+    steps, spread = p["window_strides"], p["window_dilation"]
+    config = [(low, high, d - 1) for (low, high), d in zip(p["padding"], p["base_dilation"], strict=True)]
+    out = eqn.outvars[0].aval
+    window = p["window_dimensions"]
+    x = moves.pad(x, config)
+
+    def start(tap: tuple[int, ...]) -> list[int]:
+        return [k * d for k, d in zip(tap, spread, strict=True)]
+
+    if np.prod(window, dtype=int) <= MOST_TAPS:
+        pieces = []
+        for tap in np.ndindex(*window):
+            limits = [a + (n - 1) * s + 1 for a, n, s in zip(start(tap), out.shape, steps, strict=True)]
+            pieces.append(moves.cut(x, start(tap), np.maximum(limits, start(tap)).tolist(), steps))
+        return sums.add(pieces, out.dtype) if pieces else Linear(out.shape, out.dtype)
+    positions = np.zeros((1,) * 2 * len(window), np.int64)
+    for axis, size in enumerate(x.shape):
+        reach = np.arange(out.shape[axis])[:, None] * steps[axis] + np.arange(window[axis]) * spread[axis]
+        shape = [1] * positions.ndim
+        shape[axis], shape[len(window) + axis] = reach.shape
+        positions = positions * size + reach.reshape(shape)
+    return total(moves.take(x, positions), range(len(window), 2 * len(window)))

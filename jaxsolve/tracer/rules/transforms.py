@@ -1,0 +1,97 @@
+"""Fourier transforms and solves with known matrices: dense along the axes that they couple, and only along those."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsolve.core.compat import JaxprEqn, prims
+from jaxsolve.tracer import moves, parts, sums
+from jaxsolve.tracer.dense import dense
+from jaxsolve.tracer.factors import OPAQUE, is_host
+from jaxsolve.tracer.products import contract
+from jaxsolve.tracer.refusal import not_linear
+from jaxsolve.tracer.registry import Scope, depends, rule
+from jaxsolve.tracer.value import Linear
+
+
+@rule(prims.fft_p)
+def _fft(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+    kind, sizes = eqn.params["fft_type"].name, eqn.params["fft_lengths"]
+    out = eqn.outvars[0].aval
+    axes = range(len(x.shape) - len(sizes), len(x.shape))
+    dtype = out.dtype if parts.is_complex(out.dtype) else x.dtype
+    inverse = kind in ("IFFT", "IRFFT")
+    function = np.fft.ifft if inverse else np.fft.fft
+    last = axes[-1]
+    if kind == "RFFT":
+        x = _along(x, last, np.fft.fft(np.eye(sizes[-1]), axis=0)[: out.shape[-1]], dtype)
+    for axis, size in zip(axes, sizes, strict=True):
+        if kind in ("FFT", "IFFT") or axis != last:
+            x = _along(x, axis, function(np.eye(size), axis=0), dtype)
+    if kind != "IRFFT":
+        return x
+    # Linear over the real numbers only: the imaginary part of the first coefficient is ignored, ...
+    half = np.eye(x.shape[-1])
+    real, imag = parts.real(scope, x, out.dtype), parts.imag(scope, x, out.dtype)
+    pieces = [
+        _along(part, last, np.fft.irfft(unit * half, sizes[-1], axis=0), out.dtype)
+        for part, unit in ((real, 1), (imag, 1j))
+    ]
+    return sums.add(pieces, out.dtype)
+
+
+def _along(x: Linear, axis: int, matrix: np.ndarray, dtype: Any) -> Linear:
+    y = contract(x, matrix.astype(dtype), matrix.shape, ([axis], [1], [], []), dtype)
+    rank = len(x.shape)
+    return moves.transpose(y, [*range(axis), rank - 1, *range(axis, rank - 1)])
+
+
+@rule(prims.triangular_solve_p)
+def _triangular(scope: Scope, eqn: JaxprEqn, a: Any, b: Any) -> Linear:
+    if depends(a):
+        not_linear(eqn, scope.enclosing, "solves with a matrix that depends on that argument")
+    shape = eqn.invars[0].aval.shape
+    if a is OPAQUE:
+        inverse = OPAQUE
+    else:
+        identity = np.broadcast_to(np.eye(shape[-1], dtype=b.dtype), shape)
+
+        def invert() -> Any:
+            return eqn.primitive.bind(jnp.asarray(a), jnp.asarray(identity), **eqn.params)
+
+        if is_host(a):
+            with jax.ensure_compile_time_eval():
+                inverse = np.asarray(invert())
+        else:
+            inverse = invert()
+    batch = list(range(len(shape) - 2))
+    left = eqn.params["left_side"]
+    axis = len(batch) + (0 if left else 1)
+    known = len(batch) + (1 if left else 0)
+    return contract(
+        b, inverse, shape, ([axis], [known], batch, batch), eqn.outvars[0].aval.dtype, known_first=left
+    )
+
+
+@rule(prims.tridiagonal_solve_p)
+def _tridiagonal(scope: Scope, eqn: JaxprEqn, *inputs: Any) -> Linear:
+    if any(depends(v) for v in inputs[:-1]):
+        not_linear(eqn, scope.enclosing, "solves with a matrix that depends on that argument")
+    return _with_offset(dense(scope, eqn, inputs, complex_linear=True), inputs[-1].affine)[0]
+
+
+@rule(prims.linear_solve_p)
+def _linear_solve(scope: Scope, eqn: JaxprEqn, *inputs: Any) -> list[Linear]:
+    constants = sum(eqn.params["const_lengths"])
+    if any(depends(v) for v in inputs[:constants]):
+        not_linear(eqn, scope.enclosing, "solves with a matrix that depends on that argument")
+    outputs = dense(scope, eqn, inputs)
+    shifted = any(v.affine for v in inputs[constants:] if depends(v))
+    shifted = shifted or any(not depends(v) for v in inputs[constants:])
+    return _with_offset(outputs, shifted)
+
+
+def _with_offset(outputs: list[Linear], affine: bool) -> list[Linear]:
+    return [Linear(y.shape, y.dtype, y.terms, y.scatters, affine) for y in outputs]
