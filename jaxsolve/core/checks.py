@@ -4,6 +4,7 @@ import collections
 import copy
 import functools
 import itertools
+import logging
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -18,6 +19,9 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 checked_p = Primitive("checked")
+
+#: What marks the text of an exception raised inside a compiled program.
+_MARK = r"\[jaxsolve failure (\d+)\]"
 
 #: Turns the concrete evidence into the exception to raise, or None. Hashable, compared with `==`.
 Judge = Callable[..., Exception | None]
@@ -120,7 +124,7 @@ class _Failures:
             return number
 
     def take(self, text: str) -> Exception | None:
-        match = re.search(r"\[jaxsolve failure (\d+)\]", text)
+        match = re.search(_MARK, text)
         if match is None:
             return None
         with self._lock:
@@ -128,6 +132,16 @@ class _Failures:
 
 
 _FAILURES = _Failures()
+
+
+def _not_ours(record: logging.LogRecord) -> bool:
+    """Whether a log record tells of something else than a failed check."""
+    error = record.exc_info[1] if record.exc_info else None
+    return re.search(_MARK, str(error)) is None
+
+
+# JAX logs the traceback of every exception in a callback before it raises it: a page that says nothing more.
+logging.getLogger("jax._src.callback").addFilter(_not_ours)
 
 
 def jit(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:

@@ -1,5 +1,7 @@
 """SolveInfo and the exceptions that carry it."""
 
+import dataclasses
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -40,7 +42,16 @@ class Frozen:
         )
 
 
-class SolveInfo(eqx.Module):
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=[
+        "x", "residual", "residual_norm", "target", "iterations", "function_evaluations", "code", "solve_time",
+        "settings", "trajectory",
+    ],
+    meta_fields=["request", "method", "kind"],
+)  # fmt: skip
+@dataclasses.dataclass(frozen=True, repr=False)
+class SolveInfo:
     """How a solve went: a pytree that passes through jit, vmap and grad. In a batch every field has leading axes.
 
     Attributes:
@@ -66,9 +77,9 @@ class SolveInfo(eqx.Module):
     code: Array
     solve_time: Any
     settings: list[Any]
-    request: Frozen = eqx.field(static=True)
-    method: str = eqx.field(static=True)
-    kind: str = eqx.field(static=True, default="solve")
+    request: Frozen
+    method: str
+    kind: str = "solve"
     trajectory: Any = None
 
     @property
@@ -177,7 +188,7 @@ class Diverged(ConvergenceException):
 def failure_of(info: SolveInfo, suppress: tuple[type, ...]) -> ConvergenceException | None:
     """The exception for a concrete result, None where it converged or its class is suppressed."""
     codes = np.asarray(info.code)
-    if np.isin(codes, CONVERGED).all():
+    if codes.ndim == 0 and int(codes) in CONVERGED or np.isin(codes, CONVERGED).all():
         return None
     diverged = np.isin(codes, DIVERGED)
     stopped = ~diverged & ~np.isin(codes, CONVERGED)

@@ -11,6 +11,9 @@ from jax import Array
 from jaxsolve.core.errors import StructureError
 
 
+_LEAF = jax.tree.structure(0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Packing:
     """How the leaves of a pytree lie in one vector: in order, each in C order.
@@ -35,6 +38,11 @@ class Packing:
         leaves, treedef = jax.tree.flatten(tree)
         return cls(treedef, tuple(tuple(v.shape) for v in leaves), tuple(jnp.dtype(v.dtype) for v in leaves))
 
+    @classmethod
+    def vector(cls, size: int, dtype: Any) -> "Packing":
+        """The packing of one flat array."""
+        return cls(_LEAF, ((size,),), (jnp.dtype(dtype),))
+
     @property
     def size(self) -> int:
         """The length of the vector."""
@@ -47,15 +55,15 @@ class Packing:
 
     def pack(self, tree: Any, dtype: Any) -> Array:
         """The vector of a tree with this structure."""
-        leaves = [jnp.reshape(v, -1).astype(dtype) for v in jax.tree.leaves(tree)]
+        leaves = [typed(v if v.ndim == 1 else v.reshape(-1), dtype) for v in jax.tree.leaves(tree)]
         if len(leaves) == 1:
             return leaves[0]
         return jnp.concatenate(leaves) if leaves else jnp.zeros(0, dtype)
 
     def unpack(self, vector: Array) -> Any:
         """The tree of a vector; leaves keep their dtype where it is inexact and can hold the values."""
-        if len(self.shapes) == 1:
-            return jax.tree.unflatten(self.treedef, [_typed(vector.reshape(self.shapes[0]), self.dtypes[0])])
+        if self == Packing(_LEAF, (vector.shape,), (vector.dtype,)):
+            return vector
         leaves, start = [], 0
         for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
             stop = start + math.prod(shape)
@@ -95,7 +103,14 @@ def _typed(leaf: Array, dtype: Any) -> Array:
     return leaf.astype(dtype) if jnp.finfo(dtype).bits < jnp.finfo(leaf.dtype).bits else leaf
 
 
+def typed(v: Array, dtype: Any) -> Array:
+    """v as `dtype`; v itself where it is that already."""
+    return v if v.dtype == dtype else v.astype(dtype)
+
+
 def inexact(*dtypes: Any) -> Any:
     """The promoted dtype, floating point at least (the default one where all are integers)."""
+    if dtypes and all(d == dtypes[0] for d in dtypes) and jnp.issubdtype(dtypes[0], jnp.inexact):
+        return jnp.dtype(dtypes[0])
     dtype = jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
     return dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.result_type(dtype, float)

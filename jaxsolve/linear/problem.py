@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
-from jaxsolve.core.tree import Packing, inexact
+from jaxsolve.core.tree import Packing, inexact, typed
 from jaxsolve.linear.request import Solve
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.convert import ACCEPTED, as_operator, batch_shape, with_dtype
@@ -93,7 +93,7 @@ def _pose_matrix(A: LinearOperator, b: Any, x0: Any) -> Problem:
     leaves = jax.tree.leaves(b)
     single = len(leaves) == 1 and jax.tree.structure(b) == jax.tree.structure(0)
     if single and leaves[0].ndim and leaves[0].shape[-1] == m:
-        return _pose_batch(A, leaves[0].astype(dtype), x0, stack)
+        return _pose_batch(A, typed(leaves[0], dtype), x0, stack)
     rhs = Packing.of(b)
     if stack or rhs.size != m:
         raise StructureError(_misfit(A.shape, stack, rhs, single))
@@ -109,14 +109,13 @@ def _pose_batch(A: LinearOperator, b: Array, x0: Any, stack: tuple[int, ...]) ->
     """Systems of shape (..., n, n) with right-hand sides of shape (..., n)."""
     m, n = A.shape
     try:
-        batch = jnp.broadcast_shapes(stack, b.shape[:-1])
+        batch = jnp.broadcast_shapes(stack, b.shape[:-1]) if stack else b.shape[:-1]
     except ValueError:
         raise StructureError(
             f"the leading axes of A {stack} and of b {b.shape[:-1]} do not broadcast: A of shape "
             f"{(*stack, m, n)} goes with b of shape (..., {m})."
         ) from None
-    rhs = Packing.of(jax.ShapeDtypeStruct((m,), b.dtype))
-    unknown = Packing.of(jax.ShapeDtypeStruct((n,), b.dtype))
+    rhs, unknown = Packing.vector(m, b.dtype), Packing.vector(n, b.dtype)
     guess = None
     if x0 is not None:
         leaves = jax.tree.leaves(x0)
@@ -148,6 +147,10 @@ def _misfit(shape: tuple[int, int], stack: tuple[int, ...], rhs: Packing, single
     return text
 
 
+# Most solves share these two: built once.
+_DETECT, _UNKNOWN = NullSpace(None, True), NullSpace()
+
+
 def null_space(solve: Solve, problem: Problem) -> NullSpace:
     """The declared null space as an orthonormal basis, or the order to look for constants."""
     m, n = problem.A.shape
@@ -155,7 +158,7 @@ def null_space(solve: Solve, problem: Problem) -> NullSpace:
     if solve.null_space is None:
         if solve.rank_deficiency:
             return NullSpace(jnp.full((n, 1), 1 / math.sqrt(max(n, 1)), dtype))
-        return NullSpace(None, solve.rank_deficiency is None and m == n)
+        return _DETECT if solve.rank_deficiency is None and m == n else _UNKNOWN
     basis = _basis(solve.null_space, problem.unknown, dtype)
     if solve.rank_deficiency not in (None, basis.shape[1]):
         raise ValueError(f"rank_deficiency={solve.rank_deficiency}, but null_space holds {basis.shape[1]} vectors.")
@@ -181,6 +184,8 @@ def _basis(given: Any, unknown: Packing, dtype: Any) -> Array:
 
 
 def _arrays(name: str, tree: Any) -> Any:
+    if isinstance(tree, jax.Array):
+        return tree
     for leaf in jax.tree.leaves(tree):
         if not (eqx.is_array_like(leaf) or isinstance(leaf, list)):
             raise TypeError(f"{name} must be an array or a pytree of arrays; got a {type(leaf).__name__} in it.")

@@ -15,7 +15,8 @@ from jaxsolve.core.errors import NotLinearError, StructureError
 from jaxsolve.core.results import Frozen, SolveInfo, failure_of
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import Packing
-from jaxsolve.linear.implicit import Plan, System, implicit_solve, run
+from jaxsolve.linear.forward import Plan, System, run
+from jaxsolve.linear.implicit import implicit_solve
 from jaxsolve.linear.problem import Problem, null_space, pose
 from jaxsolve.linear.request import AUTO, Solve, method_name, preconditioner_name
 from jaxsolve.linear.select import choose
@@ -111,27 +112,25 @@ def _solve(A: Any, b: Any, solve: Any, args: tuple, kwargs: dict, grad_for_f: bo
     if solve.preprocess is not None:
         problem = dataclasses.replace(problem, A=as_operator(solve.preprocess(problem.A)))
     method = _method(solve, problem.A)
-    control = _control(solve, problem)
     nulls = null_space(solve, problem)
     request = Frozen(solve)
+    settings = request.split(solve)
+    run_with = functools.partial(_solve_lanes if problem.matrices else _solve_one, problem, solve, method, nulls)
+    if not is_traced((problem.A, problem.b, problem.x0, nulls, settings)):
+        outcome = run_with(None, eager=True)
+        # Under jit even constants yield tracers, and the solve is traced again as part of the program.
+        if not is_traced(outcome.status):
+            # Looking at the status waits for the result, so the time is that of the solve.
+            np.asarray(outcome.status)
+            seconds = time.perf_counter() - started
+            info = _info(outcome, settings, request, method_name(method), problem, seconds)
+            failure = failure_of(info, solve.suppress) if throw else None
+            if failure is not None:
+                raise failure
+            return info
     judge = _Judge(solve, request, method, problem) if throw else None
-    parts = (problem, solve, method, control, nulls)
-    eager = not is_traced((problem.A, problem.b, problem.x0, control, nulls, request.split(solve)))
-    if eager:
-        outcome = (_solve_lanes if problem.matrices else _solve_one)(*parts, None, True)
-        # Under jit even constants yield tracers.
-        eager = not is_traced(outcome.status)
-    if not eager:
-        outcome = (_solve_lanes if problem.matrices else _solve_one)(*parts, judge, False)
-    info = _info(outcome, solve, request, method_name(method), problem, "solve")
-    if eager:
-        # Looking at the status waits for the result, so the time is that of the solve.
-        failure = failure_of(info, solve.suppress) if throw else None
-        if failure is not None:
-            raise failure
-        np.asarray(info.code)
-        info = eqx.tree_at(lambda i: i.solve_time, info, time.perf_counter() - started)
-    return info
+    outcome = run_with(judge, eager=False)
+    return _info(outcome, settings, request, method_name(method), problem, np.nan)
 
 
 def _method(solve: Solve, A: LinearOperator) -> AbstractMethod:
@@ -170,22 +169,25 @@ def _control(solve: Solve, problem: Problem) -> Control:
     return Control(*values)
 
 
-def _prepared(method: AbstractMethod, recipe: Any, A: LinearOperator, nulls: NullSpace, problem: Problem) -> Any:
+def _prepared(method: AbstractMethod, recipe: Any, problem: Problem, nulls: NullSpace, eager: bool) -> Any:
     """The factorisation or the preconditioner of A, from which no gradient is taken."""
-    A = lax.stop_gradient(A)
-    if not method.preconditioned:
-        return lax.stop_gradient(_factorised(method, nulls, A))
-    if recipe is None:
+    if method.preconditioned and recipe is None:
         return None
+    A = problem.A if eager else lax.stop_gradient(problem.A)
+    if not method.preconditioned:
+        return lax.stop_gradient(_factorised(method, A, nulls))
     if isinstance(recipe, tuple):
-        left, right = (_prepared(method, part, A, nulls, problem) for part in recipe)
-        return Split(left, right)
+        return Split(*(_prepared(method, part, problem, nulls, eager) for part in recipe))
     return lax.stop_gradient(_preconditioner(recipe, A, problem))
 
 
-@eqx.filter_jit
-def _factorised(method: AbstractMethod, nulls: NullSpace, A: LinearOperator) -> Any:
-    return method.prepare(nulls.regularized(A) if isinstance(method, AbstractDense) else A)
+def _factorised(method: AbstractMethod, A: LinearOperator, nulls: NullSpace) -> Any:
+    return _regularized_factors(method, A, nulls) if isinstance(method, AbstractDense) else method.prepare(A)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _regularized_factors(method: AbstractDense, A: LinearOperator, nulls: NullSpace) -> Any:
+    return method.prepare(nulls.regularized(A))
 
 
 @eqx.filter_jit
@@ -196,18 +198,13 @@ def _built(recipe: AbstractPreconditioner, A: LinearOperator) -> LinearOperator:
 def _preconditioner(recipe: Any, A: LinearOperator, problem: Problem) -> LinearOperator:
     m, n = A.shape
     if isinstance(recipe, AbstractPreconditioner):
-        return _built(recipe, A)
-    if hasattr(recipe, "build"):
-        return recipe.build(A)
+        return recipe.build(A) if recipe.concrete else _built(recipe, A)
     if callable(recipe) and not isinstance(recipe, LinearOperator):
         unknown, rhs = problem.unknown, problem.rhs
         try:
-            M, offset = function_operator(recipe, rhs, unknown, problem.b.dtype, (), {})
+            return function_operator(recipe, rhs, unknown, problem.b.dtype, (), {})[0]
         except NotLinearError as error:
             raise NotLinearError(f"as a preconditioner, {error}") from None
-        if offset is not None and not M.affine:
-            return M
-        return M
     M = as_operator(recipe).layout()
     if M.shape != (n, m):
         raise StructureError(f"the preconditioner of A {A.shape} has shape {(n, m)}; got {M.shape}.")
@@ -215,38 +212,57 @@ def _preconditioner(recipe: Any, A: LinearOperator, problem: Problem) -> LinearO
 
 
 def _solve_one(
-    problem: Problem, solve: Solve, method: AbstractMethod, control: Control, nulls: NullSpace, judge: Any, eager: bool
+    problem: Problem, solve: Solve, method: AbstractMethod, nulls: NullSpace, judge: Any, eager: bool
 ) -> Outcome:
     """One matrix, with one right-hand side or a batch of them."""
-    inverse = _prepared(method, solve.preconditioner, problem.A, nulls, problem)
+    control = _control(solve, problem)
+    inverse = _prepared(method, solve.preconditioner, problem, nulls, eager)
     A = problem.A.layout()
-    lanes = (None, None, 0, None if problem.x0 is None else 0, 0, None)
+    guess = None if problem.x0 is None else 0
     if eager:
         parts = (A, inverse, problem.b, problem.x0, control, nulls)
-        return _run_lanes(method, lanes, *parts) if problem.batch else run(method, *parts)
-    gradient = _gradient(solve, method, inverse, control, problem, nulls)
-    plan = Plan(method, gradient[0], judge)
-    x0 = lax.stop_gradient(problem.x0)
-    system = System(A, inverse, problem.b, x0, lax.stop_gradient(control), nulls, gradient[1:])
+        return _run_lanes(method, (None, None, 0, guess, 0, None), *parts) if problem.batch else run(method, *parts)
+    chosen, prepared, limits = _gradient(solve, method, inverse, control, problem, nulls)
+    x0, control = lax.stop_gradient((problem.x0, control))
+    plan = Plan(method, chosen, judge)
+    system = System(A, inverse, problem.b, x0, control, nulls, (prepared, limits))
     if not problem.batch:
         return implicit_solve(plan, system)
-    axes = System(None, None, 0, lanes[3], 0, None, (None, 0))
+    axes = System(None, None, 0, guess, 0, None, (None, 0))
     return jax.vmap(functools.partial(implicit_solve, plan), in_axes=(axes,))(system)
 
 
 def _solve_lanes(
-    problem: Problem, solve: Solve, method: AbstractMethod, control: Control, nulls: NullSpace, judge: Any, eager: bool
+    problem: Problem, solve: Solve, method: AbstractMethod, nulls: NullSpace, judge: Any, eager: bool
 ) -> Outcome:
     """A batch of matrices, each with its right-hand side, preconditioner and tolerance."""
+    control = _control(solve, problem)
+    parts = (problem.A, problem.b, problem.x0, control)
+    if eager:
+        recipe = Frozen(solve.preconditioner)
+        key = (method, recipe, problem.unknown, problem.rhs)
+        return _run_stack(key, recipe.split(solve.preconditioner), *parts, nulls)
 
     def lane(A, b, x0, control):
         one = dataclasses.replace(problem, A=A, b=b, x0=x0, batch=(), matrices=False)
-        return _solve_one(one, solve, method, control, nulls, judge, eager=False)
+        limited = eqx.tree_at(lambda s: (s.rtol, s.atol, s.max_iterations), solve, tuple(control))
+        return _solve_one(one, limited, method, nulls, judge, eager=False)
 
-    parts = (problem.A, problem.b, problem.x0, control)
-    axes = (0, 0, None if problem.x0 is None else 0, 0)
-    batched = jax.vmap(lane, in_axes=axes)
-    return eqx.filter_jit(batched)(*parts) if eager else batched(*parts)
+    return jax.vmap(lane, in_axes=(0, 0, None if problem.x0 is None else 0, 0))(*parts)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run_stack(
+    key: tuple, settings: list[Any], A: LinearOperator, b: Array, x0: Any, control: Control, nulls: NullSpace
+) -> Outcome:
+    method, recipe, unknown, rhs = key
+
+    def lane(A, b, x0, control):
+        one = Problem(A, b, x0, unknown, rhs, (), False)
+        inverse = _prepared(method, recipe.join(settings), one, nulls, eager=False)
+        return run(method, A.layout(), inverse, b, x0, control, nulls)
+
+    return jax.vmap(lane, in_axes=(0, 0, None if x0 is None else 0, 0))(A, b, x0, control)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -263,29 +279,29 @@ def _gradient(
         # The user's atol is in the units of b, which those systems do not have.
         return method, inverse, Control(control.rtol, jnp.zeros_like(control.atol), control.max_iterations)
     chosen = _method(other, problem.A)
-    prepared = _prepared(chosen, other.preconditioner, problem.A, nulls, problem)
+    prepared = _prepared(chosen, other.preconditioner, problem, nulls, eager=False)
     return chosen, prepared, _control(eqx.tree_at(lambda s: s.atol, other, 0.0), problem)
 
 
-def _info(outcome: Outcome, solve: Solve, request: Frozen, method: str, problem: Problem, kind: str) -> SolveInfo:
+def _info(
+    outcome: Outcome, settings: list[Any], request: Frozen, method: str, problem: Problem, seconds: float
+) -> SolveInfo:
     """The outcome in the user's structures."""
-
-    def shaped(values):
-        return values.reshape(problem.batch) if problem.batch else values
-
+    shaped = outcome
+    if problem.batch:
+        shaped = jax.tree.map(lambda v: v.reshape(*problem.batch, *v.shape[1:]), outcome)
     return SolveInfo(
         x=problem.unflatten(problem.unknown, outcome.x),
         residual=problem.unflatten(problem.rhs, outcome.residual),
-        residual_norm=shaped(outcome.residual_norm),
-        target=shaped(outcome.target),
-        iterations=shaped(outcome.iterations),
-        function_evaluations=shaped(outcome.evaluations),
-        code=shaped(outcome.status),
-        solve_time=np.nan,
-        settings=request.split(solve),
+        residual_norm=shaped.residual_norm,
+        target=shaped.target,
+        iterations=shaped.iterations,
+        function_evaluations=shaped.evaluations,
+        code=shaped.status,
+        solve_time=seconds,
+        settings=settings,
         request=request,
         method=method,
-        kind=kind,
     )
 
 

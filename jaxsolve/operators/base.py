@@ -261,6 +261,30 @@ class Conjugated(Wrapper):
         return self.operator.magnitude()
 
 
+class Paired(Wrapper):
+    """An operator beside its adjoint: made once, for loops that apply both."""
+
+    operator: LinearOperator
+    opposite: LinearOperator
+
+    @property
+    def traits(self) -> Traits:
+        """The facts of the operator."""
+        return self.operator.traits
+
+    def mv(self, x: Array) -> Array:
+        """The product A x."""
+        return self.operator.mv(x)
+
+    def transpose(self) -> LinearOperator:
+        """The conjugate of the adjoint."""
+        return self.opposite.conj()
+
+    def adjoint(self) -> LinearOperator:
+        """The adjoint, with the operator beside it."""
+        return Paired(self.opposite, self.operator)
+
+
 class Scaled(Wrapper):
     """A number times an operator."""
 
@@ -377,6 +401,10 @@ class Product(LinearOperator):
     def transpose(self) -> LinearOperator:
         """The product of the transposes in reverse order."""
         return Product(self.right.T, self.left.T)
+
+    def adjoint(self) -> LinearOperator:
+        """The product of the adjoints in reverse order."""
+        return Product(self.right.H, self.left.H)
 
     def layout(self) -> LinearOperator:
         """The product of the fast forms."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
@@ -35,6 +36,8 @@ def as_operator(A: Any) -> LinearOperator:
     """
     if isinstance(A, LinearOperator):
         return A
+    if isinstance(A, jax.Array) and A.ndim >= 2:
+        return DenseMatrix(A)
     if isinstance(A, BCOO | BCSR):
         return _from_jax_sparse(A)
     if scipy.sparse.issparse(A):
@@ -42,7 +45,7 @@ def as_operator(A: Any) -> LinearOperator:
     if not (eqx.is_array(A) or isinstance(A, list | tuple | np.ndarray)):
         raise TypeError(f"A must be {ACCEPTED}; got {type(A).__name__}.")
     try:
-        matrix = jnp.asarray(A)
+        matrix = A if isinstance(A, jax.Array) else jnp.asarray(A)
     except (TypeError, ValueError) as error:
         raise TypeError(f"A must be {ACCEPTED}; got a {type(A).__name__} that is no array: {error}") from None
     if matrix.ndim < 2:
