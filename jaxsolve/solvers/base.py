@@ -44,6 +44,8 @@ class AbstractMethod(eqx.Module):
     cost: ClassVar[str] = "1 product"
     #: Whether rectangular systems are solved (least squares, minimum norm).
     rectangular: ClassVar[bool] = False
+    #: Whether `prepare` needs the entries of A, so that functions are traced into sparse matrices first.
+    entries: ClassVar[bool] = False
     #: Whether the method applies the adjoint of A.
     adjoint: ClassVar[bool] = False
     #: Whether a preconditioner is used; direct methods have none.
@@ -85,6 +87,14 @@ class AbstractMethod(eqx.Module):
     def finish(self, A: LinearOperator, M: LinearOperator | None, s: Any) -> Array:
         """The correction d of a finished pass."""
         return s.x
+
+    def slope(self, s: Any) -> Array | None:
+        """The estimate of ‖Aᴴr‖ / (‖A‖‖r‖), 0 where no x does better; None from methods that do not know it."""
+        return None
+
+    def true_slope(self, A: LinearOperator, M: LinearOperator | None, s: Any, r: Array) -> Array:
+        """The same computed from the true residual r (scaled to ordinary size), with one product."""
+        raise NotImplementedError(f"`{self.name}` has a `slope` but no `true_slope`.")
 
     def diagnose(self, s: Any) -> Array | int:
         """The `Status` that explains a failure best, judged from what the pass has seen; 0 for none."""

@@ -1,14 +1,13 @@
 """The one loop of all methods: passes from the true residual until it is small, or until it is known why not."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import norm, plain_norm, power_of_two
-from jaxsolve.operators.base import LinearOperator, Scaled
+from jaxsolve.operators.base import LinearOperator, Paired, Scaled
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.solvers.split import Split
@@ -17,9 +16,17 @@ from jaxsolve.solvers.split import Split
 GROWTH = 1e5
 #: A pass that ends by its own estimate must at least halve the true residual, or the estimate means nothing.
 PROGRESS = 0.5
+#: A pass that broke down is worth another one from its iterate if it left no more than this.
+RECOVERY = 0.9
+#: Restarted methods go on for as long as a cycle gains anything ...
+CREEP = 1 - 1e-6
+#: ... above this many rounding errors of b - A x, below which a cycle has to halve the residual as all passes do.
+ROUNDING = 8
+#: ‖Aᴴr‖ is zero to rounding below this times eps ‖A‖‖r‖ (measured: it stops falling between 1 and 5).
+FLAT = 16
 
 
-class Control(eqx.Module):
+class Control(NamedTuple):
     """When to stop: converged at ‖b - A x‖ <= max(rtol ‖b‖, atol), given up after `max_iterations`."""
 
     rtol: Any
@@ -27,7 +34,7 @@ class Control(eqx.Module):
     max_iterations: Any
 
 
-class Outcome(eqx.Module):
+class Outcome(NamedTuple):
     """How a solve ended.
 
     Attributes:
@@ -49,7 +56,7 @@ class Outcome(eqx.Module):
     status: Array
 
 
-class _Pass(eqx.Module):
+class _Pass(NamedTuple):
     """The carry of the outer loop; `hint` is the best explanation so far of a failure to come."""
 
     x: Array
@@ -59,9 +66,28 @@ class _Pass(eqx.Module):
     evaluations: Array
     status: Array
     hint: Array
+    slope: Array
+
+
+class _Bounds(NamedTuple):
+    """What a residual is compared with: the target, the limit of growth, the flat slope, and rounding for ‖x‖ = 1."""
+
+    target: Array
+    limit: Array
+    flat: Array
+    noise: Array
 
 
 _RUNNING = -1
+#: After these a pass is kept even if its residual is larger than the one before.
+_KEPT = (
+    _RUNNING,
+    Status.converged,
+    Status.least_squares,
+    Status.inconsistent,
+    Status.max_iterations,
+    Status.divergence,
+)
 
 
 def iterate(
@@ -106,20 +132,38 @@ def iterate(
         Mu = nulls.compressed(Scaled(M, unit))
     Au = Au if left is None else left @ Au
     Au = Au if right is None else Au @ right
+    if method.adjoint:
+        Au, Mu = Paired(Au, Au.H), None if Mu is None else Paired(Mu, Mu.H)
     limit = GROWTH * jnp.maximum(first_norm, target)
+    eps = jnp.finfo(b_norm.dtype).eps
+    # A tall system is solved where its residual is orthogonal to the range of A within the tolerance; of others that
+    # is said only where it holds to rounding, since ill-conditioned ones come close to it on their way.
+    flat = jnp.maximum(control.rtol if A.shape[0] > size else 0, FLAT * eps).astype(b_norm.dtype)
+
+    def incoming(v: Array) -> Array:
+        """A residual as the method gets it."""
+        v = nulls.project(v)
+        return v if left is None else left.mv(v)
+
+    bounds = _Bounds(target, limit, flat, unit * ROUNDING * eps)
 
     def one_pass(c: _Pass) -> _Pass:
         scale = power_of_two(jnp.max(jnp.abs(c.r), initial=0))
-        rhs = nulls.project(c.r / scale)
-        rhs = rhs if left is None else left.mv(rhs)
-        start = method.start(Au, Mu, rhs)
+        start = method.start(Au, Mu, incoming(c.r / scale))
         # Estimates are proportional to the true norm at the start; 0.9 spares a second pass for rounding.
         ratio = start.residual_norm / jnp.where(c.residual_norm > 0, c.residual_norm, 1)
-        goal, growth = 0.9 * target * ratio, limit * ratio
+        # No pass reduces the true residual by more than rounding allows; the rest is for the next one.
+        goal, growth = jnp.maximum(0.9 * target * ratio, eps * start.residual_norm), limit * ratio
+
+        def unfinished(s):
+            slope = method.slope(s)
+            steep = True if slope is None else slope > 0.9 * flat
+            return (s.residual_norm > goal) & (s.residual_norm <= growth) & (s.halt == 0) & steep
 
         def running(carry):
             k, s = carry
-            return (s.residual_norm > goal) & (s.residual_norm <= growth) & (s.halt == 0) & (k < control.max_iterations)
+            # The first test is for lanes of a vmap that are done while others go on.
+            return (c.status == _RUNNING) & unfinished(s) & (k < control.max_iterations)
 
         def advance(carry):
             k, s = carry
@@ -131,12 +175,21 @@ def iterate(
         x = c.x + d * (scale / unit)
         r = b - A.mv(x)
         r_norm = norm(r)
+        slope, tests = jnp.full_like(r_norm, jnp.inf), 0
+        estimate = method.slope(s)
+        if estimate is not None:
+            asked = (estimate <= flat) & (r_norm > target)
+            rhs = incoming(r / power_of_two(jnp.max(jnp.abs(r), initial=0)))
+            slope = lax.cond(asked, lambda: method.true_slope(Au, Mu, s, rhs), lambda: slope)
+            tests = asked.astype(jnp.int32)
         hint = jnp.maximum(c.hint, jnp.asarray(method.diagnose(s), jnp.int32))
-        status = _judge(method, c, s, r_norm, target, limit, k >= control.max_iterations, hint)
-        # A pass that left the numbers, or only added rounding, is undone.
-        undo = ~jnp.isfinite(r_norm) | ((status == int(Status.stagnation)) & (r_norm > c.residual_norm))
+        new = _Pass(x, r, r_norm, k, c.evaluations, c.status, hint, slope)
+        exhausted = (k >= control.max_iterations) & unfinished(s)
+        status = _judge(method, A, c, new, s.halt, exhausted, k >= control.max_iterations, bounds)
+        # A pass that left the numbers, or that failed and made things worse, is undone.
+        undo = ~jnp.isfinite(r_norm) | (~jnp.isin(status, jnp.array(_KEPT)) & (r_norm > c.residual_norm))
         steps = (k - c.iterations) // method.stride
-        evaluations = c.evaluations + 1 + method.start_products + steps * method.products
+        evaluations = c.evaluations + 1 + method.start_products + steps * method.products + tests
         return _Pass(
             jnp.where(undo, c.x, x),
             jnp.where(undo, c.r, r),
@@ -145,33 +198,64 @@ def iterate(
             evaluations,
             status,
             hint,
+            slope,
         )
 
     status = jnp.where(first_norm <= target, int(Status.converged), _RUNNING)
-    status = jnp.where((status == _RUNNING) & (control.max_iterations <= 0), int(Status.max_iterations), status)
+    status = jnp.where(
+        (status == _RUNNING) & (control.max_iterations <= 0), int(Status.max_iterations), status
+    )
     finite = jnp.isfinite(first_norm) & jnp.isfinite(unit)
     status = jnp.where(finite, status, int(Status.invalid_input)).astype(jnp.int32)
     zero = jnp.array(0, jnp.int32)
     count = jnp.array(products + probes + null_probes, jnp.int32)
     end = lax.while_loop(
-        lambda c: c.status == _RUNNING, one_pass, _Pass(x, r, first_norm, zero, count, status, zero)
+        lambda c: c.status == _RUNNING,
+        one_pass,
+        _Pass(x, r, first_norm, zero, count, status, zero, jnp.full_like(first_norm, jnp.inf)),
     )
     status = nulls.explain(end.status, end.r, target)
     return Outcome(end.x, end.r, end.residual_norm, target, end.iterations, end.evaluations, status)
 
 
-def _judge(method, c, s, r_norm, target, limit, exhausted, hint) -> Array:
-    """The status after a pass: `_RUNNING` for another one."""
-    least = 1 - 1e-6 if method.restarts else PROGRESS
-    halted = s.halt != 0
-    progressed = r_norm <= least * c.residual_norm
-    failure = jnp.where(halted, s.halt, int(Status.stagnation))
-    status = jnp.where(progressed, _RUNNING, failure)
-    status = jnp.where(exhausted & (status == _RUNNING), int(Status.max_iterations), status)
-    status = jnp.where(r_norm > limit, int(Status.divergence), status)
-    status = jnp.where((status != _RUNNING) & (hint != 0), hint, status)
-    status = jnp.where(jnp.isfinite(r_norm), status, jnp.where(hint != 0, hint, int(Status.nonfinite)))
-    return jnp.where(r_norm <= target, int(Status.converged), status).astype(jnp.int32)
+def _judge(
+    method: AbstractMethod,
+    A: LinearOperator,
+    old: _Pass,
+    new: _Pass,
+    halt: Array,
+    cut: Array,
+    exhausted: Array,
+    bounds: _Bounds,
+) -> Array:
+    """The status after a pass: `_RUNNING` for another one.
+
+    Args:
+        method: What ran.
+        A: The operator.
+        old: What the pass started from.
+        new: What it led to.
+        halt: Why the method could not go on, 0 if it did not say so.
+        cut: Whether it was stopped in the middle by the limit of iterations.
+        exhausted: Whether that limit is reached.
+        bounds: What the numbers are compared with.
+    """
+    noise = bounds.noise * norm(new.x)
+    least = jnp.where(halt != 0, RECOVERY, PROGRESS)
+    least = jnp.where(new.residual_norm > noise, CREEP, least) if method.restarts else least
+    progressed = (new.residual_norm <= least * old.residual_norm) | (new.slope <= PROGRESS * old.slope)
+    failure = jnp.where(halt != 0, halt, int(Status.stagnation))
+    status = jnp.where(progressed & (new.iterations > old.iterations), _RUNNING, failure)
+    status = jnp.where(cut | (exhausted & progressed), int(Status.max_iterations), status)
+    status = jnp.where(new.residual_norm > bounds.limit, int(Status.divergence), status)
+    status = jnp.where((status != _RUNNING) & (new.hint != 0), new.hint, status)
+    m, n = A.shape
+    status = jnp.where(
+        new.slope <= bounds.flat, int(Status.inconsistent if m == n else Status.least_squares), status
+    )
+    lost = jnp.where(new.hint != 0, new.hint, int(Status.nonfinite))
+    status = jnp.where(jnp.isfinite(new.residual_norm), status, lost)
+    return jnp.where(new.residual_norm <= bounds.target, int(Status.converged), status).astype(jnp.int32)
 
 
 def _unit(A: LinearOperator, r: Array) -> tuple[Array, int]:
