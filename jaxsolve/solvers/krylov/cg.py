@@ -59,7 +59,9 @@ class CG(AbstractMethod):
         halt = jnp.where(broken, int(Status.breakdown), 0)
         # Curvature relative to rᴴz: a negative definite A keeps one sign throughout.
         curvature = pAp * s.rho
-        return CGState(x, r, p, rho, jnp.sqrt(rr), halt, s.positive | (curvature > 0), s.negative | (curvature < 0))
+        return CGState(
+            x, r, p, rho, jnp.sqrt(rr), halt, s.positive | (curvature > 0), s.negative | (curvature < 0)
+        )
 
     def diagnose(self, s):
         return jnp.where(s.positive & s.negative, int(Status.negative_curvature), 0)

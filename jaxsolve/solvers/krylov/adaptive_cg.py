@@ -1,0 +1,54 @@
+"""Conjugate gradients that choose every direction anew, for nearly symmetric or indefinite systems."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.status import Status
+from jaxsolve.core.vector import dot, plain_norm, squared_norm
+from jaxsolve.solvers.base import AbstractMethod, State
+from jaxsolve.solvers.krylov.basis import precondition, quotient
+
+
+class AdaptiveCGState(State):
+    """The iterate x, the residual r, the direction p."""
+
+    x: Array
+    r: Array
+    p: Array
+    residual_norm: Array
+    halt: Array
+
+
+class AdaptiveCG(AbstractMethod):
+    """Conjugate gradients with step lengths and directions from inner products with the present vectors.
+
+    The step is the exact Galerkin step along p, and the next direction is made A-orthogonal to p explicitly, so that
+    neither relies on relations that hold only for symmetric A and in exact arithmetic. Where p has no curvature, the
+    step minimises the residual, and the next direction is A p (Luenberger 1970 met the same case with a pair).
+
+    Three vectors of storage; one product with A, one preconditioner application, six inner products an iteration.
+    """
+
+    name: ClassVar[str] = "CG-adaptive"
+    needs: ClassVar[str] = "symmetric (Hermitian) or nearly so, may be indefinite"
+    wants: ClassVar[tuple[str, ...]] = ("hermitian",)
+    storage: ClassVar[str] = "3"
+
+    def start(self, A, M, r):
+        return AdaptiveCGState(jnp.zeros_like(r), r, precondition(M, r), plain_norm(r), jnp.array(0))
+
+    def step(self, A, M, s):
+        p, Ap = s.p, A.mv(s.p)
+        pAp, ApAp = dot(p, Ap), squared_norm(Ap)
+        # |pᴴAp| >= ‖p‖‖Ap‖ 2/√κ for definite A: below √eps is beyond the condition numbers that a dtype resolves.
+        tiny = jnp.sqrt(jnp.finfo(ApAp.dtype).eps)
+        flat = jnp.abs(pAp) <= tiny * jnp.sqrt(squared_norm(p) * ApAp)
+        alpha = jnp.where(flat, quotient(dot(Ap, s.r), ApAp), quotient(dot(p, s.r), pAp))
+        x = s.x + alpha * p
+        r = s.r - alpha * Ap
+        z = precondition(M, jnp.where(flat, Ap, r))
+        beta = jnp.where(flat, 0, quotient(dot(Ap, z), jnp.conj(pAp)))
+        halt = jnp.where(ApAp == 0, int(Status.singular), 0)
+        return AdaptiveCGState(x, r, z - beta * p, plain_norm(r), halt)
