@@ -1,0 +1,64 @@
+"""The biconjugate gradient method, for any square system with an adjoint."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.status import Status
+from jaxsolve.core.vector import dot, plain_norm
+from jaxsolve.solvers.base import AbstractMethod, State
+from jaxsolve.solvers.krylov.basis import negligible, precondition, quotient
+
+
+class BiCGState(State):
+    """Iterate, residual and direction, with the residual and direction of the adjoint system."""
+
+    x: Array
+    r: Array
+    p: Array
+    shadow_r: Array
+    shadow_p: Array
+    rho: Array
+    residual_norm: Array
+    halt: Array
+
+
+class BiCG(AbstractMethod):
+    """Preconditioned biconjugate gradients (Fletcher 1976; Saad 2003, Algorithm 7.3).
+
+    Five vectors of storage; one product with A, one with its adjoint, and as many preconditioner applications.
+    """
+
+    name: ClassVar[str] = "biCG"
+    needs: ClassVar[str] = "square, with its adjoint"
+    storage: ClassVar[str] = "5"
+    cost: ClassVar[str] = "1 product, 1 adjoint product"
+    adjoint: ClassVar[bool] = True
+
+    @property
+    def products(self):
+        return 2
+
+    def start(self, A, M, r):
+        z = precondition(M, r)
+        shadow_z = r if M is None else M.H.mv(r)
+        return BiCGState(jnp.zeros_like(r), r, z, r, shadow_z, dot(r, z), plain_norm(r), jnp.array(0))
+
+    def step(self, A, M, s):
+        q, shadow_q = A.mv(s.p), A.H.mv(s.shadow_p)
+        sigma = dot(s.shadow_p, q)
+        alpha = quotient(s.rho, sigma)
+        x = s.x + alpha * s.p
+        r = s.r - alpha * q
+        shadow_r = s.shadow_r - jnp.conj(alpha) * shadow_q
+        z = precondition(M, r)
+        shadow_z = shadow_r if M is None else M.H.mv(shadow_r)
+        rho = dot(shadow_r, z)
+        beta = quotient(rho, s.rho)
+        # The two breakdowns: the directions, or the residuals, are orthogonal to their shadows.
+        broken = negligible(sigma, plain_norm(s.shadow_p) * plain_norm(q))
+        broken |= negligible(rho, plain_norm(shadow_r) * plain_norm(z))
+        halt = jnp.where(broken, int(Status.breakdown), 0)
+        p, shadow_p = z + beta * s.p, shadow_z + jnp.conj(beta) * s.shadow_p
+        return BiCGState(x, r, p, shadow_r, shadow_p, rho, plain_norm(r), halt)

@@ -1,0 +1,110 @@
+"""The transpose-free quasi-minimal residual method, for any square system without an adjoint."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.status import Status
+from jaxsolve.core.vector import dot, plain_norm, squared_norm
+from jaxsolve.solvers.base import AbstractMethod, State
+from jaxsolve.solvers.krylov.basis import negligible, precondition, quotient, right
+
+
+class TFQMRState(State):
+    """Iterate (before the preconditioner) and its direction d; residual w, shadow and directions of CGS.
+
+    `tau`, `theta` and `eta` belong to the quasi-minimisation, `count` is the number of half steps.
+    """
+
+    x: Array
+    d: Array
+    w: Array
+    shadow: Array
+    y: Array
+    v: Array
+    Ay: Array
+    rho: Array
+    tau: Array
+    theta: Array
+    eta: Array
+    count: Array
+    residual_norm: Array
+    halt: Array
+
+
+class TFQMR(AbstractMethod):
+    """Transpose-free QMR (Freund 1993; Saad 2003, Algorithm 7.8), preconditioned from the right.
+
+    The directions of CGS with a smooth residual, judged by its upper bound τ√(m + 1) after m half steps. Seven
+    vectors of storage; two products with A and two preconditioner applications an iteration.
+    """
+
+    name: ClassVar[str] = "tfQMR"
+    storage: ClassVar[str] = "7"
+    cost: ClassVar[str] = "2 products"
+
+    @property
+    def products(self):
+        return 2
+
+    @property
+    def start_products(self):
+        return 1
+
+    def start(self, A, M, r):
+        v = right(A, M).mv(r)
+        rr, zeros = squared_norm(r), jnp.zeros_like(r)
+        tau, zero = jnp.sqrt(rr), jnp.zeros_like(rr)
+        rho, eta, count = rr.astype(r.dtype), jnp.zeros_like(r[0]), jnp.array(0)
+        return TFQMRState(zeros, zeros, r, r, r, v, v, rho, tau, zero, eta, count, tau, jnp.array(0))
+
+    def step(self, A, M, s):
+        B = right(A, M)
+        sigma = dot(s.shadow, s.v)
+        alpha = quotient(s.rho, sigma)
+        broken = negligible(sigma, plain_norm(s.shadow) * plain_norm(s.v))
+        half = _smoothed(s, s.y, s.Ay, alpha)
+        y = s.y - alpha * s.v
+        Ay = B.mv(y)
+        whole = _smoothed(half, y, Ay, alpha)
+        rho = dot(s.shadow, whole.w)
+        broken |= negligible(rho, plain_norm(s.shadow) * plain_norm(whole.w))
+        beta = quotient(rho, s.rho)
+        y_next = whole.w + beta * y
+        Ay_next = B.mv(y_next)
+        v = Ay_next + beta * (Ay + beta * s.v)
+        halt = jnp.where(broken, int(Status.breakdown), 0)
+        t = whole
+        return TFQMRState(
+            t.x,
+            t.d,
+            t.w,
+            s.shadow,
+            y_next,
+            v,
+            Ay_next,
+            rho,
+            t.tau,
+            t.theta,
+            t.eta,
+            t.count,
+            t.residual_norm,
+            halt,
+        )
+
+    def finish(self, A, M, s):
+        return precondition(M, s.x)
+
+
+def _smoothed(s: TFQMRState, y: Array, Ay: Array, alpha: Array) -> TFQMRState:
+    """Half a step along y: the residual of CGS, and the quasi-minimal iterate."""
+    w = s.w - alpha * Ay
+    d = y + quotient(jnp.square(s.theta) * s.eta, alpha) * s.d
+    theta = quotient(plain_norm(w), s.tau)
+    c = 1 / jnp.sqrt(1 + jnp.square(theta))
+    tau = s.tau * theta * c
+    eta = jnp.square(c) * alpha
+    count = s.count + 1
+    bound = tau * jnp.sqrt(count + 1).astype(tau.dtype)
+    return TFQMRState(s.x + eta * d, d, w, s.shadow, y, s.v, Ay, s.rho, tau, theta, eta, count, bound, s.halt)
