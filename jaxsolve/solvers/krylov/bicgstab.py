@@ -1,0 +1,109 @@
+"""The stabilised biconjugate gradient method of any order, for any square system without an adjoint."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.status import Status
+from jaxsolve.core.vector import dot, plain_norm, squared_norm
+from jaxsolve.solvers.base import AbstractMethod, State
+from jaxsolve.solvers.krylov.basis import negligible, precondition, quotient, right
+
+
+class BiCGStabState(State):
+    """Iterate (before the preconditioner), residual, shadow residual, direction u and the scalars of the recurrence."""
+
+    x: Array
+    r: Array
+    shadow: Array
+    u: Array
+    rho: Array
+    alpha: Array
+    omega: Array
+    residual_norm: Array
+    halt: Array
+
+
+class BiCGStab(AbstractMethod):
+    """BiCGstab(l) (Sleijpen and Fokkema 1993), preconditioned from the right.
+
+    One iteration is l steps of biCG and one minimisation of the residual over the l powers of A they made; l = 1 is
+    Bi-CGSTAB, l = 2 and more cope with eigenvalues near the imaginary axis. 2 l + 5 vectors of storage; 2 l products
+    with A and as many preconditioner applications an iteration.
+
+    Args:
+        l: The order, at least 1.
+    """
+
+    name: ClassVar[str] = "biCG-stab"
+    storage: ClassVar[str] = "2 l + 5"
+    cost: ClassVar[str] = "2 l products"
+
+    l: int = eqx.field(static=True, default=1)  # noqa: E741
+
+    def __check_init__(self) -> None:
+        if self.l < 1:
+            raise ValueError(f"BiCGStab(l={self.l}): the order l has to be at least 1.")
+
+    @property
+    def products(self):
+        return 2 * self.l
+
+    def start(self, A, M, r):
+        one, zeros = jnp.ones((), r.dtype), jnp.zeros_like(r)
+        return BiCGStabState(zeros, r, r, zeros, one, jnp.zeros_like(one), one, plain_norm(r), jnp.array(0))
+
+    def step(self, A, M, s):
+        B = right(A, M)
+        x, R, U = s.x, [s.r], [s.u]
+        rho, alpha = -s.omega * s.rho, s.alpha
+        shadow_norm, broken = plain_norm(s.shadow), jnp.array(False)
+        # l steps of biCG; R[i] = Aⁱr and U[i] = Aⁱu all the while.
+        for j in range(self.l):
+            rho, old = dot(s.shadow, R[j]), rho
+            beta = alpha * quotient(rho, old)
+            U = [v - beta * u for v, u in zip(R, U, strict=True)]
+            U.append(B.mv(U[j]))
+            gamma = dot(s.shadow, U[j + 1])
+            broken |= negligible(gamma, shadow_norm * plain_norm(U[j + 1]))
+            alpha = quotient(rho, gamma)
+            x = x + alpha * U[0]
+            R = [v - alpha * u for v, u in zip(R, U[1:], strict=True)]
+            R.append(B.mv(R[j]))
+        # The residual is minimised over R[0] - span(R[1], ..., R[l]).
+        gammas, r = _minimised(R)
+        u = U[0]
+        for j, gamma in enumerate(gammas):
+            x, u = x + gamma * R[j], u - gamma * U[j + 1]
+        omega = gammas[-1]
+        halt = jnp.where(broken | (omega == 0), int(Status.breakdown), 0)
+        return BiCGStabState(x, r, s.shadow, u, rho, alpha, omega, plain_norm(r), halt)
+
+    def finish(self, A, M, s):
+        return precondition(M, s.x)
+
+
+def _minimised(R: list[Array]) -> tuple[list[Array], Array]:
+    """The coefficients of R[1], R[2], ... that approximate R[0] best, and what they leave of it.
+
+    By modified Gram-Schmidt: the columns are powers of A, too close to dependent for normal equations.
+    """
+    r, Q, sizes, weights = R[0], [], [], []
+    T = [[jnp.ones((), r.dtype)] * len(R) for _ in R]
+    for j, q in enumerate(R[1:]):
+        whole = squared_norm(q)
+        for i, (p, size) in enumerate(zip(Q, sizes, strict=True)):
+            T[i][j] = quotient(dot(p, q), size)
+            q = q - T[i][j] * p
+        size = squared_norm(q)
+        # What is left of a dependent column is rounding and gets no weight.
+        size = jnp.where(negligible(jnp.sqrt(size), jnp.sqrt(whole)), 0, size)
+        weight = quotient(dot(q, r), size)
+        r = r - weight * q
+        Q.append(q), sizes.append(size), weights.append(weight)
+    for j in reversed(range(len(weights))):
+        for i in range(j + 1, len(weights)):
+            weights[j] = weights[j] - T[j][i] * weights[i]
+    return weights, r
