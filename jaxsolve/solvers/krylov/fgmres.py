@@ -1,0 +1,60 @@
+"""The flexible GMRES method: the preconditioner may change from step to step."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxsolve.core.status import Status
+from jaxsolve.solvers.base import AbstractMethod, State
+from jaxsolve.solvers.krylov.basis import Arnoldi, arnoldi, extend, precondition
+
+
+class FGMRESState(State):
+    """The basis of the residual space, and the preconditioned basis Z of shape (m, n)."""
+
+    x: None
+    space: Arnoldi
+    Z: Array
+    residual_norm: Array
+    halt: Array
+
+
+class FGMRES(AbstractMethod):
+    """Restarted flexible GMRES (Saad 1993).
+
+    As GMRES, but the preconditioned vectors are stored, so that the preconditioner may be nonlinear: an inner
+    iteration, for instance. 2 restart + 2 vectors of storage; one product with A and one preconditioner application
+    an iteration, and none of the latter at the end of a cycle.
+
+    Args:
+        restart: Steps of a cycle, at least 1.
+    """
+
+    name: ClassVar[str] = "fGMres"
+    storage: ClassVar[str] = "2 restart + 2"
+    restarts: ClassVar[bool] = True
+
+    restart: int = eqx.field(static=True, default=30)
+
+    def __check_init__(self) -> None:
+        if self.restart < 1:
+            raise ValueError(f"FGMRES(restart={self.restart}): a cycle has at least 1 step.")
+
+    def start(self, A, M, r):
+        m = min(self.restart, r.shape[0])
+        space, Z = arnoldi(r, m), jnp.zeros((m, r.shape[0]), r.dtype)
+        return FGMRESState(None, space, Z, space.residual_norm, jnp.array(0))
+
+    def step(self, A, M, s):
+        z = precondition(M, s.space.v)
+        Z = s.Z.at[s.space.size].set(z)
+        space = extend(s.space, A.mv(z))
+        ended = space.exhausted | (space.size == space.R.shape[0])
+        halt = jnp.where(ended, int(Status.stagnation), 0)
+        halt = jnp.where(space.singular, int(Status.singular), halt)
+        return FGMRESState(None, space, Z, space.residual_norm, halt)
+
+    def finish(self, A, M, s):
+        return jnp.matmul(s.space.coefficients(), s.Z, precision=lax.Precision.HIGHEST)
