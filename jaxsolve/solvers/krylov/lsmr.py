@@ -1,0 +1,137 @@
+"""LSMR, for least-squares problems and systems of any shape."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.vector import plain_norm
+from jaxsolve.solvers.base import AbstractMethod, State
+from jaxsolve.solvers.krylov.basis import (
+    Bidiagonal,
+    bidiagonalise,
+    bidiagonalise_on,
+    precondition,
+    quotient,
+    right,
+    rotation,
+)
+
+
+class Tail(eqx.Module):
+    """What the norm of the residual is computed from (Fong and Saunders 2011, section 5.1, in its letters)."""
+
+    beta_ddot: Array
+    beta_dot: Array
+    rho_dot: Array
+    theta: Array
+    tau: Array
+
+
+class LSMRState(State):
+    """The iterate (before the preconditioner), the directions and the two QR factorisations.
+
+    Attributes:
+        x: The iterate.
+        h: The direction of LSQR.
+        h_bar: The direction of LSMR.
+        process: The bidiagonalisation.
+        alpha_bar: Entry on the diagonal that awaits the first rotation.
+        rho: Diagonal of the first factor.
+        rho_bar: Diagonal of the second factor.
+        c_bar: Cosine of the second rotation; `s_bar` is its sine.
+        zeta: Coefficient of the last step.
+        zeta_bar: ‖Bᴴr‖ for B = A M, with a sign.
+        tail: Source of the residual's norm.
+        residual_norm: ‖r‖.
+        slope: ‖Bᴴr‖ / ‖r‖.
+        halt: 0.
+    """
+
+    x: Array
+    h: Array
+    h_bar: Array
+    process: Bidiagonal
+    alpha_bar: Array
+    rho: Array
+    rho_bar: Array
+    c_bar: Array
+    s_bar: Array
+    zeta: Array
+    zeta_bar: Array
+    tail: Tail
+    residual_norm: Array
+    slope: Array
+    halt: Array
+
+
+class LSMR(AbstractMethod):
+    """LSMR (Fong and Saunders 2011), preconditioned from the right.
+
+    As LSQR, but ‖Aᴴr‖ is minimised and falls in every step, so that a least-squares problem can be left earlier. One
+    vector of length m and four of length n; one product with A and one with its adjoint, and as many applications of
+    the preconditioner, an iteration.
+    """
+
+    name: ClassVar[str] = "lsmr"
+    needs: ClassVar[str] = "any shape, with its adjoint"
+    storage: ClassVar[str] = "5"
+    cost: ClassVar[str] = "1 product, 1 adjoint product"
+    rectangular: ClassVar[bool] = True
+    adjoint: ClassVar[bool] = True
+
+    @property
+    def products(self):
+        return 2
+
+    @property
+    def start_products(self):
+        return 1
+
+    def start(self, A, M, r):
+        g = bidiagonalise(right(A, M), r)
+        zeros, zero, one = jnp.zeros_like(g.v), jnp.zeros_like(g.beta), jnp.ones_like(g.beta)
+        return LSMRState(
+            x=zeros, h=g.v, h_bar=zeros, process=g, alpha_bar=g.alpha, rho=one, rho_bar=one, c_bar=one, s_bar=zero,
+            zeta=zero, zeta_bar=g.alpha * g.beta, tail=Tail(g.beta, zero, one, zero, zero),
+            residual_norm=g.beta, slope=g.alpha, halt=jnp.array(0),
+        )  # fmt: skip
+
+    def step(self, A, M, s):
+        g = bidiagonalise_on(right(A, M), s.process)
+        # The bidiagonal matrix is made upper bidiagonal (ρ, θ), and that one's transpose again (ρ̄, θ̄).
+        c, sine, rho = rotation(s.alpha_bar, g.beta)
+        theta, alpha_bar = sine * g.alpha, c * g.alpha
+        theta_bar = s.s_bar * rho
+        c_bar, s_bar, rho_bar = rotation(s.c_bar * rho, theta)
+        zeta, zeta_bar = c_bar * s.zeta_bar, -s_bar * s.zeta_bar
+        h_bar = s.h - quotient(theta_bar * rho, s.rho * s.rho_bar) * s.h_bar
+        x = s.x + quotient(zeta, rho * rho_bar) * h_bar
+        h = g.v - quotient(theta, rho) * s.h
+        tail, residual_norm = _shortened(s.tail, c, sine, theta_bar, rho_bar, s.zeta, zeta)
+        return LSMRState(
+            x=x, h=h, h_bar=h_bar, process=g, alpha_bar=alpha_bar, rho=rho, rho_bar=rho_bar, c_bar=c_bar,
+            s_bar=s_bar, zeta=zeta, zeta_bar=zeta_bar, tail=tail,
+            residual_norm=residual_norm, slope=quotient(jnp.abs(zeta_bar), residual_norm), halt=jnp.array(0),
+        )  # fmt: skip
+
+    def finish(self, A, M, s):
+        return precondition(M, s.x)
+
+    def slope(self, s):
+        return quotient(s.slope, s.process.norm)
+
+    def true_slope(self, A, M, s, r):
+        return quotient(plain_norm(right(A, M).H.mv(r)), s.process.norm * plain_norm(r))
+
+
+def _shortened(t: Tail, c, s, theta_bar, rho_bar, zeta_old, zeta) -> tuple[Tail, Array]:
+    """The tail after a step, and the norm of the residual."""
+    beta_hat, beta_ddot = c * t.beta_ddot, -s * t.beta_ddot
+    c_tilde, s_tilde, rho_tilde = rotation(t.rho_dot, theta_bar)
+    theta, rho_dot = s_tilde * rho_bar, c_tilde * rho_bar
+    beta_dot = c_tilde * beta_hat - s_tilde * t.beta_dot
+    tau = quotient(zeta_old - t.theta * t.tau, rho_tilde)
+    tau_dot = quotient(zeta - theta * tau, rho_dot)
+    return Tail(beta_ddot, beta_dot, rho_dot, theta, tau), jnp.hypot(beta_dot - tau_dot, beta_ddot)

@@ -1,0 +1,87 @@
+"""LSQR, for least-squares problems and systems of any shape."""
+
+from typing import ClassVar
+
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.vector import plain_norm
+from jaxsolve.solvers.base import AbstractMethod, State
+from jaxsolve.solvers.krylov.basis import (
+    Bidiagonal,
+    bidiagonalise,
+    bidiagonalise_on,
+    precondition,
+    quotient,
+    right,
+    rotation,
+)
+
+
+class LSQRState(State):
+    """The iterate (before the preconditioner), the direction w and the QR factorisation of the bidiagonal matrix.
+
+    Attributes:
+        x: The iterate.
+        w: The direction.
+        process: The bidiagonalisation.
+        rho: Entry on the diagonal that awaits its rotation.
+        residual_norm: ‖r‖.
+        slope: ‖Bᴴr‖ / ‖r‖ for B = A M.
+        halt: 0.
+    """
+
+    x: Array
+    w: Array
+    process: Bidiagonal
+    rho: Array
+    residual_norm: Array
+    slope: Array
+    halt: Array
+
+
+class LSQR(AbstractMethod):
+    """LSQR (Paige and Saunders 1982), preconditioned from the right.
+
+    Minimises ‖b - A x‖ over the Krylov space of AᴴA, where the shortest minimiser is; converges as CG does on AᴴA,
+    without its rounding. One vector of length m and three of length n; one product with A and one with its adjoint,
+    and as many applications of the preconditioner, an iteration.
+    """
+
+    name: ClassVar[str] = "lsqr"
+    needs: ClassVar[str] = "any shape, with its adjoint"
+    storage: ClassVar[str] = "4"
+    cost: ClassVar[str] = "1 product, 1 adjoint product"
+    rectangular: ClassVar[bool] = True
+    adjoint: ClassVar[bool] = True
+
+    @property
+    def products(self):
+        return 2
+
+    @property
+    def start_products(self):
+        return 1
+
+    def start(self, A, M, r):
+        B = right(A, M)
+        g = bidiagonalise(B, r)
+        return LSQRState(jnp.zeros_like(g.v), g.v, g, g.alpha, g.beta, g.alpha, jnp.array(0))
+
+    def step(self, A, M, s):
+        g = bidiagonalise_on(right(A, M), s.process)
+        c, sine, rho = rotation(s.rho, g.beta)
+        theta = sine * g.alpha
+        x = s.x + quotient(c * s.residual_norm, rho) * s.w
+        w = g.v - quotient(theta, rho) * s.w
+        # ‖Bᴴr‖ = φ α |c| (Paige and Saunders, equation 5.4).
+        return LSQRState(x, w, g, -c * g.alpha, sine * s.residual_norm, g.alpha * jnp.abs(c), jnp.array(0))
+
+    def finish(self, A, M, s):
+        return precondition(M, s.x)
+
+    def slope(self, s):
+        return quotient(s.slope, s.process.norm)
+
+    def true_slope(self, A, M, s, r):
+        return quotient(plain_norm(right(A, M).H.mv(r)), s.process.norm * plain_norm(r))
