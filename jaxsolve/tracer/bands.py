@@ -94,20 +94,30 @@ class Bands:
             diagonals.append(jnp.concatenate(rows))
         return jnp.stack(diagonals)
 
-    def pattern(self) -> tuple[Pattern, np.ndarray]:
-        """The positions, and where their values are in the flat diagonals."""
+    def pattern(self, firsts: dict[int, int]) -> tuple[Pattern, np.ndarray] | None:
+        """The positions, and where their values are among those of the pieces; None where pieces overlap.
+
+        Args:
+            firsts: For each piece (by identity) the place of its first value.
+        """
         m, count = self.shape[0], len(self.stretches)
-        valid = np.zeros((m, count), bool)
+        integer = np.int32 if sum(len(s) for s in self.stretches.values()) * m < 2**31 else np.int64
+        place = np.full((m, count), -1, integer)
+        entries = 0
         for k, stretches in enumerate(self.stretches.values()):
             for s in stretches:
-                valid[s.piece.start : s.piece.start + math.prod(s.piece.shape), k] |= s.present()
+                there = place[s.piece.start : s.piece.start + math.prod(s.piece.shape), k]
+                own = np.arange(len(there), dtype=integer) + integer(firsts[id(s.piece)])
+                present = s.present()
+                np.copyto(there, own, where=present)
+                entries += int(np.count_nonzero(present))
+        valid = place >= 0
         indptr = np.zeros(m + 1, np.int64)
         np.cumsum(np.count_nonzero(valid, axis=1), out=indptr[1:])
-        integer = np.int32 if m * count < 2**31 else np.int64
-        row = np.arange(m, dtype=integer)[:, None]
-        indices = (row + np.array(self.offsets, integer))[valid]
-        order = (row + np.arange(count, dtype=integer) * integer(m))[valid]
-        return Pattern.of(indptr, indices, self.shape), order
+        if indptr[-1] != entries:
+            return None
+        indices = (np.arange(m, dtype=integer)[:, None] + np.array(self.offsets, integer))[valid]
+        return Pattern.of(indptr, indices, self.shape), place[valid]
 
 
 def find_bands(pieces: Sequence[Piece], shape: tuple[int, int], sizes: Sequence[int]) -> Bands | None:

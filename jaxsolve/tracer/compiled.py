@@ -10,7 +10,6 @@ import jax
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.arguments import Split, split
 from jaxsolve.tracer.assemble import offset_of, operator_of, read, structure_of
-from jaxsolve.tracer.matrix import TracedMatrix
 from jaxsolve.tracer.plan import Plan
 from jaxsolve.tracer.report import Report, report_of
 
@@ -44,8 +43,8 @@ class LinearFunction:
             NotLinearError: If the function is not linear in x.
             TraceError: If the matrix would have too many entries.
         """
-        matrix = self.operator(x_like, *params, **kwargs)
-        return matrix.plain() if isinstance(matrix, TracedMatrix) else matrix
+        plan, arguments = self.plan(x_like, params, kwargs)
+        return SparseMatrix(plan.values(arguments.values), plan.pattern)
 
     def operator(self, x_like: Any, *params: Any, **kwargs: Any) -> SparseMatrix:
         """The same matrix, with its diagonals at hand where it is applied by them."""

@@ -96,8 +96,10 @@ class Plan:
     @functools.cached_property
     def _order(self) -> tuple[Pattern, np.ndarray, np.ndarray | None]:
         if self.bands is not None:
-            pattern, order = self.bands.pattern()
-            return pattern, order, None
+            firsts = np.cumsum([0, *(piece.entry.columns.size for piece in self.pieces)]).tolist()
+            found = self.bands.pattern({id(p): first for p, first in zip(self.pieces, firsts, strict=False)})
+            if found is not None:
+                return *found, None
         return ordered(self.pieces, self.shape)
 
     @functools.cached_property
@@ -141,10 +143,7 @@ class Plan:
         return self.bands.values(self._factors(*constants, *values), self.dtype)
 
     def _entries(self, constants: list[Any], values: list[Any], indices: list[Array]) -> Array:
-        if self.bands is not None:
-            every = self._diagonals(constants, values).reshape(-1)
-        else:
-            every = concatenated(self.pieces, self._factors(*constants, *values), self.dtype)
+        every = concatenated(self.pieces, self._factors(*constants, *values), self.dtype)
         data = every.at[indices[0]].get(mode="promise_in_bounds", wrap_negative_indices=False)
         if len(indices) == 1:
             return data
