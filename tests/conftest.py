@@ -1,0 +1,64 @@
+"""The test session: double precision, and what many tests share."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+
+import hypothesis
+import jax
+import numpy as np
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+
+# Compilation makes the first example of a property slow and says nothing about it.
+hypothesis.settings.register_profile("jaxsolve", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("jaxsolve")
+
+_COMPILED: list[str] = []
+
+
+def _note(event: str, _: float, **facts: object) -> None:
+    if event == "/jax/core/compile/backend_compile_duration":
+        _COMPILED.append(str(facts.get("fun_name", "")))
+
+
+jax.monitoring.register_event_duration_secs_listener(_note)
+
+
+@contextlib.contextmanager
+def _compilations() -> Iterator[list[str]]:
+    start = len(_COMPILED)
+    seen: list[str] = []
+    yield seen
+    seen.extend(_COMPILED[start:])
+
+
+@pytest.fixture
+def compilations() -> Callable[[], contextlib.AbstractContextManager[list[str]]]:
+    """Context manager whose list holds, after the block, the names of the programs compiled inside it."""
+    return _compilations
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that are the same in every run."""
+    return np.random.default_rng(20931)
+
+
+@pytest.fixture(scope="session")
+def matrices() -> pathlib.Path:
+    """The folder of real matrices; skips where there is none."""
+    default = pathlib.Path(__file__).parents[2] / "shared" / "matrices"
+    folder = pathlib.Path(os.environ.get("JAXSOLVE_MATRICES", default))
+    if not any(folder.glob("*.npz")):
+        pytest.skip(f"no matrices in {folder}: set JAXSOLVE_MATRICES to a folder of .npz files.")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _precision_stays() -> Iterator[None]:
+    before = jax.config.jax_enable_x64  # pyright: ignore[reportAttributeAccessIssue]
+    yield
+    assert jax.config.jax_enable_x64 == before  # pyright: ignore[reportAttributeAccessIssue]
