@@ -11,7 +11,7 @@ def normalized(name: str) -> str:
     >>> normalized("biCG-stab"), normalized("CG_adaptive")
     ('bicgstab', 'cgadaptive')
     """
-    return re.sub(r"[-_\\s]", "", name).casefold()
+    return re.sub(r"[-_\s]", "", name).casefold()
 
 
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
