@@ -6,6 +6,8 @@ from jaxsolve.core.results import Diverged as Diverged
 from jaxsolve.core.results import NotConverged as NotConverged
 from jaxsolve.core.results import SolveInfo as SolveInfo
 from jaxsolve.core.status import Status as Status
+from jaxsolve.linear.catalogue import methods as methods
+from jaxsolve.linear.catalogue import preconditioners as preconditioners
 from jaxsolve.linear.request import Solve as Solve
 from jaxsolve.linear.system import solve_linear as solve_linear
 from jaxsolve.linear.system import solve_linear_info as solve_linear_info
@@ -14,9 +16,35 @@ from jaxsolve.operators.algebra import Block as Block
 from jaxsolve.operators.algebra import Diagonal as Diagonal
 from jaxsolve.operators.algebra import Identity as Identity
 from jaxsolve.operators.base import LinearOperator as LinearOperator
+from jaxsolve.operators.dense import DenseMatrix as DenseMatrix
+from jaxsolve.operators.pattern import Pattern as Pattern
 from jaxsolve.operators.sparse import SparseMatrix as SparseMatrix
+from jaxsolve.preconditioners.coarse import Cluster as Cluster
+from jaxsolve.preconditioners.coarse import Deflation as Deflation
+from jaxsolve.preconditioners.jacobi import BlockJacobi as BlockJacobi
+from jaxsolve.preconditioners.jacobi import Jacobi as Jacobi
+from jaxsolve.preconditioners.polynomial import Chebyshev as Chebyshev
+from jaxsolve.preconditioners.polynomial import Neumann as Neumann
+from jaxsolve.preconditioners.relaxation import SSOR as SSOR
 from jaxsolve.solvers.direct.banded import Banded as Banded
 from jaxsolve.solvers.direct.dense import LU as LU
 from jaxsolve.solvers.direct.dense import QR as QR
 from jaxsolve.solvers.direct.dense import Cholesky as Cholesky
+from jaxsolve.solvers.krylov.adaptive_cg import AdaptiveCG as AdaptiveCG
+from jaxsolve.solvers.krylov.bicg import BiCG as BiCG
+from jaxsolve.solvers.krylov.bicgstab import BiCGStab as BiCGStab
 from jaxsolve.solvers.krylov.cg import CG as CG
+from jaxsolve.solvers.krylov.cgs import CGS as CGS
+from jaxsolve.solvers.krylov.cr import CR as CR
+from jaxsolve.solvers.krylov.fgmres import FGMRES as FGMRES
+from jaxsolve.solvers.krylov.gmres import GMRES as GMRES
+from jaxsolve.solvers.krylov.idr import IDR as IDR
+from jaxsolve.solvers.krylov.lsmr import LSMR as LSMR
+from jaxsolve.solvers.krylov.lsqr import LSQR as LSQR
+from jaxsolve.solvers.krylov.minres import MINRES as MINRES
+from jaxsolve.solvers.krylov.tfqmr import TFQMR as TFQMR
+from jaxsolve.tracer.assemble import matrix_from_function as matrix_from_function
+from jaxsolve.tracer.compiled import jit_compile_linear as jit_compile_linear
+from jaxsolve.tracer.jacobian import linearize_operator as linearize_operator
+
+__version__ = "0.1.0"

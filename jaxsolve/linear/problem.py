@@ -14,8 +14,10 @@ from jaxsolve.core.tree import Packing, inexact, typed
 from jaxsolve.linear.request import Solve
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.convert import ACCEPTED, as_operator, batch_shape, with_dtype
-from jaxsolve.operators.function import function_operator
+from jaxsolve.operators.function import check_output, function_operator
 from jaxsolve.solvers.nullspace import NullSpace, orthonormal
+from jaxsolve.tracer.assemble import offset_of, operator_of, read
+from jaxsolve.tracer.compiled import LinearFunction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +49,17 @@ class Problem:
         return jax.tree.map(lambda leaf: leaf.reshape(*self.batch, *leaf.shape[1:]), jax.vmap(packing.unpack)(v))
 
 
-def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bool) -> Problem:
+def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bool, entries: bool) -> Problem:
     """The problem in flat form.
+
+    Args:
+        A: What `solve_linear` takes.
+        b: The same.
+        solve: The request.
+        args: Further arguments of a function A.
+        kwargs: The same by name.
+        grad_for_f: Whether gradients reach A.
+        entries: Whether the entries of a function A are needed, so that it is traced into a sparse matrix.
 
     Raises:
         TypeError: If A or b is of the wrong kind.
@@ -63,7 +74,7 @@ def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bo
         given = ", ".join([*(type(a).__name__ for a in args), *kwargs])
         raise TypeError(f"further arguments ({given}) are passed on to A, so A must be a function; got {_kind(A)}.")
     if function:
-        problem = _pose_function(A, b, x0, args, kwargs, grad_for_f)
+        problem = _pose_function(A, b, x0, args, kwargs, grad_for_f, entries)
     else:
         problem = _pose_matrix(as_operator(A), b, x0)
         if not grad_for_f:
@@ -71,18 +82,38 @@ def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bo
     return problem
 
 
-def _pose_function(f: Any, b: Any, x0: Any, args: tuple, kwargs: dict, grad_for_f: bool) -> Problem:
+def _pose_function(
+    f: Any, b: Any, x0: Any, args: tuple, kwargs: dict, grad_for_f: bool, entries: bool
+) -> Problem:
     rhs = Packing.of(b)
     unknown = rhs if x0 is None else Packing.of(x0)
     dtype = inexact(rhs.dtype, *([] if x0 is None else unknown.dtypes))
-    operator, offset = function_operator(f, unknown, rhs, dtype, args, kwargs)
+    if entries or isinstance(f, LinearFunction):
+        operator, offset = _traced(f, unknown, rhs, dtype, args, kwargs)
+    else:
+        operator, offset = function_operator(f, unknown, rhs, dtype, args, kwargs)
     if not grad_for_f:
         operator, offset = lax.stop_gradient((operator, offset))
-    vector = rhs.pack(b, operator.dtype)
+    dtype = inexact(operator.dtype, dtype)
+    vector = rhs.pack(b, dtype)
     if offset is not None:
         vector = vector - offset
-    guess = None if x0 is None else unknown.pack(x0, operator.dtype)
+    guess = None if x0 is None else unknown.pack(x0, dtype)
     return Problem(operator, vector, guess, unknown, rhs, (), False)
+
+
+def _traced(
+    f: Any, unknown: Packing, rhs: Packing, dtype: Any, args: tuple, kwargs: dict
+) -> tuple[LinearOperator, Array | None]:
+    """The function as a sparse matrix, and its constant part as a flat vector."""
+    x_like = unknown.struct(dtype)
+    plan, arguments = f.plan(x_like, args, kwargs) if isinstance(f, LinearFunction) else read(f, x_like, args, kwargs)
+    check_output(f, plan.structure, rhs)
+    wide = inexact(dtype, *Packing.of(plan.structure).dtypes)
+    if wide != dtype:
+        return _traced(f, unknown, rhs, wide, args, kwargs)
+    offset = rhs.pack(offset_of(plan, f, x_like, args, kwargs), dtype) if plan.affine else None
+    return operator_of(plan, arguments), offset
 
 
 def _pose_matrix(A: LinearOperator, b: Any, x0: Any) -> Problem:

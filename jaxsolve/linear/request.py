@@ -127,18 +127,16 @@ def as_method(method: Any) -> Any:
     form = normalized(method)
     if form == AUTO:
         return AUTO
-    known = {normalized(name): make for name, make in METHODS.items()}
-    if form in known:
-        return known[form]()
-    # biCG-stab(2), IDR(4), GMres(50): a number in brackets is the method's one option.
-    match = re.fullmatch(r"(.+)\((\d+)\)", form)
-    if match:
-        for name in (match.group(1), f"{match.group(1)}(s)", f"{match.group(1)}(l)"):
-            if name in known:
-                make = known[name]
-                option = make().option
-                if option is not None:
-                    return make(**{option: int(match.group(2))})
+    # biCG-stab(2), IDR(4), GMres(50): a number in brackets sets the method's one option; IDR(s) is IDR.
+    match = re.fullmatch(r"([^()]*)(?:\((\w+)\))?", form)
+    stem, option = match.groups() if match else (form, None)
+    known = {normalized(name).split("(")[0]: make for name, make in METHODS.items()}
+    if stem in known:
+        make = known[stem]
+        if option is None or option in ("l", "s"):
+            return make()
+        if option.isdigit() and make().option is not None:
+            return make(**{make().option: int(option)})
     raise ValueError(unknown_name("method", method, [AUTO, *METHODS]))
 
 
@@ -194,6 +192,16 @@ def preconditioner_name(preconditioner: Any) -> str:
     return getattr(preconditioner, "name", None) or getattr(
         preconditioner, "__name__", type(preconditioner).__name__
     )
+
+
+def needs_entries(solve: Solve | None) -> bool:
+    """Whether a request needs the entries of A, and not only products with it."""
+    if solve is None:
+        return False
+    recipes = solve.preconditioner if isinstance(solve.preconditioner, tuple) else (solve.preconditioner,)
+    recipe = any(isinstance(part, AbstractPreconditioner) or isinstance(part, str) for part in recipes)
+    method = isinstance(solve.method, AbstractMethod) and solve.method.entries
+    return recipe or method or needs_entries(solve.gradient_solve)
 
 
 def _number(name: str, value: Any) -> Any:

@@ -18,7 +18,7 @@ from jaxsolve.core.tree import Packing
 from jaxsolve.linear.forward import Plan, System, run
 from jaxsolve.linear.implicit import implicit_solve
 from jaxsolve.linear.problem import Problem, null_space, pose
-from jaxsolve.linear.request import AUTO, Solve, method_name, preconditioner_name
+from jaxsolve.linear.request import Solve, method_name, needs_entries, preconditioner_name
 from jaxsolve.linear.select import choose
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.convert import as_operator
@@ -108,7 +108,7 @@ def solve_linear_many(A: Any, B: Any, solve: Solve | None = None) -> Array:
 def _solve(A: Any, b: Any, solve: Any, args: tuple, kwargs: dict, grad_for_f: bool, throw: bool) -> SolveInfo:
     started = time.perf_counter()
     solve = Solve() if solve is None else solve
-    problem = pose(A, b, solve, args, kwargs, grad_for_f)
+    problem = pose(A, b, solve, args, kwargs, grad_for_f, needs_entries(solve))
     if solve.preprocess is not None:
         problem = dataclasses.replace(problem, A=as_operator(solve.preprocess(problem.A)))
     method = _method(solve, problem.A)

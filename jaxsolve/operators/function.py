@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
@@ -88,7 +89,7 @@ def function_operator(
     """
     leaves, treedef = jax.tree.flatten((args, kwargs))
     # Python ints and bools may steer the code (axes, flags): they stay what they are.
-    numeric = [eqx.is_inexact_array_like(leaf) or eqx.is_array(leaf) for leaf in leaves]
+    numeric = [isinstance(leaf, jax.Array | np.ndarray | np.generic | float | complex) for leaf in leaves]
     values = [jnp.asarray(leaf) for leaf, number in zip(leaves, numeric, strict=True) if number]
     others = [leaf for leaf, number in zip(leaves, numeric, strict=True) if not number]
 
@@ -97,7 +98,7 @@ def function_operator(
         merged = [next(numbers) if number else next(rest) for number in numeric]
         args, kwargs = jax.tree.unflatten(treedef, merged)
         y = f(unknown.unpack(x), *args, **kwargs)
-        _check_output(f, y, rhs)
+        check_output(f, y, rhs)
         return rhs.pack(y, inexact(dtype, *(leaf.dtype for leaf in jax.tree.leaves(y))))
 
     shapes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in values]
@@ -119,8 +120,9 @@ def function_operator(
     return operator, offset
 
 
-def _check_output(f: Callable[..., Any], y: Any, rhs: Packing) -> None:
-    found = Packing.of(jax.tree.map(jnp.asarray, y))
+def check_output(f: Callable[..., Any], y: Any, rhs: Packing) -> None:
+    """Raises `StructureError` unless y, which f returned, has the structure of the right-hand side."""
+    found = Packing.of(jax.tree.map(lambda v: v if hasattr(v, "shape") else jnp.asarray(v), y))
     if found.treedef != rhs.treedef or found.shapes != rhs.shapes:
         name = getattr(f, "__name__", "the function")
         raise StructureError(

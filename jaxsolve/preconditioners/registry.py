@@ -3,6 +3,18 @@
 from collections.abc import Callable
 
 from jaxsolve.preconditioners.base import AbstractPreconditioner
+from jaxsolve.preconditioners.coarse import Cluster, Deflation
+from jaxsolve.preconditioners.jacobi import BlockJacobi, Jacobi
+from jaxsolve.preconditioners.polynomial import Chebyshev, Neumann
+from jaxsolve.preconditioners.relaxation import SSOR
 
 #: What makes the preconditioner of each name.
-PRECONDITIONERS: dict[str, Callable[..., AbstractPreconditioner]] = {}
+PRECONDITIONERS: dict[str, Callable[..., AbstractPreconditioner]] = {
+    "jacobi": Jacobi,
+    "block-jacobi": BlockJacobi,
+    "ssor": SSOR,
+    "chebyshev": Chebyshev,
+    "neumann": Neumann,
+    "cluster": Cluster,
+    "deflation": Deflation,
+}

@@ -10,9 +10,12 @@ from jaxsolve.solvers.krylov.bicg import BiCG
 from jaxsolve.solvers.krylov.bicgstab import BiCGStab
 from jaxsolve.solvers.krylov.cg import CG
 from jaxsolve.solvers.krylov.cgs import CGS
+from jaxsolve.solvers.krylov.cr import CR
 from jaxsolve.solvers.krylov.fgmres import FGMRES
 from jaxsolve.solvers.krylov.gmres import GMRES
 from jaxsolve.solvers.krylov.idr import IDR
+from jaxsolve.solvers.krylov.lsmr import LSMR
+from jaxsolve.solvers.krylov.lsqr import LSQR
 from jaxsolve.solvers.krylov.minres import MINRES
 from jaxsolve.solvers.krylov.tfqmr import TFQMR
 
@@ -30,9 +33,12 @@ METHODS: dict[str, Callable[..., AbstractMethod]] = {
     "GMres": GMRES,
     "fGMres": FGMRES,
     "minres": MINRES,
+    "CR": CR,
     "CGS": CGS,
     "tfQMR": TFQMR,
     "IDR(s)": IDR,
+    "lsqr": LSQR,
+    "lsmr": LSMR,
     "LU": LU,
     "Cholesky": Cholesky,
     "QR": QR,

@@ -31,6 +31,7 @@ class Banded(AbstractDirect):
     name: ClassVar[str] = "banded"
     needs: ClassVar[str] = "few diagonals next to the main one"
     storage: ClassVar[str] = "2 lower + upper"
+    entries: ClassVar[bool] = True
 
     lower: int | None = None
     upper: int | None = None

@@ -38,6 +38,7 @@ class BiCGStab(AbstractMethod):
     """
 
     name: ClassVar[str] = "biCG-stab"
+    option: ClassVar[str | None] = "l"
     storage: ClassVar[str] = "2 l + 5"
     cost: ClassVar[str] = "2 l products"
 

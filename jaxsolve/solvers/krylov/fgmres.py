@@ -33,6 +33,7 @@ class FGMRES(AbstractMethod):
     """
 
     name: ClassVar[str] = "fGMres"
+    option: ClassVar[str | None] = "restart"
     storage: ClassVar[str] = "2 restart + 2"
     restarts: ClassVar[bool] = True
 

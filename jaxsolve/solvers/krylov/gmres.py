@@ -32,6 +32,7 @@ class GMRES(AbstractMethod):
     """
 
     name: ClassVar[str] = "GMres"
+    option: ClassVar[str | None] = "restart"
     storage: ClassVar[str] = "restart + 2"
     restarts: ClassVar[bool] = True
 

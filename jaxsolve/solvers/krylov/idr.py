@@ -41,6 +41,7 @@ class IDR(AbstractMethod):
     """
 
     name: ClassVar[str] = "IDR(s)"
+    option: ClassVar[str | None] = "s"
     storage: ClassVar[str] = "3 s + 4"
     cost: ClassVar[str] = "s + 1 products"
 
