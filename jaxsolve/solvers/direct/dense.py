@@ -8,7 +8,7 @@ import jax.scipy.linalg as jsl
 from jax import Array
 
 from jaxsolve.core.status import Status
-from jaxsolve.core.vector import power_of_two
+from jaxsolve.core.vector import plain_norm, power_of_two
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.solvers.direct.refinement import AbstractDirect
 
@@ -121,6 +121,14 @@ class QR(AbstractDense):
     name: ClassVar[str] = "QR"
     needs: ClassVar[str] = "any matrix of full rank, rectangular too"
     rectangular: ClassVar[bool] = True
+
+    def slope(self, s):
+        # A sweep that gained nothing: the true slope tells whether nothing was to be gained.
+        return jnp.where(s.halt != 0, 0, jnp.inf)
+
+    def true_slope(self, A, M, s, r):
+        # The cosine between r and the range of A; within the condition number of ‖Aᴴr‖ / (‖A‖‖r‖).
+        return plain_norm(A.mv(M.mv(r))) / plain_norm(r)
 
     def _factorise(self, matrix, unit, size):
         tall = matrix.shape[0] >= matrix.shape[1]
