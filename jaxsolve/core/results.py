@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.core
 import numpy as np
 from jax import Array
 
@@ -188,7 +189,7 @@ class Diverged(ConvergenceException):
 def failure_of(info: SolveInfo, suppress: tuple[type, ...]) -> ConvergenceException | None:
     """The exception for a concrete result, None where it converged or its class is suppressed."""
     codes = np.asarray(info.code)
-    if codes.ndim == 0 and int(codes) in CONVERGED or np.isin(codes, CONVERGED).all():
+    if (codes.ndim == 0 and int(codes) in CONVERGED) or np.isin(codes, CONVERGED).all():
         return None
     diverged = np.isin(codes, DIVERGED)
     stopped = ~diverged & ~np.isin(codes, CONVERGED)
@@ -201,4 +202,3 @@ def failure_of(info: SolveInfo, suppress: tuple[type, ...]) -> ConvergenceExcept
 
 def _covers(suppress: tuple[type, ...], kind: type) -> bool:
     return any(issubclass(kind, cls) for cls in suppress)
-

@@ -10,7 +10,6 @@ from jax import Array
 
 from jaxsolve.core.errors import StructureError
 
-
 _LEAF = jax.tree.structure(0)
 
 
@@ -98,7 +97,9 @@ class _Shape:
 
 def _typed(leaf: Array, dtype: Any) -> Array:
     # A real slot keeps a complex solution, and an integer one any.
-    if not jnp.issubdtype(dtype, jnp.inexact) or (jnp.iscomplexobj(leaf) and not jnp.issubdtype(dtype, jnp.complexfloating)):
+    if not jnp.issubdtype(dtype, jnp.inexact) or (
+        jnp.iscomplexobj(leaf) and not jnp.issubdtype(dtype, jnp.complexfloating)
+    ):
         return leaf
     return leaf.astype(dtype) if jnp.finfo(dtype).bits < jnp.finfo(leaf.dtype).bits else leaf
 

@@ -50,7 +50,9 @@ class Plan:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def run(method: AbstractMethod, A: Any, inverse: Any, b: Array, x0: Any, control: Control, nulls: NullSpace) -> Outcome:
+def run(
+    method: AbstractMethod, A: Any, inverse: Any, b: Array, x0: Any, control: Control, nulls: NullSpace
+) -> Outcome:
     """The driver, compiled once for each method and structure."""
     return iterate(method, A, inverse, b, x0, control, nulls)
 

@@ -46,7 +46,9 @@ class Problem:
         """A vector (or one a lane) in the structure the user gave, batch axes first."""
         if not self.batch:
             return packing.unpack(v)
-        return jax.tree.map(lambda leaf: leaf.reshape(*self.batch, *leaf.shape[1:]), jax.vmap(packing.unpack)(v))
+        return jax.tree.map(
+            lambda leaf: leaf.reshape(*self.batch, *leaf.shape[1:]), jax.vmap(packing.unpack)(v)
+        )
 
 
 def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bool, entries: bool) -> Problem:
@@ -66,13 +68,17 @@ def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bo
         StructureError: If shapes do not fit together; the text gives them all.
     """
     if not isinstance(solve, Solve):
-        raise TypeError(f"the third argument is a js.Solve, such as js.Solve('CG', rtol=1e-8); got {solve!r}.")
+        raise TypeError(
+            f"the third argument is a js.Solve, such as js.Solve('CG', rtol=1e-8); got {solve!r}."
+        )
     b = _arrays("b", b)
     x0 = None if solve.x0 is None else _arrays("x0", solve.x0)
     function = callable(A) and not isinstance(A, LinearOperator)
     if not function and (args or kwargs):
         given = ", ".join([*(type(a).__name__ for a in args), *kwargs])
-        raise TypeError(f"further arguments ({given}) are passed on to A, so A must be a function; got {_kind(A)}.")
+        raise TypeError(
+            f"further arguments ({given}) are passed on to A, so A must be a function; got {_kind(A)}."
+        )
     if function:
         problem = _pose_function(A, b, x0, args, kwargs, grad_for_f, entries)
     else:
@@ -107,7 +113,9 @@ def _traced(
 ) -> tuple[LinearOperator, Array | None]:
     """The function as a sparse matrix, and its constant part as a flat vector."""
     x_like = unknown.struct(dtype)
-    plan, arguments = f.plan(x_like, args, kwargs) if isinstance(f, LinearFunction) else read(f, x_like, args, kwargs)
+    plan, arguments = (
+        f.plan(x_like, args, kwargs) if isinstance(f, LinearFunction) else read(f, x_like, args, kwargs)
+    )
     check_output(f, plan.structure, rhs)
     wide = inexact(dtype, *Packing.of(plan.structure).dtypes)
     if wide != dtype:
@@ -131,7 +139,9 @@ def _pose_matrix(A: LinearOperator, b: Any, x0: Any) -> Problem:
     unknown = Packing.of(x0) if x0 is not None else rhs
     if unknown.size != n:
         what = "x0" if x0 is not None else "b, which gives the structure of x where there is no x0,"
-        raise StructureError(f"A of shape {A.shape} needs {n} unknowns; {what} has {unknown.size}: {unknown}.")
+        raise StructureError(
+            f"A of shape {A.shape} needs {n} unknowns; {what} has {unknown.size}: {unknown}."
+        )
     guess = None if x0 is None else unknown.pack(x0, dtype)
     return Problem(A, rhs.pack(b, dtype), guess, unknown, rhs, (), False)
 
@@ -151,7 +161,9 @@ def _pose_batch(A: LinearOperator, b: Array, x0: Any, stack: tuple[int, ...]) ->
     if x0 is not None:
         leaves = jax.tree.leaves(x0)
         if len(leaves) != 1:
-            raise StructureError(f"x0 has {len(leaves)} leaves where b is one array; give it the structure of x.")
+            raise StructureError(
+                f"x0 has {len(leaves)} leaves where b is one array; give it the structure of x."
+            )
         (x0,) = leaves
         if x0.shape[-1:] != (n,) and x0.size == n and not batch:
             unknown = Packing.of(x0)
@@ -163,7 +175,12 @@ def _pose_batch(A: LinearOperator, b: Array, x0: Any, stack: tuple[int, ...]) ->
         return Problem(A, b, guess, unknown, rhs, (), False)
     lanes = math.prod(batch)
     if stack:
-        A = jax.tree.map(lambda v: jnp.broadcast_to(v, (*batch, *v.shape[len(stack) :])).reshape(lanes, *v.shape[len(stack) :]), A)
+        A = jax.tree.map(
+            lambda v: jnp.broadcast_to(v, (*batch, *v.shape[len(stack) :])).reshape(
+                lanes, *v.shape[len(stack) :]
+            ),
+            A,
+        )
     b = jnp.broadcast_to(b, (*batch, m)).reshape(lanes, m)
     if guess is not None:
         guess = jnp.broadcast_to(guess, (*batch, n)).reshape(lanes, n)
@@ -174,7 +191,9 @@ def _misfit(shape: tuple[int, int], stack: tuple[int, ...], rhs: Packing, single
     m = shape[0]
     text = f"A of shape {(*stack, *shape)} needs a right-hand side of {m} values; b is {rhs} with {rhs.size}."
     if single and rhs.shapes and len(rhs.shapes[0]) >= 2 and rhs.shapes[0][-2] == m:
-        text += " For several right-hand sides in columns use js.solve_linear_many(A, B), or jax.vmap over them."
+        text += (
+            " For several right-hand sides in columns use js.solve_linear_many(A, B), or jax.vmap over them."
+        )
     return text
 
 
@@ -192,7 +211,9 @@ def null_space(solve: Solve, problem: Problem) -> NullSpace:
         return _DETECT if solve.rank_deficiency is None and m == n else _UNKNOWN
     basis = _basis(solve.null_space, problem.unknown, dtype)
     if solve.rank_deficiency not in (None, basis.shape[1]):
-        raise ValueError(f"rank_deficiency={solve.rank_deficiency}, but null_space holds {basis.shape[1]} vectors.")
+        raise ValueError(
+            f"rank_deficiency={solve.rank_deficiency}, but null_space holds {basis.shape[1]} vectors."
+        )
     return NullSpace(lax.stop_gradient(orthonormal(basis)))
 
 
@@ -219,7 +240,9 @@ def _arrays(name: str, tree: Any) -> Any:
         return tree
     for leaf in jax.tree.leaves(tree):
         if not (eqx.is_array_like(leaf) or isinstance(leaf, list)):
-            raise TypeError(f"{name} must be an array or a pytree of arrays; got a {type(leaf).__name__} in it.")
+            raise TypeError(
+                f"{name} must be an array or a pytree of arrays; got a {type(leaf).__name__} in it."
+            )
     return jax.tree.map(jnp.asarray, tree)
 
 

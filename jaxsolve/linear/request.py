@@ -94,7 +94,9 @@ class Solve(eqx.Module):
             raise TypeError(f"gradient_solve expects a Solve; got {type(gradient_solve).__name__}.")
         self.gradient_solve = gradient_solve
         if preprocess is not None and not callable(preprocess):
-            raise TypeError(f"preprocess expects a function of the operator; got {type(preprocess).__name__}.")
+            raise TypeError(
+                f"preprocess expects a function of the operator; got {type(preprocess).__name__}."
+            )
         self.preprocess = preprocess
         self.progress = progress
 
@@ -136,7 +138,7 @@ def as_method(method: Any) -> Any:
         if option is None or option in ("l", "s"):
             return make()
         if option.isdigit() and make().option is not None:
-            return make(**{make().option: int(option)})
+            return make(**{str(make().option): int(option)})
     raise ValueError(unknown_name("method", method, [AUTO, *METHODS]))
 
 
@@ -169,7 +171,9 @@ def as_preconditioner(preconditioner: Any) -> Any:
         return known[form]()
     if isinstance(preconditioner, tuple):
         if len(preconditioner) != 2:
-            raise TypeError(f"a tuple of preconditioners is a pair (left, right); got {len(preconditioner)} entries.")
+            raise TypeError(
+                f"a tuple of preconditioners is a pair (left, right); got {len(preconditioner)} entries."
+            )
         return tuple(as_preconditioner(part) for part in preconditioner)
     if isinstance(preconditioner, type) and issubclass(preconditioner, AbstractPreconditioner):
         return preconditioner()
@@ -199,7 +203,7 @@ def needs_entries(solve: Solve | None) -> bool:
     if solve is None:
         return False
     recipes = solve.preconditioner if isinstance(solve.preconditioner, tuple) else (solve.preconditioner,)
-    recipe = any(isinstance(part, AbstractPreconditioner) or isinstance(part, str) for part in recipes)
+    recipe = any(isinstance(part, AbstractPreconditioner | str) for part in recipes)
     method = isinstance(solve.method, AbstractMethod) and solve.method.entries
     return recipe or method or needs_entries(solve.gradient_solve)
 

@@ -115,7 +115,9 @@ def _solve(A: Any, b: Any, solve: Any, args: tuple, kwargs: dict, grad_for_f: bo
     nulls = null_space(solve, problem)
     request = Frozen(solve)
     settings = request.split(solve)
-    run_with = functools.partial(_solve_lanes if problem.matrices else _solve_one, problem, solve, method, nulls)
+    run_with = functools.partial(
+        _solve_lanes if problem.matrices else _solve_one, problem, solve, method, nulls
+    )
     if not is_traced((problem.A, problem.b, problem.x0, nulls, settings)):
         outcome = run_with(None, eager=True)
         # Under jit even constants yield tracers, and the solve is traced again as part of the program.
@@ -221,14 +223,18 @@ def _solve_one(
     guess = None if problem.x0 is None else 0
     if eager:
         parts = (A, inverse, problem.b, problem.x0, control, nulls)
-        return _run_lanes(method, (None, None, 0, guess, 0, None), *parts) if problem.batch else run(method, *parts)
+        return (
+            _run_lanes(method, (None, None, 0, guess, 0, None), *parts)
+            if problem.batch
+            else run(method, *parts)
+        )
     chosen, prepared, limits = _gradient(solve, method, inverse, control, problem, nulls)
     x0, control = lax.stop_gradient((problem.x0, control))
     plan = Plan(method, chosen, judge)
     system = System(A, inverse, problem.b, x0, control, nulls, (prepared, limits))
     if not problem.batch:
         return implicit_solve(plan, system)
-    axes = System(None, None, 0, guess, 0, None, (None, 0))
+    axes: Any = System(*(None, None, 0, guess, 0, None, (None, 0)))  # pyright: ignore[reportArgumentType]  # axes
     return jax.vmap(functools.partial(implicit_solve, plan), in_axes=(axes,))(system)
 
 
@@ -374,5 +380,3 @@ def _numpy(packing: Packing, values: np.ndarray, batch: tuple[int, ...]) -> Any:
         leaves.append(values[..., start:stop].reshape(*batch, *shape))
         start = stop
     return jax.tree.unflatten(packing.treedef, leaves)
-
-

@@ -199,7 +199,8 @@ class Transposed(Wrapper):
     @property
     def shape(self) -> tuple[int, int]:
         """Columns and rows."""
-        return self.operator.shape[::-1]
+        m, n = self.operator.shape
+        return n, m
 
     @property
     def traits(self) -> Traits:
@@ -409,4 +410,3 @@ class Product(LinearOperator):
     def layout(self) -> LinearOperator:
         """The product of the fast forms."""
         return Product(self.left.layout(), self.right.layout())
-

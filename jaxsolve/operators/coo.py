@@ -59,7 +59,8 @@ class CoordinateOperator(LinearOperator):
 
     def transpose(self) -> "CoordinateOperator":
         """The transposed matrix."""
-        return CoordinateOperator(self.data, self.columns, self.rows, self.size[::-1], False, self.facts.T)
+        m, n = self.size
+        return CoordinateOperator(self.data, self.columns, self.rows, (n, m), False, self.facts.T)
 
     def conj(self) -> "CoordinateOperator":
         """The conjugate matrix."""

@@ -23,7 +23,7 @@ class DenseMatrix(LinearOperator):
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
-        return self.matrix.shape[-2:]
+        return self.matrix.shape[-2], self.matrix.shape[-1]
 
     @property
     def dtype(self) -> Any:

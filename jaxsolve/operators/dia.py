@@ -51,10 +51,14 @@ class DiagonalsOperator(LinearOperator):
         before = max(0, -min(self.offsets))
         after = max(0, m + max(self.offsets) - n)
         padded = jnp.pad(x, (before, after))
-        y = None
-        for k, offset in enumerate(self.offsets):
-            term = self.values[k] * lax.slice(padded, (before + offset,), (before + offset + m,))
-            y = term if y is None else y + term
+
+        def term(k: int) -> Array:
+            start = before + self.offsets[k]
+            return self.values[k] * lax.slice(padded, (start,), (start + m,))
+
+        y = term(0)
+        for k in range(1, len(self.offsets)):
+            y = y + term(k)
         return y
 
     def transpose(self) -> "DiagonalsOperator":

@@ -158,7 +158,9 @@ def rows_operator(data: Array, pattern: Pattern, facts: Traits = Traits()) -> Ro
     chosen = plan_rows(pattern)
     entries, rows, columns = (index_array(array) for array in chosen.tail)
     values = spread(data, index_array(chosen.positions))
-    return RowsOperator(values, index_array(chosen.columns), (spread(data, entries), rows, columns), pattern, facts)
+    return RowsOperator(
+        values, index_array(chosen.columns), (spread(data, entries), rows, columns), pattern, facts
+    )
 
 
 def gather(x: Array, indices: Array) -> Array:

@@ -68,7 +68,12 @@ class FunctionOperator(LinearOperator):
 
 
 def function_operator(
-    f: Callable[..., Any], unknown: Packing, rhs: Packing, dtype: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    f: Callable[..., Any],
+    unknown: Packing,
+    rhs: Packing,
+    dtype: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> tuple[FunctionOperator, Array | None]:
     """A function as an operator on flat vectors, and its constant part.
 
@@ -132,5 +137,6 @@ def check_output(f: Callable[..., Any], y: Any, rhs: Packing) -> None:
 
 
 def _widened(packing: Packing, dtype: Any) -> Packing:
-    return Packing(packing.treedef, packing.shapes, tuple(jnp.promote_types(d, dtype) for d in packing.dtypes))
-
+    return Packing(
+        packing.treedef, packing.shapes, tuple(jnp.promote_types(d, dtype) for d in packing.dtypes)
+    )

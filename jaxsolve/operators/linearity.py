@@ -86,7 +86,8 @@ _PLACES = {
 }
 #: Not complex-linear, though linear over the reals.
 _REAL_LINEAR = {prims.real_p, prims.imag_p, prims.conj_p}
-#: Host or foreign code, of which nothing can be read; taken as affine (of degree `opaque`), and the true residual guards the result.
+#: Host or foreign code, of which nothing can be read: taken as affine (of degree `opaque`), and the true residual
+#: guards the result.
 _OPAQUE = ("pure_callback", "io_callback", "ffi_call", "shard_map")
 
 
@@ -102,7 +103,7 @@ def degree(jaxpr: Any, inputs: Sequence[Degree], complex_input: bool) -> list[De
         NotLinearError: At the first equation that is not affine; the text names it and its source line.
     """
     inner, _ = open_jaxpr(jaxpr)
-    env = {v: Degree.constant for v in inner.constvars}
+    env = dict.fromkeys(inner.constvars, Degree.constant)
     env.update(zip(inner.invars, inputs, strict=True))
 
     def read(v: Any) -> Degree:
@@ -110,10 +111,8 @@ def degree(jaxpr: Any, inputs: Sequence[Degree], complex_input: bool) -> list[De
 
     for eqn in inner.eqns:
         operands = [read(v) for v in eqn.invars]
-        if any(operands):
-            results = _results(eqn, operands, complex_input)
-        else:
-            results = [Degree.constant] * len(eqn.outvars)
+        untouched = [Degree.constant] * len(eqn.outvars)
+        results = _results(eqn, operands, complex_input) if any(operands) else untouched
         env.update(zip(eqn.outvars, results, strict=True))
     return [read(v) for v in inner.outvars]
 
@@ -170,7 +169,9 @@ def _control(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> list
         branches = [degree(branch, operands[1:], complex_input) for branch in eqn.params["branches"]]
         # A branch that ignores the unknown adds a constant when it is taken.
         return [
-            Degree.constant if not any(parts) else max(Degree.affine if min(parts) == 0 else Degree.linear, *parts)
+            Degree.constant
+            if not any(parts)
+            else max(Degree.affine if min(parts) == 0 else Degree.linear, *parts)
             for parts in zip(*branches, strict=True)
         ]
     if eqn.primitive is prims.linear_solve_p:
@@ -182,7 +183,9 @@ def _control(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> list
         constants, carried = scan_parts(eqn)
         return _fixed_point(
             lambda carry: degree(
-                eqn.params["jaxpr"], [*operands[:constants], *carry, *operands[constants + carried :]], complex_input
+                eqn.params["jaxpr"],
+                [*operands[:constants], *carry, *operands[constants + carried :]],
+                complex_input,
             ),
             operands[constants : constants + carried],
         )

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse
@@ -23,7 +23,7 @@ class Pattern:
         shape: (m, n).
     """
 
-    _interned: "weakref.WeakValueDictionary[bytes, Pattern]" = weakref.WeakValueDictionary()
+    _interned: ClassVar["weakref.WeakValueDictionary[bytes, Pattern]"] = weakref.WeakValueDictionary()
 
     def __init__(self, indptr: np.ndarray, indices: np.ndarray, shape: tuple[int, int]):
         self.indptr = np.ascontiguousarray(indptr, _index_dtype(len(indices)))
@@ -57,7 +57,9 @@ class Pattern:
             StructureError: If a position lies outside `shape`.
         """
         rows, cols = np.asarray(rows, np.int64), np.asarray(cols, np.int64)
-        if rows.size and (min(rows.min(), cols.min()) < 0 or rows.max() >= shape[0] or cols.max() >= shape[1]):
+        if rows.size and (
+            min(rows.min(), cols.min()) < 0 or rows.max() >= shape[0] or cols.max() >= shape[1]
+        ):
             raise StructureError(f"an index lies outside the matrix of shape {shape}.")
         keys = rows * max(shape[1], 1) + cols
         steps = np.diff(keys)
@@ -110,7 +112,7 @@ class Pattern:
         # The transposed matrix whose values are the entries' positions tells pattern and permutation at once.
         matrix = self.to_scipy(np.arange(self.nnz)).T.tocsr()
         matrix.sort_indices()
-        other = Pattern.of(matrix.indptr, matrix.indices, self.shape[::-1])
+        other = Pattern.of(matrix.indptr, matrix.indices, (self.shape[1], self.shape[0]))
         return other, _frozen(matrix.data.astype(self.indptr.dtype))
 
     def transpose(self) -> tuple["Pattern", np.ndarray]:

@@ -29,7 +29,9 @@ class Program:
         return function_of(self.jaxpr)(*inputs)
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Program) and self._hash == other._hash and self._key == other._key)
+        return self is other or (
+            isinstance(other, Program) and self._hash == other._hash and self._key == other._key
+        )
 
     def __hash__(self) -> int:
         return self._hash

@@ -43,7 +43,7 @@ class SparseMatrix(LinearOperator):
     @classmethod
     def from_scipy(cls, matrix: Any) -> "SparseMatrix":
         """The same matrix as a SciPy sparse matrix or array; duplicates are summed, explicit zeros kept."""
-        csr = scipy.sparse.csr_matrix(matrix, copy=False)
+        csr: Any = scipy.sparse.csr_matrix(matrix, copy=False)
         if not csr.has_canonical_format:
             csr = csr.copy()
             csr.sum_duplicates()
@@ -151,7 +151,9 @@ class SparseMatrix(LinearOperator):
         indices = jnp.stack([rows, cols], axis=-1)
         batch = self.data.shape[:-1]
         indices = jnp.broadcast_to(indices, (*batch, *indices.shape))
-        return BCOO((self.data, indices), shape=(*batch, *self.shape), indices_sorted=True, unique_indices=True)
+        return BCOO(
+            (self.data, indices), shape=(*batch, *self.shape), indices_sorted=True, unique_indices=True
+        )
 
     def to_scipy(self) -> scipy.sparse.csr_matrix:
         """The same matrix as SciPy CSR; needs concrete values."""
@@ -206,7 +208,7 @@ _FOUND: dict[int, tuple[Any, tuple[int, int], _Found]] = {}
 
 def _positions(matrix: BCOO) -> _Found:
     """The pattern of a BCOO, the order of its values there (None: as stored), and the slots of repeated ones."""
-    shape = matrix.shape[-2:]
+    shape = (matrix.shape[-2], matrix.shape[-1])
     key = id(matrix.indices)
     if key in _FOUND and _FOUND[key][1] == shape:
         return _FOUND[key][2]

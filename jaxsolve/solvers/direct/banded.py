@@ -42,7 +42,7 @@ class Banded(AbstractDirect):
         diagonals = _diagonals(A, lower, upper)
         unit = power_of_two(jnp.max(jnp.abs(diagonals), initial=0))
         if lower <= 1 and upper <= 1:
-            dl, d, du = (_diagonals(A, 1, 1) / unit)
+            dl, d, du = _diagonals(A, 1, 1) / unit
             return Tridiagonal(dl, d, du, unit)
         return BandFactors(*_factorise(diagonals / unit, lower, upper), unit, lower, upper)
 
@@ -55,7 +55,10 @@ class Banded(AbstractDirect):
                     "Give it: js.Banded(lower=..., upper=...), or pass a js.SparseMatrix."
                 )
             return self.lower, self.upper
-        band = (found[0] if self.lower is None else self.lower, found[1] if self.upper is None else self.upper)
+        band = (
+            found[0] if self.lower is None else self.lower,
+            found[1] if self.upper is None else self.upper,
+        )
         if found[0] > band[0] or found[1] > band[1]:
             raise StructureError(
                 f"A has {found[0]} diagonals below and {found[1]} above the main one; `{self.name}` was told "

@@ -75,7 +75,7 @@ class DenseFactors(LinearOperator):
     def _formed(self, form: int | None, otherwise: Any) -> LinearOperator:
         if form is None:
             return otherwise(self)
-        return DenseFactors(self.factors, self.unit, self.kind, form, self.size[::-1])
+        return DenseFactors(self.factors, self.unit, self.kind, form, (self.size[1], self.size[0]))
 
 
 class AbstractDense(AbstractDirect):
@@ -126,7 +126,7 @@ class QR(AbstractDense):
         # A sweep that gained nothing: the true slope tells whether nothing was to be gained.
         return jnp.where(s.halt != 0, 0, jnp.inf)
 
-    def true_slope(self, A, M, s, r):
+    def true_slope(self, A: LinearOperator, M: Any, s: Any, r: Array) -> Array:
         # The cosine between r and the range of A; within the condition number of ‖Aᴴr‖ / (‖A‖‖r‖).
         return plain_norm(A.mv(M.mv(r))) / plain_norm(r)
 

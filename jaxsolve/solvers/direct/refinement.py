@@ -3,7 +3,6 @@
 import abc
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
 
@@ -39,10 +38,10 @@ class AbstractDirect(AbstractMethod):
     def prepare(self, A: LinearOperator) -> Any:
         """An operator that applies A⁻¹ (or the pseudo-inverse) by a factorisation."""
 
-    def start(self, A, M, r):
+    def start(self, A: LinearOperator, M: Any, r: Array) -> RefinementState:
         return RefinementState(jnp.zeros(A.shape[1], r.dtype), r, plain_norm(r), jnp.array(0))
 
-    def step(self, A, M, s):
+    def step(self, A: LinearOperator, M: Any, s: Any) -> RefinementState:
         d = M.mv(s.r)
         finite = jnp.all(jnp.isfinite(d))
         d = jnp.where(finite, d, 0)
@@ -54,19 +53,3 @@ class AbstractDirect(AbstractMethod):
         better = after < s.residual_norm
         x = jnp.where(better, s.x + d, s.x)
         return RefinementState(x, jnp.where(better, r, s.r), jnp.where(better, after, s.residual_norm), halt)
-
-
-class Inverse(LinearOperator):
-    """The inverse of `operator` by a factorisation of it."""
-
-    operator: eqx.AbstractVar[LinearOperator]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Columns and rows of the operator."""
-        return self.operator.shape[::-1]
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of the operator."""
-        return self.operator.dtype
