@@ -84,8 +84,7 @@ def judged(factor: AbstractFactor, product: Any, size: int) -> AbstractFactor:
         product: x ↦ A x on NumPy vectors.
         size: n.
     """
-    # A fixed vector that looks random: equidistributed by the golden ratio.
-    b = (np.modf(np.arange(1, size + 1) * 0.6180339887498949)[0] - 0.5).astype(factor.dtype)[:, None]
+    b = probe(size, factor.dtype)
     with np.errstate(all="ignore"):
         x = factor.solve(b, "N")
         x = x + factor.solve(b - product(x), "N")
@@ -94,3 +93,8 @@ def judged(factor: AbstractFactor, product: Any, size: int) -> AbstractFactor:
         if not residual <= 1e-2 * np.linalg.norm(b):
             factor.status = Status.singular
     return factor
+
+
+def probe(size: int, dtype: Any) -> np.ndarray:
+    """A fixed vector (n, 1) that looks random, equidistributed by the golden ratio."""
+    return (np.modf(np.arange(1, size + 1) * 0.6180339887498949)[0] - 0.5).astype(dtype)[:, None]
