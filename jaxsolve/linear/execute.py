@@ -1,0 +1,104 @@
+"""How a problem runs: at once, traced, or as a batch of matrices."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxsolve.core.results import Frozen
+from jaxsolve.core.staging import is_traced
+from jaxsolve.linear.forward import Plan, System, run
+from jaxsolve.linear.implicit import implicit_solve
+from jaxsolve.linear.prepare import chosen_method, limits, prepared
+from jaxsolve.linear.problem import Problem
+from jaxsolve.linear.request import Solve
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.solvers.driver import Control, Outcome
+from jaxsolve.solvers.nullspace import NullSpace
+
+
+def execute(
+    problem: Problem, solve: Solve, method: AbstractMethod, nulls: NullSpace, judge: Any, settings: Any
+) -> Outcome:
+    """The outcome for one matrix, with one right-hand side or a batch of them.
+
+    Concrete systems go straight to the compiled driver. What is traced goes through the implicit solve, which
+    differentiates and raises; under jit even constants yield tracers, which shows in the first outcome.
+    """
+    control = limits(solve, problem)
+    eager = not is_traced((problem.A, problem.b, problem.x0, nulls, settings))
+    inverse = prepared(method, solve.preconditioner, problem, nulls, eager)
+    A = problem.A.layout()
+    guess = None if problem.x0 is None else 0
+    if eager:
+        parts = (A, inverse, problem.b, problem.x0, control, nulls)
+        lanes = (None, None, 0, guess, 0, None)
+        outcome = _run_lanes(method, lanes, *parts) if problem.batch else run(method, *parts)
+        if not is_traced(outcome.status):
+            return outcome
+    chosen, other, limited = _gradient(solve, method, inverse, control, problem, nulls)
+    x0, control = lax.stop_gradient((problem.x0, control))
+    plan = Plan(method, chosen, judge)
+    system = System(A, inverse, problem.b, x0, control, nulls, (other, limited))
+    if not problem.batch:
+        return implicit_solve(plan, system)
+    axes: Any = System(*(None, None, 0, guess, 0, None, (None, 0)))  # pyright: ignore[reportArgumentType]  # axes
+    return jax.vmap(functools.partial(implicit_solve, plan), in_axes=(axes,))(system)
+
+
+def execute_stack(
+    problem: Problem, solve: Solve, method: AbstractMethod, nulls: NullSpace, judge: Any, settings: Any
+) -> Outcome:
+    """The outcomes for a batch of matrices, each with its right-hand side, preconditioner and tolerance."""
+    control = limits(solve, problem)
+    parts = (problem.A, problem.b, problem.x0, control)
+    if not is_traced((parts, nulls, settings)):
+        recipe = Frozen(solve.preconditioner)
+        key = (method, recipe, problem.unknown, problem.rhs)
+        outcome = _run_stack(key, recipe.split(solve.preconditioner), *parts, nulls)
+        if not is_traced(outcome.status):
+            return outcome
+
+    def lane(A, b, x0, control):
+        one = dataclasses.replace(problem, A=A, b=b, x0=x0, batch=(), matrices=False)
+        limited = eqx.tree_at(lambda s: (s.rtol, s.atol, s.max_iterations), solve, tuple(control))
+        return execute(one, limited, method, nulls, judge, settings)
+
+    return jax.vmap(lane, in_axes=(0, 0, None if problem.x0 is None else 0, 0))(*parts)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _run_stack(
+    key: tuple, settings: list[Any], A: LinearOperator, b: Array, x0: Any, control: Control, nulls: NullSpace
+) -> Outcome:
+    method, recipe, unknown, rhs = key
+
+    def lane(A, b, x0, control):
+        one = Problem(A, b, x0, unknown, rhs, (), False)
+        inverse = prepared(method, recipe.join(settings), one, nulls, eager=False)
+        return run(method, A.layout(), inverse, b, x0, control, nulls)
+
+    return jax.vmap(lane, in_axes=(0, 0, None if x0 is None else 0, 0))(A, b, x0, control)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _run_lanes(method: AbstractMethod, lanes: tuple, *parts: Any) -> Outcome:
+    return jax.vmap(functools.partial(run, method), in_axes=lanes)(*parts)
+
+
+def _gradient(
+    solve: Solve, method: AbstractMethod, inverse: Any, control: Control, problem: Problem, nulls: NullSpace
+) -> tuple[AbstractMethod, Any, Control]:
+    """Method, inverse and control for tangent and adjoint systems."""
+    other = solve.gradient_solve
+    if other is None:
+        # The user's atol is in the units of b, which those systems do not have.
+        return method, inverse, Control(control.rtol, jnp.zeros_like(control.atol), control.max_iterations)
+    chosen = chosen_method(other, problem.A)
+    own = prepared(chosen, other.preconditioner, problem, nulls, eager=False)
+    return chosen, own, limits(eqx.tree_at(lambda s: s.atol, other, 0.0), problem)

@@ -1,0 +1,109 @@
+"""What is made once for a matrix: the method that suits it, its factorisation or its preconditioner, and the limits."""
+
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxsolve.core.errors import NotLinearError, StructureError
+from jaxsolve.linear.problem import Problem
+from jaxsolve.linear.request import Solve, preconditioner_name
+from jaxsolve.linear.select import choose
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.convert import as_operator
+from jaxsolve.operators.function import function_operator
+from jaxsolve.preconditioners.base import AbstractPreconditioner
+from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.solvers.direct.dense import AbstractDense
+from jaxsolve.solvers.driver import Control
+from jaxsolve.solvers.nullspace import NullSpace
+from jaxsolve.solvers.split import Split
+
+
+def chosen_method(solve: Solve, A: LinearOperator) -> AbstractMethod:
+    """The method asked for, or the one that suits A.
+
+    Raises:
+        StructureError: If it cannot solve a system of this shape.
+        ValueError: If it takes no preconditioner and is given one.
+    """
+    method = solve.method
+    if isinstance(method, str):
+        method = choose(A, solve.preconditioner is not None)[0]
+    m, n = A.shape
+    if m != n and not method.rectangular:
+        raise StructureError(
+            f"`{method.name}` solves square systems; A has shape {A.shape}. Use 'lsqr', 'lsmr' or 'QR'."
+        )
+    if solve.preconditioner is not None and not method.preconditioned:
+        raise ValueError(
+            f"`{method.name}` factorises A and takes no preconditioner; got "
+            f"{preconditioner_name(solve.preconditioner)}. Leave it out, or use a Krylov method such as 'GMres'."
+        )
+    return method
+
+
+def limits(solve: Solve, problem: Problem) -> Control:
+    """Tolerances and iteration limit, one for each system of a batch."""
+    real = jnp.finfo(problem.b.dtype).dtype
+    values = []
+    for name, dtype in (("rtol", real), ("atol", real), ("max_iterations", jnp.int32)):
+        value = getattr(solve, name)
+        if isinstance(value, int | float) and not problem.batch:
+            values.append(np.asarray(min(value, 2**31 - 1) if dtype == jnp.int32 else value, dtype))
+            continue
+        value = jnp.asarray(value).astype(dtype)
+        try:
+            value = jnp.broadcast_to(value, problem.batch)
+        except ValueError:
+            raise StructureError(
+                f"{name} must be a number or have the batch's shape {problem.batch}; got shape {value.shape}."
+            ) from None
+        values.append(value.reshape(-1) if problem.batch else value)
+    return Control(*values)
+
+
+def prepared(method: AbstractMethod, recipe: Any, problem: Problem, nulls: NullSpace, eager: bool) -> Any:
+    """The factorisation or the preconditioner of A, from which no gradient is taken."""
+    if method.preconditioned and recipe is None:
+        return None
+    A = problem.A if eager else lax.stop_gradient(problem.A)
+    if not method.preconditioned:
+        return lax.stop_gradient(_factorised(method, A, nulls))
+    if isinstance(recipe, tuple):
+        return Split(*(prepared(method, part, problem, nulls, eager) for part in recipe))
+    return lax.stop_gradient(_preconditioner(recipe, A, problem))
+
+
+def _factorised(method: AbstractMethod, A: LinearOperator, nulls: NullSpace) -> Any:
+    return _regularized_factors(method, A, nulls) if isinstance(method, AbstractDense) else method.prepare(A)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _regularized_factors(method: AbstractDense, A: LinearOperator, nulls: NullSpace) -> Any:
+    return method.prepare(nulls.regularized(A))
+
+
+@eqx.filter_jit
+def _built(recipe: AbstractPreconditioner, A: LinearOperator) -> LinearOperator:
+    return recipe.build(A)
+
+
+def _preconditioner(recipe: Any, A: LinearOperator, problem: Problem) -> LinearOperator:
+    m, n = A.shape
+    if isinstance(recipe, AbstractPreconditioner):
+        return recipe.build(A) if recipe.concrete else _built(recipe, A)
+    if callable(recipe) and not isinstance(recipe, LinearOperator):
+        unknown, rhs = problem.unknown, problem.rhs
+        try:
+            return function_operator(recipe, rhs, unknown, problem.b.dtype, (), {})[0]
+        except NotLinearError as error:
+            raise NotLinearError(f"as a preconditioner, {error}") from None
+    M = as_operator(recipe).layout()
+    if M.shape != (n, m):
+        raise StructureError(f"the preconditioner of A {A.shape} has shape {(n, m)}; got {M.shape}.")
+    return M
