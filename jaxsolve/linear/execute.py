@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -23,7 +24,12 @@ from jaxsolve.solvers.nullspace import NullSpace
 
 
 def execute(
-    problem: Problem, solve: Solve, method: AbstractMethod, nulls: NullSpace, judge: Any, settings: Any
+    problem: Problem,
+    solve: Solve,
+    method: AbstractMethod,
+    nulls: NullSpace,
+    judge: Callable[[], Any],
+    settings: Any,
 ) -> Outcome:
     """The outcome for one matrix, with one right-hand side or a batch of them.
 
@@ -43,7 +49,7 @@ def execute(
             return outcome
     chosen, other, limited = _gradient(solve, method, inverse, control, problem, nulls)
     x0, control = lax.stop_gradient((problem.x0, control))
-    plan = Plan(method, chosen, judge)
+    plan = Plan(method, chosen, judge())
     system = System(A, inverse, problem.b, x0, control, nulls, (other, limited))
     if not problem.batch:
         return implicit_solve(plan, system)
@@ -52,7 +58,12 @@ def execute(
 
 
 def execute_stack(
-    problem: Problem, solve: Solve, method: AbstractMethod, nulls: NullSpace, judge: Any, settings: Any
+    problem: Problem,
+    solve: Solve,
+    method: AbstractMethod,
+    nulls: NullSpace,
+    judge: Callable[[], Any],
+    settings: Any,
 ) -> Outcome:
     """The outcomes for a batch of matrices, each with its right-hand side, preconditioner and tolerance."""
     control = limits(solve, problem)

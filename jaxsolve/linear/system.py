@@ -106,7 +106,10 @@ def _solve(A: Any, b: Any, solve: Any, args: tuple, kwargs: dict, grad_for_f: bo
     nulls = null_space(solve, problem)
     request = Frozen(solve)
     settings = request.split(solve)
-    judge = Judge(solve, request, method, problem) if throw else None
+
+    def judge() -> Judge | None:
+        return Judge(solve, request, method, problem) if throw else None
+
     outcome = (execute_stack if problem.matrices else execute)(problem, solve, method, nulls, judge, settings)
     compiled = is_traced(outcome.status)
     if not compiled:
