@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.arguments import Split, split
@@ -29,6 +30,10 @@ class LinearFunction:
 
     def __call__(self, x: Any, *params: Any, **kwargs: Any) -> Any:
         """The function's value, compiled."""
+        # Python floats are values here and must not compile anew.
+        params, kwargs = jax.tree.map(
+            lambda p: jnp.asarray(p) if type(p) in (float, complex) else p, (params, kwargs)
+        )
         return self._call(x, *params, **kwargs)
 
     def matrix(self, x_like: Any, *params: Any, **kwargs: Any) -> SparseMatrix:

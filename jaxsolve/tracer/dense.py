@@ -85,7 +85,7 @@ def _shifts(known: Any, variable: Any) -> bool:
 
 def _check_budget(scope: Scope, eqn: JaxprEqn, xs: Sequence[Linear], outputs: Sequence[Any]) -> None:
     rows = sum(math.prod(out.shape) for out in outputs)
-    entries = rows * sum(x.size * max(1, x.entries // max(x.size, 1)) for x in xs)
+    entries = rows * sum(x.entries for x in xs)
     if entries > MOST_DENSE_ENTRIES:
         raise TraceError(
             f"`{eqn.primitive.name}` at {place(eqn, scope.enclosing)} couples all its elements: its matrix would "

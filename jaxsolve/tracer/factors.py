@@ -61,7 +61,7 @@ def times(a: Any, b: Any) -> Any:
     for one, other in ((a, b), (b, a)):
         if is_number(one) and one == 1:
             return other
-    if is_number(a) and a == 0 or is_number(b) and b == 0:
+    if (is_number(a) and a == 0) or (is_number(b) and b == 0):
         return 0.0
     return OPAQUE if a is OPAQUE or b is OPAQUE else a * b
 

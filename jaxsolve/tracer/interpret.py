@@ -11,6 +11,7 @@ from jaxsolve.core.compat import Jaxpr, JaxprEqn, Literal, calls, open_jaxpr
 from jaxsolve.tracer.dense import dense_if_linear
 from jaxsolve.tracer.factors import OPAQUE, is_host
 from jaxsolve.tracer.host import known_result
+from jaxsolve.tracer.products import within_budget
 from jaxsolve.tracer.registry import Scope, depends, rule_for
 
 
@@ -22,17 +23,29 @@ def interpret(scope: Scope, jaxpr: Any, inputs: Sequence[Any]) -> list[Any]:
         TraceError: Where an operation couples too many elements.
     """
     inner, constants = open_jaxpr(jaxpr)
+    equations, literals = _prepared(scope, inner)
     values: dict[Any, Any] = {}
 
     def read(atom: Any) -> Any:
-        return known(atom.val) if isinstance(atom, Literal) else values[atom]
+        return literals[id(atom)] if isinstance(atom, Literal) else values[atom]
 
     values.update(zip(inner.constvars, map(known, constants), strict=True))
     values.update(zip(inner.invars, inputs, strict=True))
-    for eqn in _used(inner):
+    for eqn in equations:
         outputs = _apply(scope, eqn, [read(atom) for atom in eqn.invars])
         values.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in inner.outvars]
+
+
+def _prepared(scope: Scope, jaxpr: Jaxpr) -> tuple[list[JaxprEqn], dict[int, Any]]:
+    """The equations to walk and the literals of a jaxpr, found once for all steps of a loop."""
+    found = scope.prepared.get(id(jaxpr))
+    if found is None:
+        equations = _used(jaxpr)
+        atoms = [*jaxpr.outvars, *(atom for eqn in equations for atom in eqn.invars)]
+        literals = {id(atom): known(atom.val) for atom in atoms if isinstance(atom, Literal)}
+        found = scope.prepared[id(jaxpr)] = (jaxpr, equations, literals)
+    return found[1:]
 
 
 def known(value: Any) -> Any:
@@ -65,7 +78,9 @@ def _apply(scope: Scope, eqn: JaxprEqn, inputs: list[Any]) -> list[Any]:
     if apply is None:
         return dense_if_linear(scope, eqn, inputs)
     outputs = apply(scope, eqn, *inputs)
-    return outputs if eqn.primitive.multiple_results else [outputs]
+    outputs = outputs if eqn.primitive.multiple_results else [outputs]
+    within_budget(max((y.entries for y in outputs if depends(y)), default=0))
+    return outputs
 
 
 def within(scope: Scope, eqn: JaxprEqn, jaxpr: Any, inputs: Sequence[Any]) -> list[Any]:

@@ -159,7 +159,7 @@ def contract(
     summed = [x.shape[d] for d in xc]
     shape = tuple(batch + shape_k + shape_x if known_first else batch + shape_x + shape_k)
     lanes = [t.columns.shape[len(x.shape) :] for t in x.terms]
-    _within_budget(sum(math.prod(shape) * math.prod(summed) * math.prod(k) for k in lanes))
+    within_budget(sum(math.prod(shape) * math.prod(summed) * math.prod(k) for k in lanes))
 
     def arrange(a: Any, axes: list[list[int]], rest: int, mine: bool) -> Any:
         b, f, c = axes
@@ -215,7 +215,7 @@ def _contract_sparse(x: Linear, rows: np.ndarray, axis: int, dtype: Any, known_f
     positions = np.arange(x.size).reshape(x.shape)[order]
     weight = weight.reshape(weight.shape + (1,) * len(last))
     positions = np.where(weight == 0, -1, positions)
-    _within_budget(sum(positions.size * math.prod(t.columns.shape[len(x.shape) :]) for t in x.terms))
+    within_budget(sum(positions.size * math.prod(t.columns.shape[len(x.shape) :]) for t in x.terms))
     y = total(scale(take(x, positions), np.broadcast_to(weight, positions.shape), dtype), [1])
     shape = (*free, *y.shape[1:])
     y = reshape(y, shape)
@@ -239,7 +239,7 @@ def as_maps(x: Linear) -> Linear:
         rows = s.rows[present]
         counts = np.bincount(rows, minlength=x.size)
         width = int(counts.max(initial=0))
-        _within_budget(width * x.size)
+        within_budget(width * x.size)
         rank = np.arange(present.size) - np.repeat(np.cumsum(counts) - counts, counts)
         entry = np.full((x.size, width), -1, np.int64)
         entry[rows, rank] = present
@@ -254,7 +254,12 @@ def as_maps(x: Linear) -> Linear:
     return Linear(x.shape, x.dtype, tuple(terms), (), x.affine)
 
 
-def _within_budget(entries: int) -> None:
+def within_budget(entries: int) -> None:
+    """Refuses values of too many positions, before they are written.
+
+    Raises:
+        TraceError: If there are more than `MOST_ENTRIES`.
+    """
     if entries > MOST_ENTRIES:
         raise TraceError(
             f"a product inside the function couples so many elements that its matrix needs {entries:.1e} entries "

@@ -17,6 +17,7 @@ class Scope:
         opaque: Whether only positions are wanted: what would be traced is then `OPAQUE`.
         enclosing: The calls and loops around the present equation, outermost first.
         traced_indices: Whether indices were unknown, so that positions had to be taken too many.
+        prepared: What was found out about each jaxpr (kept with it, by identity) for its next reading.
         notes: What happened that the user may want to know.
     """
 
@@ -24,6 +25,7 @@ class Scope:
     opaque: bool = False
     traced_indices: bool = False
     enclosing: list[JaxprEqn] = dataclasses.field(default_factory=list)
+    prepared: dict[int, Any] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def note(self, text: str) -> None:

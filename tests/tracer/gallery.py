@@ -11,7 +11,7 @@ from jax import lax
 from jax.experimental import sparse
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Case:
     """A function, the shape (or pytree of shapes) of x, and parameters; `loose` patterns may be supersets."""
 
@@ -190,7 +190,9 @@ simple("diagonal", lambda x: jnp.diagonal(x), f64(4, 4))
 simple("tril", lambda x: jnp.tril(x), f64(4, 3))
 simple("kron", lambda x, k: jnp.kron(k, x), f64(3), vec(2))
 simple("ravel", lambda x: x.ravel(), f64(3, 4))
-simple("sort by known keys", lambda x: lax.sort((jnp.asarray(np.array([3, 1, 2, 0])), x), num_keys=1)[1], f64(4))
+simple(
+    "sort by known keys", lambda x: lax.sort((jnp.asarray(np.array([3, 1, 2, 0])), x), num_keys=1)[1], f64(4)
+)
 simple("take along axis", lambda x: jnp.take_along_axis(x, np.array([[1], [0], [2]]), 1), f64(3, 4))
 
 # ---------------------------------------------------------------- arithmetic
@@ -252,7 +254,12 @@ simple("tensordot", lambda x, A: jnp.tensordot(A, x, 2), f64(3, 2), vec(4, 3, 2)
 simple("chained matmul", lambda x, A: A.T @ (A @ x), f64(4), vec(6, 4))
 simple("sparse constant matrix", lambda x: np.diag(np.arange(1.0, 12)) @ x + np.eye(11, k=2) @ x, f64(11))
 simple("sparse constant on axis", lambda x: jnp.einsum("ij,kj->ki", np.eye(12, k=1), x), f64(3, 12))
-simple("conv strided", lambda x, k: lax.conv_general_dilated(x, k, (2, 1), ((1, 0), (2, 1))), f64(2, 3, 5, 4), vec(2, 3, 3, 2))
+simple(
+    "conv strided",
+    lambda x, k: lax.conv_general_dilated(x, k, (2, 1), ((1, 0), (2, 1))),
+    f64(2, 3, 5, 4),
+    vec(2, 3, 3, 2),
+)
 simple(
     "conv dilated",
     lambda x, k: lax.conv_general_dilated(x, k, (1,), [(2, 1)], lhs_dilation=(2,), rhs_dilation=(2,)),
@@ -274,12 +281,21 @@ simple(
 simple(
     "conv nhwc constant kernel",
     lambda x: lax.conv_general_dilated(
-        x, np.array([[0, 1.0, 0], [1, -4, 1], [0, 1, 0]])[:, :, None, None], (1, 1), "SAME",
+        x,
+        np.array([[0, 1.0, 0], [1, -4, 1], [0, 1, 0]])[:, :, None, None],
+        (1, 1),
+        "SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     ),
     f64(1, 4, 5, 1),
 )
-simple("conv of kernel", lambda k, x: lax.conv_general_dilated(x, k, (1,), "SAME"), f64(2, 3, 3), vec(2, 3, 5), loose=True)
+simple(
+    "conv of kernel",
+    lambda k, x: lax.conv_general_dilated(x, k, (1,), "SAME"),
+    f64(2, 3, 3),
+    vec(2, 3, 5),
+    loose=True,
+)
 simple("convolve", lambda x, k: jnp.convolve(x, k, mode="full"), f64(6), vec(3))
 
 
@@ -314,14 +330,33 @@ simple("scatter then move", lambda x: jnp.pad(jnp.zeros(4).at[IDX % 4].add(x)[::
 simple("scatter then scale", lambda x, k: k * jnp.zeros(4).at[IDX % 4].add(x), f64(5), vec(4))
 simple("scatter then sum", lambda x: jnp.zeros((4, 3)).at[IDX % 4].add(x).sum(1), f64(5, 3))
 simple("scatter then broadcast", lambda x: jnp.broadcast_to(jnp.zeros(4).at[IDX % 4].add(x), (2, 4)), f64(5))
-simple("scatter then gather", lambda x, k: (k * jnp.zeros(4).at[IDX % 4].add(x))[np.array([0, 3, 3])], f64(5), vec(4))
+simple(
+    "scatter then gather",
+    lambda x, k: (k * jnp.zeros(4).at[IDX % 4].add(x))[np.array([0, 3, 3])],
+    f64(5),
+    vec(4),
+)
 simple("scatter then concatenate", lambda x: jnp.concatenate([x, jnp.zeros(4).at[IDX % 4].add(x)]), f64(5))
 simple("scatter then dot", lambda x, A: A @ jnp.zeros(4).at[IDX % 4].add(x), f64(5), vec(3, 4))
-simple("scatter then where", lambda x: jnp.where(np.arange(4) > 1, jnp.zeros(4).at[IDX % 4].add(x), 0), f64(5))
-simple("scatter then where traced", lambda x, k: jnp.where(k > 1, jnp.zeros(4).at[IDX % 4].add(x), 0.0), f64(5), vec(4), loose=True)
+simple(
+    "scatter then where", lambda x: jnp.where(np.arange(4) > 1, jnp.zeros(4).at[IDX % 4].add(x), 0), f64(5)
+)
+simple(
+    "scatter then where traced",
+    lambda x, k: jnp.where(k > 1, jnp.zeros(4).at[IDX % 4].add(x), 0.0),
+    f64(5),
+    vec(4),
+    loose=True,
+)
 simple("dynamic slice known", lambda x: lax.dynamic_slice(x, (1, 9), (2, 2)), f64(4, 5))
 simple("dynamic update known", lambda x, k: lax.dynamic_update_slice(x, k * x[:2], (3,)), f64(6), 2.0)
-simple("dynamic slice traced", lambda x, i: lax.dynamic_slice(x, (i.astype(int), 1), (2, 2)), f64(4, 5), 1.2, loose=True)
+simple(
+    "dynamic slice traced",
+    lambda x, i: lax.dynamic_slice(x, (i.astype(int), 1), (2, 2)),
+    f64(4, 5),
+    1.2,
+    loose=True,
+)
 simple(
     "dynamic update traced",
     lambda x, i: lax.dynamic_update_slice(x, 3 * x[:2], (i.astype(int),)),
@@ -330,11 +365,25 @@ simple(
     loose=True,
 )
 simple("gather traced", lambda x, i: x[i.astype(int)], f64(6), np.array([2.1, 0.3, 5.4]), loose=True)
-simple("scatter traced", lambda x, i: jnp.zeros(6).at[i.astype(int)].add(x), f64(3), np.array([2.1, 2.3, 5.4]), loose=True)
+simple(
+    "scatter traced",
+    lambda x, i: jnp.zeros(6).at[i.astype(int)].add(x),
+    f64(3),
+    np.array([2.1, 2.3, 5.4]),
+    loose=True,
+)
 simple("gather integer parameter", lambda x, i: x[i], f64(6), np.array([2, 0, 5]))
 simple("python integer parameter", lambda x, n: x[:n] * n, f64(6), 3)
-simple("mesh assembly", lambda x, w: jnp.zeros(5).at[np.array([[0, 1], [1, 2], [2, 3], [3, 4]])].add(
-    jnp.einsum("eij,ej->ei", w, x[np.array([[0, 1], [1, 2], [2, 3], [3, 4]])])), f64(5), vec(4, 2, 2))
+simple(
+    "mesh assembly",
+    lambda x, w: (
+        jnp.zeros(5)
+        .at[np.array([[0, 1], [1, 2], [2, 3], [3, 4]])]
+        .add(jnp.einsum("eij,ej->ei", w, x[np.array([[0, 1], [1, 2], [2, 3], [3, 4]])]))
+    ),
+    f64(5),
+    vec(4, 2, 2),
+)
 
 # ---------------------------------------------------------------- nested calls
 simple("jit inside", lambda x, k: jax.jit(lambda a: k * a + jnp.roll(a, 1))(x), f64(4), vec(4))
@@ -342,7 +391,11 @@ simple("remat", lambda x, k: jax.checkpoint(lambda a: k * jnp.roll(a, 2))(x), f6
 simple("vmap inside", lambda x, A: jax.vmap(lambda a, r: A @ r + a)(x[:, 0], x), f64(3, 4), vec(2, 4))
 simple("jvp inside", lambda x, k: jax.jvp(lambda u: jnp.sin(u) * k, (k,), (x,))[1], f64(4), vec(4))
 simple("vjp inside", lambda x, k: jax.vjp(lambda u: jnp.cumsum(u**2), k)[1](x)[0], f64(4), vec(4))
-simple("linear_transpose inside", lambda x: jax.linear_transpose(lambda u: u[1:] - u[:-1], jnp.zeros(5))(x)[0], f64(4))
+simple(
+    "linear_transpose inside",
+    lambda x: jax.linear_transpose(lambda u: u[1:] - u[:-1], jnp.zeros(5))(x)[0],
+    f64(4),
+)
 
 
 @jax.custom_jvp
@@ -372,18 +425,46 @@ simple("custom_jvp of parameters", lambda x, k: softened(k) * x, f64(4), vec(4))
 
 # ---------------------------------------------------------------- control flow
 simple("cond known", lambda x: lax.cond(True, lambda a: 2 * a, lambda a: a[::-1], x), f64(4))
-simple("cond traced", lambda x, k: lax.cond(k > 1, lambda a: 2 * a, lambda a: a[::-1], x), f64(4), 1.5, loose=True)
-simple("switch traced", lambda x, k: lax.switch(k.astype(int), [lambda a: a, jnp.negative, lambda a: 3 * a], x), f64(4), 1.2)
+simple(
+    "cond traced",
+    lambda x, k: lax.cond(k > 1, lambda a: 2 * a, lambda a: a[::-1], x),
+    f64(4),
+    1.5,
+    loose=True,
+)
+simple(
+    "switch traced",
+    lambda x, k: lax.switch(k.astype(int), [lambda a: a, jnp.negative, lambda a: 3 * a], x),
+    f64(4),
+    1.2,
+)
 simple("scan map", lambda x, k: lax.scan(lambda c, a: (c, 2 * a * k), 0.0, x)[1], f64(9), 2.0)
 simple("scan map with counter", lambda x: lax.scan(lambda i, a: (i + 1, a * i), 0, x)[1], f64(9))
 simple("map over rows", lambda x, k: lax.map(lambda r: k @ r, x), f64(5, 3), vec(2, 3))
 simple("scan recurrence", lambda x, k: lax.scan(lambda c, a: (k * c + a, c), 0.0, x)[1], f64(6), 0.5)
-simple("scan steps", lambda x, k: lax.scan(lambda u, _: (u + k * (jnp.roll(u, 1) - u), None), x, None, length=3)[0], f64(12), 0.1)
+simple(
+    "scan steps",
+    lambda x, k: lax.scan(lambda u, _: (u + k * (jnp.roll(u, 1) - u), None), x, None, length=3)[0],
+    f64(12),
+    0.1,
+)
 simple("scan reverse", lambda x: lax.scan(lambda c, a: (c + a, 2 * c + a), 0.0, x, reverse=True), f64(6))
-simple("scan pytree carry", lambda x: lax.scan(lambda c, a: ((c[1], c[0] + a), c[0]), (0.0, x[0]), x)[0], f64(4))
+simple(
+    "scan pytree carry", lambda x: lax.scan(lambda c, a: ((c[1], c[0] + a), c[0]), (0.0, x[0]), x)[0], f64(4)
+)
 simple("fori", lambda x: lax.fori_loop(0, 3, lambda i, u: u + i * jnp.roll(u, 1), x), f64(5))
-simple("fori writes", lambda x: lax.fori_loop(1, 5, lambda i, y: y.at[i].set(x[i - 1] - 2 * x[i] + x[i + 1]), jnp.zeros(6)), f64(6))
-simple("fori traced bound", lambda x, n: lax.fori_loop(0, n.astype(int), lambda i, u: 0.5 * u, x), f64(5), 3.2, forward_only=True)
+simple(
+    "fori writes",
+    lambda x: lax.fori_loop(1, 5, lambda i, y: y.at[i].set(x[i - 1] - 2 * x[i] + x[i + 1]), jnp.zeros(6)),
+    f64(6),
+)
+simple(
+    "fori traced bound",
+    lambda x, n: lax.fori_loop(0, n.astype(int), lambda i, u: 0.5 * u, x),
+    f64(5),
+    3.2,
+    forward_only=True,
+)
 simple(
     "while known",
     lambda x: lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, jnp.roll(s[1], 1) + s[1]), (0, x))[1],
@@ -401,12 +482,21 @@ simple(
 )
 simple(
     "long fori writes",
-    lambda x, k: lax.fori_loop(1, 199, lambda i, y: y.at[i].set(k[i] * (x[i - 1] + x[i + 1])), jnp.zeros(200)),
+    lambda x, k: lax.fori_loop(
+        1, 199, lambda i, y: y.at[i].set(k[i] * (x[i - 1] + x[i + 1])), jnp.zeros(200)
+    ),
     f64(200),
     vec(200),
 )
-simple("long scan per element", lambda x, k: lax.scan(lambda c, a: (0.9 * c + k * a, 2 * c), x[0], x)[0], f64(3, 5), 2.0)
-simple("long decay", lambda x, k: lax.scan(lambda c, _: (k * c, None), x, None, length=3000)[0], f64(6), 0.999)
+simple(
+    "long scan per element",
+    lambda x, k: lax.scan(lambda c, a: (0.9 * c + k * a, 2 * c), x[0], x)[0],
+    f64(3, 5),
+    2.0,
+)
+simple(
+    "long decay", lambda x, k: lax.scan(lambda c, _: (k * c, None), x, None, length=3000)[0], f64(6), 0.999
+)
 simple("long scan triangular", lambda x, k: lax.scan(lambda c, a: (k * c + a, c), 0.0, x)[1], f64(70), 0.9)
 
 # ---------------------------------------------------------------- dense along an axis
@@ -415,9 +505,25 @@ simple("fft filter", lambda x, k: jnp.fft.ifft(k * jnp.fft.fft(x)).real, f64(6),
 simple("rfft filter", lambda x, k: jnp.fft.irfft(k * jnp.fft.rfft(x), 7), f64(7), vec(4))
 simple("irfft2", lambda x, k: jnp.fft.irfft2(k * jnp.fft.rfft2(x)), f64(3, 4), vec(3, 3))
 simple("fft along axis", lambda x: jnp.fft.fft(x, axis=0).imag, f64(4, 3))
-simple("triangular solve", lambda x, A: jax.scipy.linalg.solve_triangular(A, x, lower=True), f64(4), np.tril(vec(4, 4)) + np.eye(4), loose=True)
-simple("triangular solve constant", lambda x: lax.linalg.triangular_solve(np.tril(np.ones((3, 3))), x, lower=True), f64(2, 3))
-simple("tridiagonal solve", lambda x, d: lax.linalg.tridiagonal_solve(-0.2 * d, 2 * d, -0.2 * d, x[:, None])[:, 0], f64(5), vec(5), loose=True)
+simple(
+    "triangular solve",
+    lambda x, A: jax.scipy.linalg.solve_triangular(A, x, lower=True),
+    f64(4),
+    np.tril(vec(4, 4)) + np.eye(4),
+    loose=True,
+)
+simple(
+    "triangular solve constant",
+    lambda x: lax.linalg.triangular_solve(np.tril(np.ones((3, 3))), x, lower=True),
+    f64(2, 3),
+)
+simple(
+    "tridiagonal solve",
+    lambda x, d: lax.linalg.tridiagonal_solve(-0.2 * d, 2 * d, -0.2 * d, x[:, None])[:, 0],
+    f64(5),
+    vec(5),
+    loose=True,
+)
 simple("solve", lambda x, A: jnp.linalg.solve(A, x), f64(4), vec(4, 4) + 3 * np.eye(4))
 simple(
     "custom_linear_solve",
@@ -426,7 +532,13 @@ simple(
     vec(4),
     loose=True,
 )
-simple("cholesky solve", lambda x, A: jax.scipy.linalg.cho_solve((A, True), x), f64(3), np.tril(vec(3, 3)) + np.eye(3), loose=True)
+simple(
+    "cholesky solve",
+    lambda x, A: jax.scipy.linalg.cho_solve((A, True), x),
+    f64(3),
+    np.tril(vec(3, 3)) + np.eye(3),
+    loose=True,
+)
 
 # ---------------------------------------------------------------- complex
 simple("complex scale", lambda x, k: (1 + 2j) * k * jnp.roll(x, 1), c128(4), vec(4))
@@ -436,7 +548,11 @@ simple("real and imag put together", lambda x: x.real + 1j * x.imag, c128(4))
 simple("conj twice", lambda x, k: jnp.conj(k * jnp.conj(x)), c128(4), vec(4) * (1 + 1j))
 simple("complex of parts", lambda x: lax.complex(2 * x.real, 2 * x.imag), c128(3))
 simple("helmholtz", lambda x, k: jnp.pad(x, 1)[2:] + jnp.pad(x, 1)[:-2] + (k**2 + 0.1j) * x, c128(6), vec(6))
-simple("complex pieces of a real x", lambda x: jnp.real((1 + 2j) * x) + jnp.imag(jnp.conj((3 - 1j) * x[::-1])), f64(4))
+simple(
+    "complex pieces of a real x",
+    lambda x: jnp.real((1 + 2j) * x) + jnp.imag(jnp.conj((3 - 1j) * x[::-1])),
+    f64(4),
+)
 simple("real and complex leaves", lambda s: (s[0] + s[1], jnp.conj(s[0]) * 2j), (f64(3), c128(3)))
 
 # ---------------------------------------------------------------- shapes

@@ -1,4 +1,4 @@
-"""Every function of the gallery against its dense Jacobian: eager, jitted, vmapped, and its gradients."""
+"""Every function of the gallery against its dense matrix: eager, jitted, vmapped, and its derivatives."""
 
 import jax
 import jax.numpy as jnp
@@ -12,115 +12,145 @@ from jaxsolve.tracer.compiled import jit_compile_linear
 from .gallery import CASES
 
 pytestmark = pytest.mark.usefixtures("x64")
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 
 
-def zeros(case):
-    return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), case.x)
+def named(cases):
+    return pytest.mark.parametrize("case", cases, ids=lambda c: c.name)
 
 
-def dense(case, params=None):
-    """The matrix and offset by products with unit vectors."""
-    params = case.params if params is None else params
-    flat, unravel = ravel_pytree(zeros(case))
-    fixed = [isinstance(p, int) or p.dtype.kind == "i" for p in params]
+def sampled(cases):
+    """All cases in the slow session, a third of them otherwise."""
+    return [c if k % 3 == 0 else pytest.param(c, marks=pytest.mark.slow) for k, c in enumerate(cases)]
+
+
+def fixed(p):
+    return isinstance(p, int) or p.dtype.kind == "i"
+
+
+def products(case, params):
+    """The function on raveled vectors, and its (traced) parameters."""
+    _, unravel = ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), case.x))
 
     def f(v, traced):
         stream = iter(traced)
-        every = [p if fix else next(stream) for p, fix in zip(params, fixed, strict=True)]
+        every = [p if fixed(p) else next(stream) for p in params]
         return ravel_pytree(case.f(unravel(v), *every))[0]
 
-    traced = [p for p, fix in zip(params, fixed, strict=True) if not fix]
-    basis = jnp.concatenate([flat[None], jnp.eye(flat.size, dtype=flat.dtype)])
-    rows = jax.jit(jax.vmap(f, in_axes=(0, None)))(basis, traced)
-    return np.asarray(rows[1:] - rows[0]).T, rows[0]
+    return f, [p for p in params if not fixed(p)]
+
+
+def size(case):
+    return sum(int(np.prod(s.shape)) for s in jax.tree.leaves(case.x))
+
+
+def dtype(case):
+    return jnp.result_type(*[s.dtype for s in jax.tree.leaves(case.x)])
+
+
+def columns(case, traced):
+    """The dense matrix, transposed, under a zero row that becomes the offset."""
+    f, _ = products(case, case.params)
+    basis = np.concatenate([np.zeros((1, size(case))), np.eye(size(case))]).astype(dtype(case))
+    rows = jax.vmap(f, in_axes=(0, None))(basis, traced)
+    return rows[1:] - rows[:1], rows[0]
+
+
+compiled_columns = jax.jit(columns, static_argnums=0)
+
+
+def dense(case, traced=None):
+    rows, offset = compiled_columns(case, products(case, case.params)[1] if traced is None else traced)
+    return np.asarray(rows).T, np.asarray(offset)
+
+
+def filled(A, data=None):
+    """A sparse matrix as a dense NumPy array."""
+    out = np.zeros(A.shape, A.data.dtype)
+    np.add.at(out, (A.pattern.rows, A.pattern.indices), np.asarray(A.data if data is None else data))
+    return out
 
 
 def close(actual, expected):
     np.testing.assert_allclose(np.asarray(actual), np.asarray(expected), rtol=1e-9, atol=1e-9)
 
 
-def values(case):
-    return tuple(p for p in case.params if not isinstance(p, int) and np.asarray(p).dtype.kind != "i")
+def raveled(tree):
+    return np.concatenate([np.zeros(0), *(np.asarray(leaf).reshape(-1) for leaf in jax.tree.leaves(tree))])
 
 
-@every_case
+#: Blocks that are dense for other parameters than these.
+FULL = {"triangular solve", "fft filter", "rfft filter", "irfft2", "fft real part", "fft along axis"}
+
+
+@named(CASES)
 def test_matrix_and_offset_are_those_of_the_function(case):
     A, offset = matrix_from_function(case.f, case.x, *case.params)
     expected, b = dense(case)
-    assert A.shape == expected.shape
-    close(A.todense(), expected)
-    close(ravel_pytree(offset)[0], b)
     indices = np.asarray(A.indices)
-    keys = indices[:, 0] * max(A.shape[1], 1) + indices[:, 1]
-    assert (np.diff(keys) > 0).all()
-    if not case.loose:
+    assert A.shape == expected.shape
+    found = np.zeros(A.shape, A.dtype)
+    found[indices[:, 0], indices[:, 1]] = np.asarray(A.data)
+    close(found, expected)
+    close(raveled(offset), b)
+    assert (np.diff(indices[:, 0] * max(A.shape[1], 1) + indices[:, 1]) > 0).all()
+    if not case.loose and case.name not in FULL:
         tiny = 1e-13 * np.abs(expected).max(initial=0)
-        assert A.nse <= max((np.abs(expected) > tiny).sum(), 0) or case.name in ALWAYS_FULL
+        assert A.nse <= (np.abs(expected) > tiny).sum()
 
 
-#: Values that happen to be zero at these parameters, in blocks that are dense for others.
-ALWAYS_FULL = {"triangular solve", "fft filter", "rfft filter", "irfft2", "fft real part", "fft along axis"}
-
-
-@every_case
-def test_matrix_inside_jit(case):
-    L = jit_compile_linear(case.f)
-    expected, _ = dense(case)
-    traced = values(case)
-    rest = case.params[len(traced) :]
-
-    @jax.jit
-    def matrix(*params):
-        return L.matrix(case.x, *params, *rest).todense()
-
-    close(matrix(*map(jnp.asarray, traced)), expected)
-
-
-@every_case
+@named(sampled(CASES))
 def test_products_by_the_operator(case):
     operator, offset = trace_operator(case.f, case.x, *case.params)
     expected, b = dense(case)
-    v = jnp.asarray(np.random.default_rng(5).normal(size=expected.shape[1]))
-    close(operator.layout().mv(v.astype(operator.dtype)), expected @ v)
-    close(operator.T.layout().mv(jnp.ones(expected.shape[0], operator.dtype)), expected.T @ np.ones(expected.shape[0]))
-    assert offset is not None or not np.any(b)
+    v = np.random.default_rng(51).normal(size=expected.shape[1]).astype(operator.dtype)
+    w = np.random.default_rng(52).normal(size=expected.shape[0]).astype(operator.dtype)
+    forth, back = jax.jit(lambda A, v, w: (A.layout().mv(v), A.layout().T.mv(w)))(operator, v, w)
+    close(forth, expected @ v)
+    close(back, expected.T @ w)
+    assert offset is not None or not b.any()
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if values(c)], ids=lambda c: c.name)
-def test_vmap_batches_values_on_one_pattern(case):
+@named(sampled([c for c in CASES if products(c, c.params)[1]]))
+def test_jit_and_vmap_batch_values_on_one_pattern(case):
     L = jit_compile_linear(case.f)
-    traced = values(case)
-    rest = case.params[len(traced) :]
-    batches = [jnp.stack([jnp.asarray(p), 1.5 * jnp.asarray(p)]) for p in traced]
-    A = jax.vmap(lambda *params: L.matrix(case.x, *params, *rest))(*batches)
+    f, traced = products(case, case.params)
+
+    @jax.jit
+    @jax.vmap
+    def matrices(traced):
+        stream = iter(traced)
+        return L.matrix(case.x, *[p if fixed(p) else next(stream) for p in case.params])
+
+    A = matrices([jnp.stack([p, 1.5 * p]) for p in traced])
     for k in range(2):
-        expected, _ = dense(case, (*(b[k] for b in batches), *rest))
-        close(A.todense()[k], expected)
+        close(filled(A, A.data[k]), dense(case, [(p, 1.5 * p)[k] for p in traced])[0])
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if values(c)], ids=lambda c: c.name)
+@named(sampled([c for c in CASES if products(c, c.params)[1]]))
 def test_derivatives_with_respect_to_parameters(case):
     L = jit_compile_linear(case.f)
-    traced = tuple(map(jnp.asarray, values(case)))
-    rest = case.params[len(traced) :]
-    m, n = L.matrix(case.x, *case.params).shape
-    weights = jnp.asarray(np.random.default_rng(8).normal(size=(m, n)))
-    _, unravel = ravel_pytree(zeros(case))
+    _, traced = products(case, case.params)
+    pattern = L.matrix(case.x, *case.params).pattern
+    weights = np.random.default_rng(53).normal(size=pattern.nnz)
+    table = np.zeros(pattern.shape[::-1])
+    table[pattern.indices, pattern.rows] = weights
 
-    def through_matrix(params):
-        return jnp.sum(weights * L.matrix(case.x, *params, *rest).todense()).real
+    def through_matrix(traced):
+        stream = iter(traced)
+        A = L.matrix(case.x, *[p if fixed(p) else next(stream) for p in case.params])
+        return jnp.sum(weights * A.data).real
 
-    def through_products(params):
-        def column(e):
-            return ravel_pytree(case.f(unravel(e), *params, *rest))[0]
+    def through_products(traced):
+        return jnp.sum(table * columns(case, traced)[0]).real
 
-        zero = column(jnp.zeros(n, ravel_pytree(zeros(case))[0].dtype))
-        columns = jax.vmap(column, out_axes=1)(jnp.eye(n, dtype=ravel_pytree(zeros(case))[0].dtype))
-        return jnp.sum(weights * (columns - zero[:, None])).real
+    ones = [jnp.ones_like(p) for p in traced]
 
-    direction = jax.tree.map(jnp.ones_like, traced)
-    forward = jax.jvp(through_matrix, (traced,), (direction,))[1]
-    close(forward, jax.jvp(through_products, (traced,), (direction,))[1])
-    if not case.forward_only:
-        close(ravel_pytree(jax.grad(through_matrix)(traced))[0], ravel_pytree(jax.grad(through_products)(traced))[0])
+    def derivative(function):
+        def both(traced):
+            forward = jax.jvp(function, (traced,), (ones,))[1]
+            return forward, [] if case.forward_only else jax.grad(function)(traced)
+
+        return jax.jit(both)(traced)
+
+    for actual, expected in zip(*map(derivative, (through_matrix, through_products)), strict=True):
+        close(raveled(actual), raveled(expected))

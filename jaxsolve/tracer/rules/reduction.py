@@ -4,7 +4,7 @@ import numpy as np
 
 from jaxsolve.core.compat import JaxprEqn, prims
 from jaxsolve.tracer import moves, sums
-from jaxsolve.tracer.products import contract, total
+from jaxsolve.tracer.products import contract, total, within_budget
 from jaxsolve.tracer.registry import Scope, rule
 from jaxsolve.tracer.value import Linear
 
@@ -20,6 +20,7 @@ def _sum(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
 @rule(prims.cumsum_p)
 def _running_sum(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
     axis, size = eqn.params["axis"], x.shape[eqn.params["axis"]]
+    within_budget(x.entries * size)
     before = np.tri(size, dtype=x.dtype)
     y = contract(
         x, before.T if eqn.params["reverse"] else before, (size, size), ([axis], [1], [], []), x.dtype

@@ -10,7 +10,7 @@ from jaxsolve.core.compat import JaxprEqn, prims
 from jaxsolve.tracer import moves, parts, sums
 from jaxsolve.tracer.dense import dense
 from jaxsolve.tracer.factors import OPAQUE, is_host
-from jaxsolve.tracer.products import contract
+from jaxsolve.tracer.products import contract, within_budget
 from jaxsolve.tracer.refusal import not_linear
 from jaxsolve.tracer.registry import Scope, depends, rule
 from jaxsolve.tracer.value import Linear
@@ -26,13 +26,16 @@ def _fft(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
     function = np.fft.ifft if inverse else np.fft.fft
     last = axes[-1]
     if kind == "RFFT":
+        within_budget(x.entries * out.shape[-1])
         x = _along(x, last, np.fft.fft(np.eye(sizes[-1]), axis=0)[: out.shape[-1]], dtype)
     for axis, size in zip(axes, sizes, strict=True):
         if kind in ("FFT", "IFFT") or axis != last:
+            within_budget(x.entries * size)
             x = _along(x, axis, function(np.eye(size), axis=0), dtype)
     if kind != "IRFFT":
         return x
     # Linear over the real numbers only: the imaginary part of the first coefficient is ignored, ...
+    within_budget(x.entries * sizes[-1])
     half = np.eye(x.shape[-1])
     real, imag = parts.real(scope, x, out.dtype), parts.imag(scope, x, out.dtype)
     pieces = [

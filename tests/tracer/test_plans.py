@@ -1,0 +1,249 @@
+"""What is remembered, what is traced, and what enters compiled programs."""
+
+import re
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsolve.operators.dia import DiagonalsOperator
+from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.tracer.assemble import matrix_from_function, trace_operator
+from jaxsolve.tracer.compiled import jit_compile_linear
+from jaxsolve.tracer.jacobian import linearize_operator
+
+
+def stencil(u, k):
+    up = jnp.pad(u, 1)
+    kp = jnp.pad(k, 1, mode="edge")
+    fx = 0.5 * (kp[1:, 1:-1] + kp[:-1, 1:-1]) * (up[1:, 1:-1] - up[:-1, 1:-1])
+    fy = 0.5 * (kp[1:-1, 1:] + kp[1:-1, :-1]) * (up[1:-1, 1:] - up[1:-1, :-1])
+    return -(fx[1:] - fx[:-1]) - (fy[:, 1:] - fy[:, :-1])
+
+
+def periodic(u, k):
+    out = 0
+    for axis in (0, 1):
+        flux = 0.5 * (k + jnp.roll(k, -1, axis)) * (jnp.roll(u, -1, axis) - u)
+        out = out + jnp.roll(flux, 1, axis) - flux
+    return out
+
+
+def counted(f):
+    def g(*args, **kwargs):
+        g.calls += 1
+        return f(*args, **kwargs)
+
+    g.calls = 0
+    return g
+
+
+def test_new_values_do_not_read_the_function_again():
+    f = counted(lambda x, k: k * x + jnp.roll(x, 1))
+    L = jit_compile_linear(f)
+    for k in (1.0, 2.0, jnp.float32(3.0), np.float32(4.0)):
+        L.matrix(jnp.zeros(4), k)
+    assert f.calls == 2  # weakly typed Python floats, and float32
+    jax.jit(lambda k: L.matrix(jnp.zeros(4), k))(jnp.float32(5.0))
+    jax.vmap(lambda k: L.matrix(jnp.zeros(4), k))(jnp.ones(3, jnp.float32))
+    jax.grad(lambda k: L.matrix(jnp.zeros(4), k).data.sum())(jnp.float32(2.0))
+    assert f.calls == 2
+    L.matrix(jnp.zeros(5), jnp.float32(1.0))
+    assert f.calls == 3
+
+
+def test_calls_are_compiled_once():
+    f = counted(lambda x, k: k * x)
+    L = jit_compile_linear(f)
+    for k in (1.0, 2.0, 3.0):
+        assert L(jnp.ones(2), k).tolist() == [k, k]
+    assert f.calls == 1
+
+
+def test_the_decorated_function_is_hashable_and_static():
+    L = jit_compile_linear(lambda x, k: k * x)
+    assert hash(L) == hash(L)
+    assert L == L
+    out = jax.jit(lambda M, k: M.matrix(jnp.zeros(2), k).data, static_argnums=0)(L, 3.0)
+    assert out.tolist() == [3, 3]
+    assert eqx.filter_jit(lambda M, k: M(jnp.ones(2), k))(L, 3.0).tolist() == [3, 3]
+
+
+def test_closed_over_tracers_are_not_remembered():
+    def solve(k):
+        L = jit_compile_linear(lambda x: k * x)
+        first, second = L.matrix(jnp.zeros(3)), L.matrix(jnp.zeros(3))
+        return first.data + second.data
+
+    np.testing.assert_allclose(jax.jit(solve)(2.0), 4)
+    assert jax.grad(lambda k: solve(k).sum())(2.0) == 6
+    np.testing.assert_allclose(jax.vmap(solve)(jnp.arange(2.0)), [[0, 0, 0], [2, 2, 2]])
+
+
+def test_one_closed_over_tracer_after_another():
+    box = {}
+    L = jit_compile_linear(lambda x: box["k"] * x)
+
+    @jax.jit
+    def data(k):
+        box["k"] = k
+        return L.matrix(jnp.zeros(2)).data
+
+    assert data(2.0).tolist() == [2, 2]
+    assert jax.jit(lambda k: data(k) + 1)(3.0).tolist() == [4, 4]
+
+
+def test_the_pattern_is_one_object_for_all_values():
+    L = jit_compile_linear(stencil)
+    x = jnp.zeros((4, 3))
+    A, B = L.matrix(x, jnp.ones((4, 3))), L.matrix(x, 2 * jnp.ones((4, 3)))
+    assert A.pattern is B.pattern
+    assert isinstance(A, SparseMatrix)
+
+
+def test_a_constant_function_has_its_values_while_compiling():
+    def inside(b):
+        A, _ = trace_operator(lambda x: 2 * x - jnp.roll(x, 1) * np.arange(4.0), jnp.zeros(4), entries=True)
+        assert isinstance(A.data, np.ndarray)
+        assert A.nnz == 7
+        return A.layout().mv(b)
+
+    np.testing.assert_allclose(jax.jit(inside)(jnp.ones(4)), [2, 1, 0, -1])
+
+
+def test_entries_that_cancel_in_a_constant_matrix_leave_the_pattern():
+    index = np.array([1, 2, 0])
+    A, _ = matrix_from_function(lambda x: x[index] - jnp.roll(x, -1) + 2 * x, jnp.zeros(3))
+    assert A.nse == 3
+
+
+def test_linear_functions_are_known_to_have_no_offset():
+    assert trace_operator(lambda x: 2 * x, jnp.zeros(3))[1] is None
+    assert trace_operator(lambda x: 2 * x + 0, jnp.zeros(3))[1] is None
+    np.testing.assert_allclose(trace_operator(lambda x, c: 2 * x - c, jnp.zeros(3), 1.0)[1], -1)
+
+
+def test_offset_keeps_the_structure_of_the_output():
+    L = jit_compile_linear(lambda x, c: {"a": x["v"] + c, "b": (x["v"].sum(),)})
+    offset = L.offset({"v": jnp.zeros(2)}, 3.0)
+    assert offset["a"].tolist() == [3, 3]
+    assert offset["b"][0] == 0
+
+
+@pytest.mark.parametrize(("f", "count"), [(stencil, 5), (periodic, 9)])
+def test_stencils_are_applied_by_diagonals(f, count):
+    x, k = jnp.zeros((6, 7)), jnp.asarray(np.random.default_rng(61).uniform(1, 2, (6, 7)))
+    for entries in (True, False):
+        operator, _ = trace_operator(f, x, k, entries=entries)
+        layout = operator.layout()
+        assert isinstance(layout, DiagonalsOperator)
+        assert len(layout.offsets) == count
+        v = jnp.asarray(np.random.default_rng(62).normal(size=42))
+        np.testing.assert_allclose(layout.mv(v), f(v.reshape(6, 7), k).ravel(), rtol=1e-4, atol=1e-5)
+    A, _ = trace_operator(f, x, k)
+    np.testing.assert_allclose(A.layout().mv(v), SparseMatrix(A.data, A.pattern).mv(v), rtol=1e-5)
+
+
+def test_the_report_tells_size_layout_and_fallbacks():
+    L = jit_compile_linear(stencil)
+    assert "not read yet" in L.report()
+    L.matrix(jnp.zeros((4, 3)), jnp.ones((4, 3)))
+    assert "12 x 12, 46 entries in 5 terms, applied by 5 diagonals" in L.report()
+    assert "pattern symmetric" in L.report()
+    assert "direct propagation" in L.report()
+    M = jit_compile_linear(lambda x, a: jnp.linalg.solve(a, x))
+    M.matrix(jnp.zeros(3), jnp.eye(3))
+    assert "dense block" in M.report()
+    N = jit_compile_linear(lambda x, k: jax.lax.fori_loop(0, 3000, lambda i, u: k * u, x))
+    N.matrix(jnp.zeros(3), 0.5)
+    assert "coloured probing, 1 products" in N.report()
+    assert N.details().nnz == 3
+
+
+def test_integer_parameters_become_known_where_needed():
+    L = jit_compile_linear(lambda x, i, w: w * x[i])
+    A = L.matrix(jnp.zeros(5), np.array([3, 0]), 2.0)
+    assert A.nnz == 2
+    B = L.matrix(jnp.zeros(5), jnp.array([4, 4]), 2.0)
+    assert B.pattern.indices.tolist() == [4, 4]
+    C = jax.jit(lambda i: L.matrix(jnp.zeros(5), i, 2.0))(jnp.array([1, 2]))
+    assert C.nnz == 10
+    np.testing.assert_allclose(C.todense(), 2 * np.eye(5)[[1, 2]])
+
+
+def test_a_long_loop_does_not_take_long():
+    n = 10_000
+
+    def f(x, k):
+        def step(i, y):
+            return y.at[i].set(k[i] * (x[i - 1] - 2 * x[i] + x[i + 1]))
+
+        return jax.lax.fori_loop(1, n - 1, step, jnp.zeros(n, x.dtype))
+
+    start = time.process_time()
+    A, _ = matrix_from_function(f, jnp.zeros(n), jnp.ones(n))
+    assert time.process_time() - start < 40
+    assert A.nse == 3 * (n - 2)
+
+
+def literals(text):
+    """The sizes in bytes of all constants of a lowered program."""
+    found = re.findall(r"stablehlo\.constant dense<([^>]*)>", text)
+    return [len(body) for body in found]
+
+
+@pytest.mark.parametrize("f", [stencil, periodic])
+def test_no_large_literal_in_the_program_of_a_large_operator(f):
+    x, k = jax.ShapeDtypeStruct((1000, 1000), jnp.float32), jnp.ones((1000, 1000), jnp.float32)
+    L = jit_compile_linear(f)
+
+    def product(k, v):
+        operator = L.operator(x, k)
+        return operator.layout().mv(v), operator.diagonal()
+
+    lowered = jax.jit(product).lower(k, k.reshape(-1))
+    text = lowered.as_text()
+    assert len(text) < 1_000_000
+    assert max(literals(text), default=0) < 1000
+    start = time.process_time()
+    lowered.compile()
+    assert time.process_time() - start < 4
+
+
+def test_no_large_literal_for_irregular_patterns():
+    rng = np.random.default_rng(63)
+    n = 100_000
+    s, r = rng.integers(0, n, 3 * n), rng.integers(0, n, 3 * n)
+    operator = jit_compile_linear(lambda x, w: jax.ops.segment_sum(w * (x[s] - x[r]), r, n))
+
+    def product(w, v):
+        A = operator.matrix(jax.ShapeDtypeStruct((n,), jnp.float32), w)
+        return A.layout().mv(v)
+
+    w, v = rng.uniform(1, 2, 3 * n).astype(np.float32), rng.normal(size=n).astype(np.float32)
+    lowered = jax.jit(product).lower(w, v)
+    assert len(lowered.as_text()) < 1_000_000
+    expected = jax.ops.segment_sum(w * (v[s] - v[r]), r, n)
+    np.testing.assert_allclose(lowered.compile()(w, v), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_precision_follows_the_function():
+    for dtype in (jnp.float32, jnp.complex64, jnp.float16):
+        L = jit_compile_linear(lambda x, k: 0.5 * k * x - jnp.roll(x, 1))
+        assert L.matrix(jnp.zeros(3, dtype), jnp.ones(3, dtype)).dtype == dtype
+
+
+def test_jacobian_inside_jit_and_derivatives():
+    def f(u, k):
+        return k * u**3 - jnp.roll(u, 1) * u
+
+    u = jnp.array([1.0, 2.0, 3.0, 4.0])
+    expected = jax.jacobian(f)(u, 2.0)
+    A = jax.jit(lambda u, k: linearize_operator(f, u, k))(u, 2.0)
+    np.testing.assert_allclose(A.todense(), expected, rtol=1e-5)
+    assert A.nnz == 8
+    slope = jax.grad(lambda u: linearize_operator(f, u, 2.0).data.sum())(u)
+    np.testing.assert_allclose(slope, jax.grad(lambda u: jax.jacobian(f)(u, 2.0).sum())(u), rtol=1e-5)
