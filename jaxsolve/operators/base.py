@@ -86,6 +86,10 @@ class LinearOperator(eqx.Module):
         """The largest absolute entry where it is cheap to know, else None."""
         return None
 
+    def leading_row_sums(self, count: int) -> Array | None:
+        """The sums of the first rows, where they are cheap to know, else None."""
+        return None
+
     @property
     def T(self) -> "LinearOperator":
         """The transpose."""
@@ -189,6 +193,10 @@ class Declared(Wrapper):
     def magnitude(self) -> Array | None:
         """The largest absolute entry where it is cheap to know."""
         return self.operator.magnitude()
+
+    def leading_row_sums(self, count: int) -> Array | None:
+        """The sums of the first rows, where they are cheap to know."""
+        return self.operator.leading_row_sums(count)
 
 
 class Transposed(Wrapper):

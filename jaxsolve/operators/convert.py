@@ -63,7 +63,9 @@ def _from_jax_sparse(A: BCOO | BCSR) -> LinearOperator:
             f"a BCOO with traced indices must have two sparse dimensions and no others; got n_batch={A.n_batch}, "
             f"n_sparse={A.n_sparse}, n_dense={A.n_dense}. Use jax.vmap for a batch."
         )
-    return CoordinateOperator(A.data, A.indices[:, 0], A.indices[:, 1], (A.shape[0], A.shape[1]), A.indices_sorted)
+    return CoordinateOperator(
+        A.data, A.indices[:, 0], A.indices[:, 1], (A.shape[0], A.shape[1]), A.indices_sorted
+    )
 
 
 def batch_shape(A: LinearOperator) -> tuple[int, ...]:

@@ -62,3 +62,7 @@ class DenseMatrix(LinearOperator):
     def magnitude(self) -> Array:
         """The largest absolute entry."""
         return jnp.max(jnp.abs(self.matrix), initial=0)
+
+    def leading_row_sums(self, count: int) -> Array:
+        """The sums of the first rows."""
+        return jnp.sum(self.matrix[:count], axis=1)

@@ -86,6 +86,10 @@ class DiagonalsOperator(LinearOperator):
         """The largest absolute entry."""
         return jnp.max(jnp.abs(self.values), initial=0)
 
+    def leading_row_sums(self, count: int) -> Array:
+        """The sums of the first rows."""
+        return jnp.sum(self.values[:, :count], axis=0)
+
 
 def _window(v: Array, start: int, length: int) -> Array:
     """The entries v[start : start + length], zero where that reaches beyond v."""

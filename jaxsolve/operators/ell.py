@@ -94,6 +94,10 @@ class RowsOperator(LinearOperator):
         head = jnp.max(jnp.abs(self.values), initial=0)
         return jnp.maximum(head, jnp.max(jnp.abs(self.tail[0]), initial=0))
 
+    def leading_row_sums(self, count: int) -> Array | None:
+        """The sums of the first rows, unless some of them reach into the tail."""
+        return None if self.tail[0].shape[0] else jnp.sum(self.values[:, :count], axis=0)
+
 
 @dataclasses.dataclass(frozen=True)
 class RowsPlan:

@@ -117,8 +117,18 @@ class SparseMatrix(LinearOperator):
         return self.layout().mv(x)
 
     def layout(self) -> LinearOperator:
-        """The same matrix as diagonals or as rows of fixed width."""
-        return lay_out(self.data, self.pattern, self.facts)
+        """The same matrix as diagonals or as rows of fixed width; made once for concrete values."""
+        if is_traced(self.data) or not isinstance(self.data, jax.Array):
+            return lay_out(self.data, self.pattern, self.facts)
+        key = (id(self.data), self.pattern, self.facts)
+        found = _LAYOUTS.get(key)
+        if found is None:
+            made = lay_out(self.data, self.pattern, self.facts)
+            if is_traced(made):
+                return made
+            # JAX arrays never change, so the layout holds while the array of values lives.
+            found = _LAYOUTS[key] = (weakref.ref(self.data, lambda _: _LAYOUTS.pop(key, None)), made)
+        return found[1]
 
     def transpose(self) -> "SparseMatrix":
         """The transposed matrix; costs one permutation of the values."""
@@ -200,6 +210,9 @@ def _merged(data: Array, pattern: Pattern, order: np.ndarray | None, slots: np.n
         return data
     zeros = jnp.zeros((*data.shape[:-1], pattern.nnz), data.dtype)
     return zeros.at[..., index_array(slots)].add(data, indices_are_sorted=True)
+
+
+_LAYOUTS: dict[Any, tuple[Any, LinearOperator]] = {}
 
 
 _Found = tuple[Pattern, np.ndarray | None, np.ndarray | None]

@@ -84,6 +84,27 @@ class AbstractMethod(eqx.Module):
     def step(self, A: LinearOperator, M: LinearOperator | None, s: Any) -> State:
         """The state after one more step."""
 
+    def advance(
+        self, A: LinearOperator, M: LinearOperator | None, s: Any, k: Array, goal: Array, limit: Array
+    ) -> tuple[Array, State]:
+        """The number of iterations after the next step, and its state.
+
+        A method that runs many iterations by itself stops them at the goal or the limit.
+
+        Args:
+            A: The operator.
+            M: The preconditioner.
+            s: The state so far.
+            k: Iterations so far.
+            goal: The `residual_norm` at which the pass ends.
+            limit: Iterations at which the solve ends.
+        """
+        return k + self.stride, self.step(A, M, s)
+
+    def spent(self, s: Any, steps: Array) -> Array:
+        """Products with A and its adjoint in a pass of so many steps that ended with this state."""
+        return self.start_products + steps * self.products
+
     def finish(self, A: LinearOperator, M: LinearOperator | None, s: Any) -> Array:
         """The correction d of a finished pass."""
         return s.x

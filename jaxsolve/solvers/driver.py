@@ -148,7 +148,7 @@ def iterate(
     bounds = _Bounds(target, limit, flat, unit * ROUNDING * eps)
 
     def one_pass(c: _Pass) -> _Pass:
-        scale = power_of_two(jnp.max(jnp.abs(c.r), initial=0))
+        scale = power_of_two(c.residual_norm)
         start = method.start(Au, Mu, incoming(c.r / scale))
         # Estimates are proportional to the true norm at the start; 0.9 spares a second pass for rounding.
         ratio = start.residual_norm / jnp.where(c.residual_norm > 0, c.residual_norm, 1)
@@ -167,14 +167,15 @@ def iterate(
 
         def advance(carry):
             k, s = carry
-            return k + method.stride, method.step(Au, Mu, s)
+            return method.advance(Au, Mu, s, k, goal, control.max_iterations)
 
         k, s = lax.while_loop(running, advance, (c.iterations, start))
         d = method.finish(Au, Mu, s)
         d = nulls.project_solution(d if right is None else right.mv(d))
         x = c.x + d * (scale / unit)
         r = b - A.mv(x)
-        r_norm = norm(r)
+        # In the units of the residual before: what overflows there has diverged, what underflows has converged.
+        r_norm = plain_norm(r / scale) * scale
         slope, tests = jnp.full_like(r_norm, jnp.inf), 0
         estimate = method.slope(s)
         if estimate is not None:
@@ -189,7 +190,7 @@ def iterate(
         # A pass that left the numbers, or that failed and made things worse, is undone.
         undo = ~jnp.isfinite(r_norm) | (~jnp.isin(status, jnp.array(_KEPT)) & (r_norm > c.residual_norm))
         steps = (k - c.iterations) // method.stride
-        evaluations = c.evaluations + 1 + method.start_products + steps * method.products + tests
+        evaluations = c.evaluations + 1 + method.spent(s, steps) + tests
         return _Pass(
             jnp.where(undo, c.x, x),
             jnp.where(undo, c.r, r),
@@ -240,10 +241,10 @@ def _judge(
         exhausted: Whether that limit is reached.
         bounds: What the numbers are compared with.
     """
-    noise = bounds.noise * norm(new.x)
     least = jnp.where(halt != 0, RECOVERY, PROGRESS)
-    least = jnp.where(new.residual_norm > noise, CREEP, least) if method.restarts else least
-    progressed = (new.residual_norm <= least * old.residual_norm) | (new.slope <= PROGRESS * old.slope)
+    if method.restarts:
+        least = jnp.where(new.residual_norm > bounds.noise * norm(new.x), CREEP, PROGRESS)
+    progressed = (new.residual_norm <= least * old.residual_norm) | (new.slope < PROGRESS * old.slope)
     failure = jnp.where(halt != 0, halt, int(Status.stagnation))
     status = jnp.where(progressed & (new.iterations > old.iterations), _RUNNING, failure)
     status = jnp.where(cut | (exhausted & progressed), int(Status.max_iterations), status)

@@ -30,6 +30,11 @@ def negligible(value: Array, size: Array) -> Array:
     return jnp.abs(value) <= jnp.finfo(size.dtype).eps * size
 
 
+def exhausted(r_norm: Array, start_norm: Array) -> Array:
+    """Whether a residual has fallen so far within one iteration that directions made from it are rounding."""
+    return r_norm <= 64 * jnp.finfo(r_norm.dtype).eps * start_norm
+
+
 def rotation(a: Array, b: Array) -> tuple[Array, Array, Array]:
     """c, s and ρ >= 0 of the Givens rotation [[c̄, s̄], [-s, c]] that takes (a, b) to (ρ, 0)."""
     rho = jnp.sqrt(jnp.square(jnp.abs(a)) + jnp.square(jnp.abs(b)))
@@ -50,38 +55,43 @@ def orthogonalise(V: Array, w: Array) -> tuple[Array, Array]:
 
 
 class Arnoldi(eqx.Module):
-    """An orthonormal basis of a Krylov space, with the QR factorisation of its Hessenberg matrix H = Qᴴ R.
+    """An orthonormal basis of a Krylov space, A V = V H, and the least residual over it.
 
     Attributes:
         V: Shape (m + 1, n), one vector a row; zero rows are not yet in use.
         v: The newest vector, shape (n,).
-        Q: Unitary, shape (m + 1, m + 1): the product of the rotations so far.
-        R: Upper triangular, shape (m, m), of which `size` columns are in use.
+        H: The Hessenberg matrix, shape (m + 1, m), of which `size` columns are in use.
+        t: The vector with tᵀH = 0 and t[0] = 1, shape (m + 1,).
         beta: Norm of the vector that started it.
         size: Number of columns.
-        exhausted: Whether the space cannot grow: the residual vanishes on it (up to rounding).
+        full: Whether the space cannot grow, since there is no more room or nothing more to add.
         singular: Whether the newest column depended on the others: A is singular on the space.
     """
 
     V: Array
     v: Array
-    Q: Array
-    R: Array
+    H: Array
+    t: Array
     beta: Array
     size: Array
-    exhausted: Array
+    full: Array
     singular: Array
 
     @property
     def residual_norm(self) -> Array:
         """The norm of the least residual over the space."""
-        return self.beta * jnp.abs(self.Q[self.size, 0])
+        # The least residual of H y = β e₁ is the component of β e₁ along t̄.
+        used = jnp.where(jnp.arange(self.t.shape[0]) <= self.size, self.t, 0)
+        return self.beta / plain_norm(used)
 
-    def coefficients(self) -> Array:
-        """The combination of the basis, shape (m,), with the least residual."""
-        used = jnp.arange(self.R.shape[0]) < self.size
-        R = jnp.where(used, self.R, jnp.eye(self.R.shape[0], dtype=self.R.dtype))
-        return solve_triangular(R, jnp.where(used, self.beta * self.Q[:-1, 0], 0))
+    def combination(self, vectors: Array) -> Array:
+        """The combination of `vectors`, shape (m, n), whose coefficients leave the least residual."""
+        m = self.H.shape[1]
+        # Columns not in use are unit vectors below the others, which leaves their coefficients 0.
+        H = jnp.where(jnp.arange(m) < self.size, self.H, jnp.eye(m + 1, m, k=-1, dtype=self.H.dtype))
+        Q, R = jnp.linalg.qr(H)
+        y = solve_triangular(R, self.beta * jnp.conj(Q[0]))
+        return jnp.matmul(y, vectors, precision=lax.Precision.HIGHEST)
 
 
 def arnoldi(r: Array, m: int) -> Arnoldi:
@@ -89,30 +99,35 @@ def arnoldi(r: Array, m: int) -> Arnoldi:
     beta = plain_norm(r)
     v = quotient(r, beta)
     V = jnp.zeros((m + 1, r.shape[0]), r.dtype).at[0].set(v)
+    H, t = jnp.zeros((m + 1, m), r.dtype), jnp.zeros(m + 1, r.dtype).at[0].set(1)
     no = jnp.array(False)
-    Q, R = jnp.eye(m + 1, dtype=r.dtype), jnp.zeros((m, m), r.dtype)
-    return Arnoldi(V, v, Q, R, beta, jnp.array(0), no, no)
+    return Arnoldi(V, v, H, t, beta, jnp.array(0), no, no)
 
 
 def extend(space: Arnoldi, w: Array) -> Arnoldi:
-    """The basis with one more vector, w = A v orthogonalised (in flexible methods w = A z for any z)."""
-    k, V = space.size, space.V
+    """The basis with one more vector: w = A v, made orthogonal (in flexible methods w = A z for any z)."""
+    k, m = space.size, space.H.shape[1]
     length = plain_norm(w)
-    h, w = orthogonalise(V, w)
+    h, w = orthogonalise(space.V, w)
     rest = plain_norm(w)
+    # The part of the column outside the range of the others is tᵀh / ‖t‖ in their space, and the new row.
+    th = jnp.matmul(space.t, h, precision=lax.Precision.HIGHEST)
+    outside = jnp.hypot(jnp.abs(th) / plain_norm(space.t), rest)
+    singular = negligible(outside, length)
     exhausted = negligible(rest, length)
-    # Rows k and k + 1 of the column are rotated into its entry on the diagonal of R.
-    column = jnp.matmul(space.Q, h, precision=lax.Precision.HIGHEST)
-    c, s, rho = rotation(column[k], rest.astype(column.dtype))
-    singular = negligible(rho, length)
-    upper, lower = space.Q[k], jnp.zeros_like(space.Q[k]).at[k + 1].set(1)
-    Q = space.Q.at[k].set(jnp.conj(c) * upper + jnp.conj(s) * lower).at[k + 1].set(c * lower - s * upper)
-    R = space.R.at[:, k].set(column[:-1].at[k].set(rho.astype(column.dtype)))
     v = quotient(w, rest)
-    grown = Arnoldi(V.at[k + 1].set(v), v, Q, R, space.beta, k + 1, exhausted, singular)
-    # A dependent column is left out; the least residual is that of the space before it.
-    Q, size = jnp.where(singular, space.Q, grown.Q), jnp.where(singular, k, k + 1)
-    return eqx.tree_at(lambda a: (a.Q, a.size), grown, (Q, size))
+    return Arnoldi(
+        V=space.V.at[k + 1].set(v),
+        v=v,
+        H=space.H.at[:, k].set(h.at[k + 1].set(rest.astype(h.dtype))),
+        # Where nothing is left the residual is 0 up to rounding.
+        t=space.t.at[k + 1].set(-quotient(th, jnp.where(rest == 0, jnp.finfo(rest.dtype).eps * length, rest))),
+        beta=space.beta,
+        # A dependent column is left out; the least residual is that of the space before it.
+        size=jnp.where(singular, k, k + 1),
+        full=exhausted | (k + 1 == m),
+        singular=singular,
+    )
 
 
 class Bidiagonal(eqx.Module):

@@ -48,7 +48,9 @@ class BiCG(AbstractMethod):
     def step(self, A, M, s):
         q, shadow_q = A.mv(s.p), A.H.mv(s.shadow_p)
         sigma = dot(s.shadow_p, q)
-        alpha = quotient(s.rho, sigma)
+        # The two breakdowns: the directions, or the residuals, are orthogonal to their shadows.
+        broken = negligible(sigma, plain_norm(s.shadow_p) * plain_norm(q))
+        alpha = jnp.where(broken, 0, quotient(s.rho, sigma))
         x = s.x + alpha * s.p
         r = s.r - alpha * q
         shadow_r = s.shadow_r - jnp.conj(alpha) * shadow_q
@@ -56,8 +58,6 @@ class BiCG(AbstractMethod):
         shadow_z = shadow_r if M is None else M.H.mv(shadow_r)
         rho = dot(shadow_r, z)
         beta = quotient(rho, s.rho)
-        # The two breakdowns: the directions, or the residuals, are orthogonal to their shadows.
-        broken = negligible(sigma, plain_norm(s.shadow_p) * plain_norm(q))
         broken |= negligible(rho, plain_norm(shadow_r) * plain_norm(z))
         halt = jnp.where(broken, int(Status.breakdown), 0)
         p, shadow_p = z + beta * s.p, shadow_z + jnp.conj(beta) * s.shadow_p

@@ -9,7 +9,7 @@ from jax import Array
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, plain_norm, squared_norm
 from jaxsolve.solvers.base import AbstractMethod, State
-from jaxsolve.solvers.krylov.basis import negligible, precondition, quotient, right
+from jaxsolve.solvers.krylov.basis import exhausted, negligible, precondition, quotient, right
 
 
 class BiCGStabState(State):
@@ -68,8 +68,10 @@ class BiCGStab(AbstractMethod):
             U = [v - beta * u for v, u in zip(R, U, strict=True)]
             U.append(B.mv(U[j]))
             gamma = dot(s.shadow, U[j + 1])
+            # After a breakdown the powers of A still serve the minimisation.
             broken |= negligible(gamma, shadow_norm * plain_norm(U[j + 1]))
-            alpha = quotient(rho, gamma)
+            broken |= exhausted(plain_norm(R[0]), s.residual_norm)
+            alpha = jnp.where(broken, 0, quotient(rho, gamma))
             x = x + alpha * U[0]
             R = [v - alpha * u for v, u in zip(R, U[1:], strict=True)]
             R.append(B.mv(R[j]))

@@ -11,12 +11,14 @@ from jaxsolve.solvers.base import AbstractMethod, State
 
 
 class CGState(State):
-    """The iterate x, the residual r, the direction p and their products."""
+    """The iterate x, the residual r, the direction p, its image and their products."""
 
     x: Array
     r: Array
     p: Array
+    Ap: Array
     rho: Array
+    pAp: Array
     residual_norm: Array
     halt: Array
     positive: Array
@@ -26,7 +28,7 @@ class CGState(State):
 class CG(AbstractMethod):
     """Preconditioned conjugate gradients (Saad 2003, Algorithm 9.1).
 
-    For symmetric or Hermitian, definite A and positive definite preconditioners. Four vectors of storage; one
+    For symmetric or Hermitian, definite A and positive definite preconditioners. Five vectors of storage; one
     product with A, one preconditioner application and two (with a preconditioner three) dot products an iteration.
     Goes on through negative curvature, which a small indefinite system survives, and says so when it fails.
     """
@@ -34,34 +36,41 @@ class CG(AbstractMethod):
     name: ClassVar[str] = "CG"
     needs: ClassVar[str] = "symmetric (Hermitian) positive definite"
     wants: ClassVar[tuple[str, ...]] = ("positive_definite",)
-    storage: ClassVar[str] = "4"
+    storage: ClassVar[str] = "5"
     definite_preconditioner: ClassVar[bool] = True
+
+    @property
+    def start_products(self) -> int:
+        return 1
 
     def start(self, A, M, r):
         z = r if M is None else M.mv(r)
         rr = squared_norm(r)
         rho = rr if M is None else real_dot(r, z)
+        Ap = A.mv(z)
         no = jnp.array(False)
-        return CGState(jnp.zeros_like(r), r, z, rho, jnp.sqrt(rr), jnp.array(0), no, no)
+        return CGState(
+            jnp.zeros_like(r), r, z, Ap, rho, real_dot(z, Ap), jnp.sqrt(rr), jnp.array(0), no, no
+        )
 
     def step(self, A, M, s):
-        Ap = A.mv(s.p)
-        pAp = real_dot(s.p, Ap)
         # pᴴAp = 0 and rᴴz = 0 are the breakdowns; their signs are free of units.
-        broken = (pAp == 0) | (s.rho == 0)
-        alpha = s.rho / jnp.where(broken, 1, pAp)
+        broken = (s.pAp == 0) | (s.rho == 0)
+        alpha = jnp.where(broken, 0, s.rho / jnp.where(broken, 1, s.pAp))
         x = s.x + alpha * s.p
-        r = s.r - alpha * Ap
+        r = s.r - alpha * s.Ap
         z = r if M is None else M.mv(r)
         rr = squared_norm(r)
         rho = rr if M is None else real_dot(r, z)
         p = z + (rho / jnp.where(broken, 1, s.rho)) * s.p
+        # The product for the next step is made here: carried by the loop it is computed once, where XLA would fuse
+        # it anew into each of its two uses. Costs one product a pass.
+        Ap = A.mv(p)
         halt = jnp.where(broken, int(Status.breakdown), 0)
         # Curvature relative to rᴴz: a negative definite A keeps one sign throughout.
-        curvature = pAp * s.rho
-        return CGState(
-            x, r, p, rho, jnp.sqrt(rr), halt, s.positive | (curvature > 0), s.negative | (curvature < 0)
-        )
+        curvature = s.pAp * s.rho
+        positive, negative = s.positive | (curvature > 0), s.negative | (curvature < 0)
+        return CGState(x, r, p, Ap, rho, real_dot(p, Ap), jnp.sqrt(rr), halt, positive, negative)
 
     def diagnose(self, s):
         return jnp.where(s.positive & s.negative, int(Status.negative_curvature), 0)

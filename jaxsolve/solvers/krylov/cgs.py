@@ -47,7 +47,9 @@ class CGS(AbstractMethod):
         B = right(A, M)
         v = B.mv(s.p)
         sigma = dot(s.shadow, v)
-        alpha = quotient(s.rho, sigma)
+        size = plain_norm(s.shadow)
+        broken = negligible(sigma, size * plain_norm(v))
+        alpha = jnp.where(broken, 0, quotient(s.rho, sigma))
         q = s.u - alpha * v
         x = s.x + alpha * (s.u + q)
         r = s.r - alpha * B.mv(s.u + q)
@@ -55,8 +57,8 @@ class CGS(AbstractMethod):
         beta = quotient(rho, s.rho)
         u = r + beta * q
         p = u + beta * (q + beta * s.p)
-        size, r_norm = plain_norm(s.shadow), plain_norm(r)
-        broken = negligible(sigma, size * plain_norm(v)) | negligible(rho, size * r_norm)
+        r_norm = plain_norm(r)
+        broken |= negligible(rho, size * r_norm)
         halt = jnp.where(broken, int(Status.breakdown), 0)
         return CGSState(x, r, s.shadow, u, p, rho, r_norm, halt)
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jaxsolve.core.status import Status
 from jaxsolve.solvers.base import AbstractMethod, State
@@ -52,10 +52,9 @@ class FGMRES(AbstractMethod):
         z = precondition(M, s.space.v)
         Z = s.Z.at[s.space.size].set(z)
         space = extend(s.space, A.mv(z))
-        ended = space.exhausted | (space.size == space.R.shape[0])
-        halt = jnp.where(ended, int(Status.stagnation), 0)
+        halt = jnp.where(space.full, int(Status.stagnation), 0)
         halt = jnp.where(space.singular, int(Status.singular), halt)
         return FGMRESState(None, space, Z, space.residual_norm, halt)
 
     def finish(self, A, M, s):
-        return jnp.matmul(s.space.coefficients(), s.Z, precision=lax.Precision.HIGHEST)
+        return s.space.combination(s.Z)

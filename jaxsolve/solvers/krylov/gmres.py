@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jaxsolve.core.status import Status
 from jaxsolve.solvers.base import AbstractMethod, State
@@ -49,11 +49,9 @@ class GMRES(AbstractMethod):
     def step(self, A, M, s):
         space = extend(s.space, right(A, M).mv(s.space.v))
         # The end of a cycle is no failure; the driver starts another one if this one has progressed.
-        ended = space.exhausted | (space.size == space.R.shape[0])
-        halt = jnp.where(ended, int(Status.stagnation), 0)
+        halt = jnp.where(space.full, int(Status.stagnation), 0)
         halt = jnp.where(space.singular, int(Status.singular), halt)
         return GMRESState(None, space, space.residual_norm, halt)
 
     def finish(self, A, M, s):
-        y = s.space.coefficients()
-        return precondition(M, jnp.matmul(y, s.space.V[:-1], precision=lax.Precision.HIGHEST))
+        return precondition(M, s.space.combination(s.space.V[:-1]))

@@ -1,15 +1,16 @@
 """The induced dimension reduction method, for any square system without an adjoint."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.scipy.linalg import solve_triangular
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, plain_norm, squared_norm
 from jaxsolve.solvers.base import AbstractMethod, State
-from jaxsolve.solvers.krylov.basis import negligible, precondition, quotient, right
+from jaxsolve.solvers.krylov.basis import exhausted, negligible, precondition, quotient, right
 
 #: Cosine below which the minimal step is lengthened (Sleijpen and van der Vorst 1995 recommend 0.7).
 ANGLE = 0.7
@@ -21,8 +22,8 @@ class IDRState(State):
     x: Array
     r: Array
     P: Array
-    U: list[Any]
-    G: list[Any]
+    U: Array
+    G: Array
     PG: Array
     omega: Array
     residual_norm: Array
@@ -56,58 +57,51 @@ class IDR(AbstractMethod):
         return self.s + 1
 
     def start(self, A, M, r):
-        zeros, one = jnp.zeros_like(r), jnp.ones((), r.dtype)
-        P = shadow_space(self.s, r)
-        none = [zeros] * self.s
-        PG = jnp.eye(self.s, dtype=r.dtype)
-        return IDRState(zeros, r, P, none, none, PG, one, plain_norm(r), jnp.array(0))
+        # A space of more than n dimensions has none that is unrelated to r.
+        P, one = shadow_space(self.s, r), jnp.ones((), r.dtype)
+        none, PG = jnp.zeros_like(P), jnp.eye(self.s, dtype=r.dtype)
+        return IDRState(jnp.zeros_like(r), r, P, none, none, PG, one, plain_norm(r), jnp.array(0))
 
     def step(self, A, M, s):
-        B = right(A, M)
-        x, r, U, G, PG = s.x, s.r, list(s.U), list(s.G), s.PG
-        f, broken = _products(s.P, r), jnp.array(False)
-        for k in range(self.s):
-            # c makes v = r - G c orthogonal to P[k:]; PG is lower triangular.
-            c = _solved_lower(PG[k:, k:], f[k:])
-            v = r - _combined(c, G[k:])
-            u = _combined(c, U[k:]) + s.omega * v
+        B, rows = right(A, M), jnp.arange(self.s)
+
+        def replace(k, carry):
+            x, r, U, G, PG, f, broken = carry
+            # v = r - G c is orthogonal to the rows of P from k on; PG is lower triangular.
+            c = solve_triangular(PG, jnp.where(rows >= k, f, 0), lower=True)
+            u = _combined(c, U) + s.omega * (r - _combined(c, G))
             g = B.mv(u)
-            # The new pair is made orthogonal to P[:k].
-            for i in range(k):
-                weight = quotient(dot(s.P[i], g), PG[i, i])
-                g, u = g - weight * G[i], u - weight * U[i]
-            U[k], G[k] = u, g
-            column = _products(s.P, g)
-            PG = PG.at[k:, k].set(column[k:])
-            broken |= negligible(PG[k, k], plain_norm(g))
-            beta = quotient(f[k], PG[k, k])
-            x, r = x + beta * u, r - beta * g
-            f = f.at[k:].add(-beta * column[k:]).at[k].set(0)
+            # The pair that replaces the oldest one is orthogonal to the rows of P before k.
+            c = solve_triangular(PG, jnp.where(rows < k, _products(s.P, g), 0), lower=True)
+            c = jnp.where(rows < k, c, 0)
+            u, g = u - _combined(c, U), g - _combined(c, G)
+            column = jnp.where(rows < k, 0, _products(s.P, g))
+            broken |= negligible(column[k], plain_norm(g)) | exhausted(plain_norm(r), s.residual_norm)
+            column = column.at[k].set(jnp.where(broken, 1, column[k]))
+            U, G, PG = U.at[k].set(u), G.at[k].set(g), PG.at[:, k].set(column)
+            beta = jnp.where(broken, 0, f[k] / column[k])
+            return x + beta * u, r - beta * g, U, G, PG, f - beta * column, broken
+
+        start = (s.x, s.r, s.U, s.G, s.PG, _products(s.P, s.r), jnp.array(False))
+        x, r, U, G, PG, _, broken = lax.fori_loop(0, self.s, replace, start)
         t = B.mv(r)
         omega = _lengthened(t, r)
-        x, r, r_norm = x + omega * r, r - omega * t, plain_norm(r - omega * t)
+        x, r = x + omega * r, r - omega * t
         halt = jnp.where(broken | (omega == 0), int(Status.breakdown), 0)
-        return IDRState(x, r, s.P, U, G, PG, omega, r_norm, halt)
+        return IDRState(x, r, s.P, U, G, PG, omega, plain_norm(r), halt)
 
     def finish(self, A, M, s):
         return precondition(M, s.x)
 
 
 def _products(P: Array, v: Array) -> Array:
+    """The inner products of v with the rows of P."""
     return jnp.matmul(jnp.conj(P), v, precision=lax.Precision.HIGHEST)
 
 
-def _combined(c: list[Array], vectors: list[Array]) -> Array:
-    return sum((weight * v for weight, v in zip(c[1:], vectors[1:], strict=True)), c[0] * vectors[0])
-
-
-def _solved_lower(L: Array, f: Array) -> list[Array]:
-    """The solution of L c = f by forward substitution, for a handful of unknowns."""
-    c: list[Array] = []
-    for i in range(f.shape[0]):
-        rest = f[i] - sum((L[i, j] * c[j] for j in range(i)), jnp.zeros_like(f[i]))
-        c.append(quotient(rest, L[i, i]))
-    return c
+def _combined(c: Array, rows: Array) -> Array:
+    """The combination of rows with coefficients c."""
+    return jnp.matmul(c, rows, precision=lax.Precision.HIGHEST)
 
 
 def _lengthened(t: Array, r: Array) -> Array:
@@ -124,17 +118,9 @@ def shadow_space(s: int, r: Array) -> Array:
     """
     n = r.shape[0]
     # Multiply and shift (a finaliser of MurmurHash3), so that no state and no configuration of jax.random matters.
-    index = lax.iota(jnp.uint32, n) * jnp.uint32(s)
-    rows: list[Array] = []
-    for k in range(s):
-        bits = (index + jnp.uint32(k + 1)) * jnp.uint32(0xCC9E2D51)
-        bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
-        bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
-        v = (bits ^ (bits >> 16)).astype(r.dtype) / 2**31 - 1
-        length = plain_norm(v)
-        for p in rows + rows:
-            v = v - dot(p, v) * p
-        rest = plain_norm(v)
-        v = jnp.where(negligible(rest, 64 * length), 0, quotient(v, rest))
-        rows.append(v)
-    return jnp.stack(rows)
+    bits = (lax.iota(jnp.uint32, n * s) + jnp.uint32(1)) * jnp.uint32(0xCC9E2D51)
+    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
+    bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
+    uniform = (bits ^ (bits >> 16)).astype(r.real.dtype) / 2**31 - 1
+    Q = jnp.linalg.qr(uniform.reshape(n, s))[0].T.astype(r.dtype)
+    return jnp.pad(Q, ((0, s - Q.shape[0]), (0, 0)))

@@ -62,14 +62,15 @@ class TFQMR(AbstractMethod):
     def step(self, A, M, s):
         B = right(A, M)
         sigma = dot(s.shadow, s.v)
-        alpha = quotient(s.rho, sigma)
-        broken = negligible(sigma, plain_norm(s.shadow) * plain_norm(s.v))
+        size = plain_norm(s.shadow)
+        broken = negligible(sigma, size * plain_norm(s.v))
+        alpha = jnp.where(broken, 0, quotient(s.rho, sigma))
         half = _smoothed(s, s.y, s.Ay, alpha)
         y = s.y - alpha * s.v
         Ay = B.mv(y)
         whole = _smoothed(half, y, Ay, alpha)
         rho = dot(s.shadow, whole.w)
-        broken |= negligible(rho, plain_norm(s.shadow) * plain_norm(whole.w))
+        broken |= negligible(rho, size * plain_norm(whole.w))
         beta = quotient(rho, s.rho)
         y_next = whole.w + beta * y
         Ay_next = B.mv(y_next)
