@@ -19,9 +19,9 @@ hypothesis.settings.load_profile("jaxsolve")
 _COMPILED: list[str] = []
 
 
-def _note(event: str, _: float, **facts: object) -> None:
+def _note(event: str, duration_secs: float, **kwargs: str | int) -> None:
     if event == "/jax/core/compile/backend_compile_duration":
-        _COMPILED.append(str(facts.get("fun_name", "")))
+        _COMPILED.append(str(kwargs.get("fun_name", "")))
 
 
 jax.monitoring.register_event_duration_secs_listener(_note)

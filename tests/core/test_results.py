@@ -30,7 +30,9 @@ def test_a_result_says_how_it_went():
 def test_a_failure_says_what_to_do():
     info = js.solve_linear_info(A, b, GIVEN_UP)
     assert js.Status.max_iterations.message in info.message
-    assert info.message.startswith("biCG-stab did not converge [max_iterations] after 0 iterations with residual 2.24")
+    assert info.message.startswith(
+        "biCG-stab did not converge [max_iterations] after 0 iterations with residual 2.24"
+    )
 
 
 def test_the_message_of_a_batch_names_the_failed_lanes():
@@ -47,9 +49,8 @@ def test_nan_counts_as_the_worst_lane():
 
 def test_the_fields_are_those_documented():
     info = js.solve_linear_info(A, b, js.Solve("biCG-stab"))
-    for name in (
-        "solve x residual iterations function_evaluations converged diverged status method message solve_time trajectory"
-    ).split():
+    outcome = "iterations function_evaluations converged diverged status method message solve_time trajectory"
+    for name in ["solve", "x", "residual", *outcome.split()]:
         assert hasattr(info, name), name
     assert isinstance(info.solve, js.Solve)
     assert info.method == "biCG-stab"

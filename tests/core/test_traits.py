@@ -31,7 +31,17 @@ def examples(complex_: bool) -> list[tuple[np.ndarray, Traits]]:
     rng = np.random.default_rng(5)
     G = rng.normal(size=(4, 4)) + (1j * rng.normal(size=(4, 4)) if complex_ else 0)
     H = G + G.conj().T
-    matrices = [G, G + G.T, H, G @ G.conj().T + np.eye(4), np.tril(G), np.triu(G), np.diag(np.diag(G)), np.eye(4), -H]
+    matrices = [
+        G,
+        G + G.T,
+        H,
+        G @ G.conj().T + np.eye(4),
+        np.tril(G),
+        np.triu(G),
+        np.diag(np.diag(G)),
+        np.eye(4),
+        -H,
+    ]
     return [(A, Traits(**{name: holds(name, A) for name in NAMES})) for A in matrices]
 
 
@@ -68,5 +78,7 @@ def test_real_symmetric_is_hermitian_and_complex_symmetric_is_not():
 
 
 def test_an_unknown_trait_is_refused_with_the_known_ones():
-    with pytest.raises(TypeError, match=r"unknown trait 'spd'; known traits: diagonal, hermitian, lower, positive"):
+    with pytest.raises(
+        TypeError, match=r"unknown trait 'spd'; known traits: diagonal, hermitian, lower, positive"
+    ):
         traits_for(False, spd=True)

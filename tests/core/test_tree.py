@@ -60,7 +60,9 @@ def test_packing_is_differentiable_and_batched():
 
 def test_a_wrong_structure_is_refused_with_both_structures():
     packing = Packing.of({"a": jnp.zeros(2), "b": jnp.zeros((2, 3))})
-    with pytest.raises(StructureError, match=r"x0: expected \{'a': array\(2,\), 'b': array\(2, 3\)\}, got array\(8,\)"):
+    with pytest.raises(
+        StructureError, match=r"x0: expected \{'a': array\(2,\), 'b': array\(2, 3\)\}, got array\(8,\)"
+    ):
         packing.check(jnp.zeros(8), "x0")
 
 

@@ -32,7 +32,9 @@ def matrix(name: str, n: int = SIZE, dtype: type = np.float64, seed: int = 7621)
     return problems.dominant(n, seed, dtype)
 
 
-def system(name: str, n: int = SIZE, dtype: type = np.float64, seed: int = 7621) -> tuple[np.ndarray, np.ndarray]:
+def system(
+    name: str, n: int = SIZE, dtype: type = np.float64, seed: int = 7621
+) -> tuple[np.ndarray, np.ndarray]:
     """A fitting matrix and a right-hand side without structure."""
     return matrix(name, n, dtype, seed), problems.random(n, seed=seed + 1, dtype=dtype)
 
