@@ -159,9 +159,11 @@ def describe(info: SolveInfo, advice: bool = True) -> str:
         verb = "diverged"
     else:
         verb = "did not converge"
+    reason = f" [{status.name}]" if failed.any() or status != Status.converged else ""
+    count = int(steps[worst] if failed.any() else steps.max())
     figures = (
-        f"{verb} [{status.name}] after {int(steps.max() if not failed.any() else steps[worst])} iterations with "
-        f"residual {norms[worst]:.3g} (tolerance {targets[worst]:.3g})"
+        f"{verb}{reason} after {count} iteration{'s' * (count != 1)} with residual {norms[worst]:.3g} "
+        f"(tolerance {targets[worst]:.3g})"
     )
     text = f"{what}{lane} {figures}"
     return f"{text}. {status.message}" if advice and failed.any() else text
