@@ -1,0 +1,8 @@
+"""`python -m jaxsolve`: see `python -m jaxsolve --help`."""
+
+import sys
+
+from jaxsolve.cli.program import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""`jaxsolve compare A.mtx ...`: methods and preconditioners side by side, their claims checked."""
+
+import argparse
+import pathlib
+from typing import Any
+
+from jaxsolve.cli.inputs import (
+    UsageError,
+    add_tolerances,
+    load_matrix,
+    load_rhs,
+    matrix_files,
+    method_of,
+    names_in,
+    preconditioner_of,
+    stem,
+)
+from jaxsolve.cli.outputs import load_pictures, save
+from jaxsolve.cli.runs import REFUSED, SKIPPED, Run, history, measured
+from jaxsolve.cli.tables import print_json, print_table, progress, scientific, seconds
+from jaxsolve.linear.request import Solve, method_name
+from jaxsolve.linear.select import choose
+from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.registry import PRECONDITIONERS
+from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.solvers.direct.banded import Banded
+from jaxsolve.solvers.direct.dense import AbstractDense
+from jaxsolve.solvers.registry import METHODS
+
+#: Methods of O(n³) or O(n w²) are tried unasked up to this many operations, some seconds on a core.
+MOST_OPERATIONS = 2e10
+ALL = "all"
+
+_DESCRIPTION = """\
+Solves with many methods and preconditioners and prints a table: iterations, set-up and solve time after compilation,
+true relative residual (computed by SciPy in double precision), status. A status that claims convergence where the
+true residual exceeds 1.01 rtol is marked FALSE and makes the exit code 1.
+
+For one matrix: every method without a preconditioner, and every preconditioner with the method that suits the matrix.
+For several: every method without a preconditioner. `--methods` and `--preconditioners` take names with commas, or
+`all`, and give all combinations.
+"""
+
+
+def register(commands: Any) -> None:
+    """Declares the command."""
+    parser = commands.add_parser(
+        "compare",
+        help="methods x preconditioners, side by side",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("matrices", nargs="+", metavar="A.mtx", help="matrices, or folders of them")
+    parser.add_argument("--methods", metavar="a,b", help="names of methods, or `all`")
+    parser.add_argument(
+        "--preconditioners", metavar="p,q", help="names of preconditioners (`none` too), or `all`"
+    )
+    add_tolerances(parser)
+    parser.add_argument("--plot", metavar="out.png", help="write a picture (needs matplotlib)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> bool:
+    """Prints the table; returns whether every claim of convergence is true."""
+    files = matrix_files(given.matrices)
+    several = len(files) > 1
+    # Names are checked before anything is computed.
+    methods = chosen(given.methods, METHODS, method_of)
+    preconditioners = chosen(given.preconditioners, PRECONDITIONERS, preconditioner_of, "none")
+    pictures = load_pictures() if given.plot else None
+    runs: list[Run] = []
+    curves: list[tuple[str, list[int], list[float], bool]] = []
+    for path in files:
+        A = load_matrix(str(path), given.dtype)
+        b = load_rhs(given.rhs, A)
+        ways = combinations(A, methods, preconditioners, several)
+        for k, (name, recipe) in enumerate(ways):
+            method = method_of(name)
+            solve = Solve(method, given.rtol, 0.0, given.max_iterations, preconditioner=recipe)
+            progress(f"{stem(path)} {k + 1}/{len(ways)}: {solve!r}")
+            reason = "" if given.methods else too_expensive(A, name, method)
+            if reason:
+                runs.append(Run(stem(path), name, "none", SKIPPED, message=reason))
+                continue
+            row = measured(stem(path), name, A, b, solve)
+            runs.append(row)
+            if pictures and not several and row.iterations and _takes(method):
+                curves.append((row.way, *history(A, b, solve, row.iterations), row.converged))
+    progress("")
+    if pictures:
+        figure = (
+            pictures.outcomes(runs) if several else pictures.convergence(curves, given.rtol, runs[0].matrix)
+        )
+        save(figure, given.plot)
+    if given.json:
+        print_json(runs)
+    else:
+        _print(runs, several, given)
+    return not any(row.false for row in runs)
+
+
+def chosen(text: str | None, registry: dict[str, Any], make: Any, *extra: str) -> list[str] | None:
+    """The names in an option, checked; None where it was not given."""
+    if text is None:
+        return None
+    names = [*extra, *registry] if text == ALL else names_in(text)
+    if not names:
+        raise UsageError(f"expected names with commas, or `{ALL}`; got '{text}'.")
+    for name in names:
+        make(name)
+    return names
+
+
+def combinations(
+    A: SparseMatrix, methods: list[str] | None, preconditioners: list[str] | None, several: bool
+) -> list[tuple[str, Any]]:
+    """The pairs of a method's name and a preconditioner to try on A."""
+    square = A.shape[0] == A.shape[1]
+    names = [name for name in methods or METHODS if square or _fits_any_shape(method_of(name))]
+    if preconditioners is not None:
+        recipes = [preconditioner_of(name) for name in preconditioners]
+        return [(m, p) for m in names for p in recipes if p is None or (square and _takes(method_of(m)))]
+    pairs: list[tuple[str, Any]] = [(name, None) for name in names]
+    if methods is None and square and not several:
+        suited = method_name(choose(A, True)[0])
+        pairs += [(suited, preconditioner_of(name)) for name in PRECONDITIONERS]
+    return pairs
+
+
+def too_expensive(A: SparseMatrix, name: str, method: Any) -> str:
+    """Why a method is not tried unasked, "" if it is."""
+    n = min(A.shape)
+    work = 0.0
+    if isinstance(method, AbstractDense):
+        work = float(n) ** 2 * max(A.shape)
+    elif isinstance(method, Banded):
+        lower, upper = A.pattern.bandwidth
+        work = float(n) * lower * (lower + upper)
+    return f"takes {work:.0e} operations; ask for it by --methods {name}" if work > MOST_OPERATIONS else ""
+
+
+def _takes(method: Any) -> bool:
+    """Whether a method takes a preconditioner ("auto" does)."""
+    return not isinstance(method, AbstractMethod) or method.preconditioned
+
+
+def _fits_any_shape(method: Any) -> bool:
+    """Whether a method solves rectangular systems ("auto" does)."""
+    return not isinstance(method, AbstractMethod) or method.rectangular
+
+
+def _print(runs: list[Run], several: bool, given: argparse.Namespace) -> None:
+    headers = ["method", "preconditioner", " iterations", " set-up", " solve", " true residual", "status"]
+    rows = []
+    for row in runs:
+        steps = "" if row.iterations is None else str(row.iterations)
+        times = [seconds(row.setup_time), seconds(row.solve_time)]
+        cells = [row.method, row.preconditioner, steps, *times, scientific(row.residual), row.verdict]
+        rows.append([row.matrix, *cells] if several else cells)
+    print(f"{'' if several else given.matrices[0] + ', '}{given.dtype}, rtol {given.rtol:.0e}")
+    marked = [k for k, row in enumerate(runs) if row.false]
+    print_table(["matrix", *headers] if several else headers, rows, marked)
+    for row in runs:
+        if row.status in (REFUSED, SKIPPED) and not several:
+            print(f"{row.method}, {row.preconditioner}: {row.status}: {row.message}")
+    solved = sum(row.converged for row in runs)
+    print(f"{solved} of {len(runs)} converged, {len(marked)} false claims")
+    if given.plot:
+        print(f"picture: {pathlib.Path(given.plot)}")

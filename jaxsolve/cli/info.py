@@ -1,0 +1,119 @@
+"""`jaxsolve info A.mtx`: what a matrix is like, and what suits it."""
+
+import argparse
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsolve.cli.inputs import load_matrix
+from jaxsolve.cli.tables import print_facts, print_json
+from jaxsolve.io.facts import Facts, facts_of
+from jaxsolve.linear.request import method_name
+from jaxsolve.linear.select import choose
+from jaxsolve.operators.layout import is_banded
+from jaxsolve.operators.sparse import SparseMatrix
+
+#: Asymmetry below this is called rounding.
+ROUNDING = 1e-14
+
+
+def register(commands: Any) -> None:
+    """Declares the command."""
+    parser = commands.add_parser(
+        "info",
+        help="what a matrix is like",
+        description="Prints what a matrix is like and which solver suits it.",
+    )
+    parser.add_argument("matrix", metavar="A.mtx", help="the matrix")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> bool:
+    """Prints the facts; returns True."""
+    A = load_matrix(given.matrix, "float64")
+    facts = facts_of(A.to_scipy())
+    report = _report(given.matrix, A, facts)
+    if given.json:
+        print_json({**report, "facts": facts})
+    else:
+        print_facts(_lines(report, facts))
+    return True
+
+
+def _report(path: str, A: SparseMatrix, facts: Facts) -> dict[str, Any]:
+    pattern = A.pattern
+    method, reason = choose(A, False)
+    counts = np.diff(pattern.indptr)
+    return {
+        "matrix": path,
+        "rows": A.shape[0],
+        "columns": A.shape[1],
+        "entries": A.nnz,
+        "dtype": np.dtype(A.dtype).name,
+        "entries_per_row": [int(counts.min()), float(counts.mean()), int(counts.max())],
+        "symmetry": symmetry(A, facts),
+        "traits": list(A.traits.names()),
+        "lower_bandwidth": pattern.bandwidth[0],
+        "upper_bandwidth": pattern.bandwidth[1],
+        "diagonals": len(pattern.offsets),
+        "layout": "diagonals" if is_banded(pattern) else "rows",
+        "dominance": facts.dominance.kind,
+        "suggested_method": method_name(method),
+        "reason": reason,
+    }
+
+
+def symmetry(A: SparseMatrix, facts: Facts) -> str:
+    """The symmetry of the values in a word."""
+    if A.shape[0] != A.shape[1]:
+        return "rectangular"
+    if facts.asymmetry == facts.hermitian_asymmetry == 0:
+        return "symmetric, all values real" if np.iscomplexobj(A.data) else "symmetric"
+    complex_ = jnp.issubdtype(A.dtype, jnp.complexfloating)
+    if complex_ and facts.hermitian_asymmetry <= ROUNDING:
+        return "Hermitian" if facts.hermitian_asymmetry == 0 else "Hermitian up to rounding"
+    if facts.asymmetry <= ROUNDING:
+        kind = "complex symmetric" if complex_ else "symmetric"
+        return kind if facts.asymmetry == 0 else f"{kind} up to rounding"
+    return "no"
+
+
+def _lines(report: dict[str, Any], facts: Facts) -> list[tuple[str, str]]:
+    least, mean, most = report["entries_per_row"]
+    square = report["rows"] == report["columns"]
+    size = min(report["rows"], report["columns"])
+    rank = facts.structural_rank
+    zeros = f", {facts.explicit_zeros} of them zero" if facts.explicit_zeros else ""
+    dominance = facts.dominance
+    share = dominance.rows / max(dominance.size, 1)
+    lines = [
+        ("matrix", report["matrix"]),
+        ("size", f"{report['rows']} x {report['columns']}, {report['dtype']}"),
+        ("entries", f"{report['entries']}{zeros}; {least} to {most} a row, {mean:.1f} on average"),
+        ("values", f"{facts.smallest:.2g} to {facts.largest:.2g} in size" + ("" if facts.finite else ", NOT FINITE")),
+    ]  # fmt: skip
+    if square:
+        difference = "" if facts.asymmetry == 0 else f" (|A - A^T| / |A| = {facts.asymmetry:.1e})"
+        lines += [
+            ("pattern symmetry", f"{100 * facts.pattern_symmetry:.1f} % of the off-diagonal entries"),
+            ("value symmetry", report["symmetry"] + difference),
+        ]
+    lines += [
+        ("bandwidth", f"{report['lower_bandwidth']} below, {report['upper_bandwidth']} above"),
+        ("diagonals", f"{report['diagonals']}; multiplied as {report['layout']}"),
+    ]
+    if square:
+        lines += [
+            ("zero diagonals", str(facts.zero_diagonals)),
+            ("diagonal dominance", f"{dominance.kind} ({100 * share:.1f} % of the rows)"),
+        ]
+    singular = " (singular)" if square and rank < size else ""
+    lines.append(("structural rank", f"{rank} of {size}{singular}"))
+    if facts.empty_rows or facts.empty_columns:
+        lines.append(("empty", f"{facts.empty_rows} rows, {facts.empty_columns} columns"))
+    if report["traits"]:
+        lines.append(("proven", ", ".join(name.replace("_", " ") for name in report["traits"])))
+    lines.append(("suggested", f"{report['suggested_method']}: {report['reason']}"))
+    return lines
