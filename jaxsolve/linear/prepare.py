@@ -76,7 +76,7 @@ def prepared(method: AbstractMethod, recipe: Any, problem: Problem, nulls: NullS
         return lax.stop_gradient(_factorised(method, A, nulls))
     if isinstance(recipe, tuple):
         return Split(*(prepared(method, part, problem, nulls, eager) for part in recipe))
-    return lax.stop_gradient(_preconditioner(recipe, A, problem))
+    return lax.stop_gradient(_preconditioner(method, recipe, A, problem))
 
 
 def _factorised(method: AbstractMethod, A: LinearOperator, nulls: NullSpace) -> Any:
@@ -93,9 +93,10 @@ def _built(recipe: AbstractPreconditioner, A: LinearOperator) -> LinearOperator:
     return recipe.build(A)
 
 
-def _preconditioner(recipe: Any, A: LinearOperator, problem: Problem) -> LinearOperator:
+def _preconditioner(method: AbstractMethod, recipe: Any, A: LinearOperator, problem: Problem) -> LinearOperator:
     m, n = A.shape
     if isinstance(recipe, AbstractPreconditioner):
+        recipe = recipe.suited(method.definite_preconditioner)
         return recipe.build(A) if recipe.concrete else _built(recipe, A)
     if callable(recipe) and not isinstance(recipe, LinearOperator):
         unknown, rhs = problem.unknown, problem.rhs

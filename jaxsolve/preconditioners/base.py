@@ -35,10 +35,17 @@ class AbstractPreconditioner(eqx.Module):
     cost: ClassVar[str] = ""
     #: Whether the operator is symmetric (Hermitian) where A is.
     symmetric: ClassVar[bool] = True
+    #: Whether `build` makes more of concrete values than of traced ones (a factorisation on the host, a hierarchy);
+    #: it is then called outside of jit where it can be, and compiles its own parts.
+    concrete: ClassVar[bool] = False
 
     @abc.abstractmethod
     def build(self, A: LinearOperator) -> LinearOperator:
         """The operator of shape (n, n) that approximates the inverse of A."""
+
+    def suited(self, definite: bool) -> "AbstractPreconditioner":
+        """The recipe for a method that needs (or does not need) a positive definite preconditioner."""
+        return self
 
 
 def inherited(A: LinearOperator) -> Traits:

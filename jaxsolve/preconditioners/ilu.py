@@ -1,5 +1,6 @@
 """Incomplete LU and Cholesky factorisations, with fill on the host and without on the device."""
 
+import dataclasses
 from typing import ClassVar, Literal
 
 import equinox as eqx
@@ -49,6 +50,7 @@ class ILU(AbstractPreconditioner):
     needs: ClassVar[str] = "known entries"
     cost: ClassVar[str] = "set-up on the host, application fill_factor products"
     symmetric: ClassVar[bool] = False
+    concrete: ClassVar[bool] = True
 
     fill_factor: float = eqx.field(static=True, default=10.0)
     drop_tol: float = eqx.field(static=True, default=1e-4)
@@ -67,6 +69,10 @@ class ILU(AbstractPreconditioner):
             raise ValueError(
                 "ILU(level=0) is applied on the device; leave out apply='host', or leave out level."
             )
+
+    def suited(self, definite: bool) -> "ILU":
+        """The same options with a positive definite result where a method needs one (CG, MINRES)."""
+        return dataclasses.replace(self, definite=True) if definite and self.definite is None else self
 
     def build(self, A: LinearOperator) -> LinearOperator:
         """The approximate inverse.

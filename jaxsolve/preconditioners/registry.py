@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jaxsolve.preconditioners.base import AbstractPreconditioner
 from jaxsolve.preconditioners.coarse import Cluster, Deflation
+from jaxsolve.preconditioners.ilu import ILU, Cholesky0
 from jaxsolve.preconditioners.jacobi import BlockJacobi, Jacobi
 from jaxsolve.preconditioners.polynomial import Chebyshev, Neumann
 from jaxsolve.preconditioners.relaxation import SSOR
@@ -12,6 +13,8 @@ from jaxsolve.preconditioners.relaxation import SSOR
 PRECONDITIONERS: dict[str, Callable[..., AbstractPreconditioner]] = {
     "jacobi": Jacobi,
     "block-jacobi": BlockJacobi,
+    "ilu": ILU,
+    "ic": Cholesky0,
     "ssor": SSOR,
     "chebyshev": Chebyshev,
     "neumann": Neumann,

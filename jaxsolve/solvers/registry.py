@@ -1,10 +1,13 @@
 """All methods by name."""
 
+import functools
 from collections.abc import Callable
 
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.direct.banded import Banded
 from jaxsolve.solvers.direct.dense import LU, QR, Cholesky
+from jaxsolve.solvers.host.direct import SciPyDirect, SparseDirect
+from jaxsolve.solvers.host.krylov import NAMES, SciPyKrylov
 from jaxsolve.solvers.krylov.adaptive_cg import AdaptiveCG
 from jaxsolve.solvers.krylov.bicg import BiCG
 from jaxsolve.solvers.krylov.bicgstab import BiCGStab
@@ -44,4 +47,7 @@ METHODS: dict[str, Callable[..., AbstractMethod]] = {
     "QR": QR,
     "tridiagonal": _tridiagonal,
     "banded": Banded,
+    "sparse-direct": SparseDirect,
+    "scipy-direct": SciPyDirect,
+    **{name: functools.partial(SciPyKrylov, kind) for kind, name in NAMES.items()},
 }

@@ -1,0 +1,170 @@
+"""Operators as SciPy sees them: products by NumPy and SciPy, rebuilt inside of a callback."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+from scipy.sparse.linalg import LinearOperator as HostOperator
+from scipy.sparse.linalg import aslinearoperator
+
+from jaxsolve.operators.algebra import Diagonal, Identity
+from jaxsolve.operators.base import (
+    Conjugated,
+    Declared,
+    LinearOperator,
+    Paired,
+    Product,
+    Scaled,
+    Sum,
+    Transposed,
+)
+from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dia import DiagonalsOperator
+from jaxsolve.operators.ell import RowsOperator, plan_rows
+from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.solvers.host.factor import apply
+from jaxsolve.solvers.host.inverse import HostInverse, factor_of
+from jaxsolve.solvers.nullspace import Compressed
+
+
+@functools.singledispatch
+def on_host(A: LinearOperator) -> HostOperator:
+    """The SciPy operator with the products of A, whose leaves are NumPy arrays.
+
+    Known operators need NumPy alone. Others (functions) run their compiled product, which is started from inside of a
+    callback: on the CPU, one at a time.
+    """
+    forward, backward = _compiled(A)
+    return HostOperator(A.shape, matvec=forward, rmatvec=backward, dtype=np.dtype(A.dtype))
+
+
+@on_host.register
+def _(A: SparseMatrix) -> HostOperator:
+    return aslinearoperator(A.pattern.to_scipy(A.data))
+
+
+@on_host.register
+def _(A: DenseMatrix) -> HostOperator:
+    return aslinearoperator(np.asarray(A.matrix))
+
+
+@on_host.register
+def _(A: RowsOperator) -> HostOperator:
+    slots = np.concatenate([np.asarray(A.values).reshape(-1), np.asarray(A.tail[0])])
+    return aslinearoperator(A.pattern.to_scipy(slots[plan_rows(A.pattern).slots]))
+
+
+@on_host.register
+def _(A: DiagonalsOperator) -> HostOperator:
+    m, n = A.shape
+    values = np.asarray(A.values)
+    # SciPy stores diagonal k by columns: entry [k, j] is A[j - offset, j].
+    shifted = np.zeros((len(A.offsets), n), values.dtype)
+    for k, offset in enumerate(A.offsets):
+        first, last = max(0, -offset), min(m, n - offset)
+        if last > first:
+            shifted[k, first + offset : last + offset] = values[k, first:last]
+    return aslinearoperator(scipy.sparse.dia_matrix((shifted, A.offsets), shape=(m, n)).tocsr())
+
+
+@on_host.register
+def _(A: Identity) -> HostOperator:
+    return aslinearoperator(scipy.sparse.identity(A.size, np.dtype(A.dtype), format="csr"))
+
+
+@on_host.register
+def _(A: Diagonal) -> HostOperator:
+    return aslinearoperator(scipy.sparse.diags_array(np.asarray(A.values), format="csr"))
+
+
+@on_host.register
+def _(A: Scaled) -> HostOperator:
+    inner = on_host(A.operator)
+    factor = np.asarray(A.factor)[()]
+    return HostOperator(
+        A.shape,
+        matvec=lambda x: factor * inner.matvec(x),
+        rmatvec=lambda x: np.conj(factor) * inner.rmatvec(x),
+        dtype=np.result_type(inner.dtype, factor),
+    )
+
+
+@on_host.register(Declared)
+@on_host.register(Paired)
+def _(A: Declared | Paired) -> HostOperator:
+    return on_host(A.operator)
+
+
+@on_host.register
+def _(A: Transposed) -> HostOperator:
+    return on_host(A.operator).T
+
+
+@on_host.register
+def _(A: Conjugated) -> HostOperator:
+    return on_host(A.operator).T.H
+
+
+@on_host.register
+def _(A: Sum) -> HostOperator:
+    return on_host(A.left) + on_host(A.right)
+
+
+@on_host.register
+def _(A: Product) -> HostOperator:
+    return on_host(A.left) @ on_host(A.right)
+
+
+@on_host.register
+def _(A: Compressed) -> HostOperator:
+    inner, basis = on_host(A.operator), np.asarray(A.nulls.basis)
+
+    def kept(v: np.ndarray) -> np.ndarray:
+        return v - basis @ (basis.conj().T @ v)
+
+    return HostOperator(
+        A.shape,
+        matvec=lambda x: kept(inner.matvec(kept(x))),
+        rmatvec=lambda x: kept(inner.rmatvec(kept(x))),
+        dtype=np.result_type(inner.dtype, basis.dtype),
+    )
+
+
+@on_host.register
+def _(A: HostInverse) -> HostOperator:
+    factor = factor_of(A.recipe, np.asarray(A.key), np.asarray(A.data))
+
+    def solve(x: np.ndarray, transposed: bool) -> np.ndarray:
+        return apply(factor, x.reshape(1, -1), transposed)[0]
+
+    return HostOperator(
+        A.shape,
+        matvec=lambda x: solve(x, A.transposed),
+        # A⁻ᴴ x = conj(A⁻ᵀ conj(x))
+        rmatvec=lambda x: solve(x.conj(), not A.transposed).conj(),
+        dtype=np.dtype(A.dtype),
+    )
+
+
+@jax.jit
+def _product(A: LinearOperator, x: Any) -> Any:
+    return A.mv(x)
+
+
+@jax.jit
+def _adjoint_product(A: LinearOperator, x: Any) -> Any:
+    return A.H.mv(x)
+
+
+def _compiled(A: LinearOperator) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
+    """The product and the adjoint product of A as compiled functions of NumPy arrays."""
+
+    def run(product: Any, x: np.ndarray) -> np.ndarray:
+        with jax.default_device(jax.devices("cpu")[0]):
+            return np.asarray(jax.block_until_ready(product(A, jnp.asarray(x))))
+
+    return functools.partial(run, _product), functools.partial(run, _adjoint_product)
