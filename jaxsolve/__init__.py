@@ -8,6 +8,8 @@ from jaxsolve.core.results import SolveInfo as SolveInfo
 from jaxsolve.core.status import Status as Status
 from jaxsolve.linear.catalogue import methods as methods
 from jaxsolve.linear.catalogue import preconditioners as preconditioners
+from jaxsolve.linear.explain import Explanation as Explanation
+from jaxsolve.linear.explain import explain as explain
 from jaxsolve.linear.request import Solve as Solve
 from jaxsolve.linear.system import solve_linear as solve_linear
 from jaxsolve.linear.system import solve_linear_info as solve_linear_info

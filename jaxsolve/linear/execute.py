@@ -17,10 +17,12 @@ from jaxsolve.linear.implicit import implicit_solve
 from jaxsolve.linear.prepare import chosen_method, limits, prepared
 from jaxsolve.linear.problem import Problem
 from jaxsolve.linear.request import Solve
+from jaxsolve.linear.verdict import Judge
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.driver import Control, Outcome
 from jaxsolve.solvers.nullspace import NullSpace
+from jaxsolve.telemetry.watch import Watch
 
 
 def execute(
@@ -28,8 +30,9 @@ def execute(
     solve: Solve,
     method: AbstractMethod,
     nulls: NullSpace,
-    judge: Callable[[], Any],
+    judge: Callable[[], Judge | None],
     settings: Any,
+    watch: Watch,
 ) -> Outcome:
     """The outcome for one matrix, with one right-hand side or a batch of them.
 
@@ -44,12 +47,14 @@ def execute(
     if eager:
         parts = (A, inverse, problem.b, problem.x0, control, nulls)
         lanes = (None, None, 0, guess, 0, None)
-        outcome = _run_lanes(method, lanes, *parts) if problem.batch else run(method, *parts)
+        outcome = (
+            _run_lanes(method, lanes, watch, *parts) if problem.batch else run(method, *parts, watch=watch)
+        )
         if not is_traced(outcome.status):
             return outcome
     chosen, other, limited = _gradient(solve, method, inverse, control, problem, nulls)
     x0, control = lax.stop_gradient((problem.x0, control))
-    plan = Plan(method, chosen, judge())
+    plan = Plan(method, chosen, judge(), watch)
     system = System(A, inverse, problem.b, x0, control, nulls, (other, limited))
     if not problem.batch:
         return implicit_solve(plan, system)
@@ -62,15 +67,16 @@ def execute_stack(
     solve: Solve,
     method: AbstractMethod,
     nulls: NullSpace,
-    judge: Callable[[], Any],
+    judge: Callable[[], Judge | None],
     settings: Any,
+    watch: Watch,
 ) -> Outcome:
     """The outcomes for a batch of matrices, each with its right-hand side, preconditioner and tolerance."""
     control = limits(solve, problem)
     parts = (problem.A, problem.b, problem.x0, control)
     if not is_traced((parts, nulls, settings)):
         recipe = Frozen(solve.preconditioner)
-        key = (method, recipe, problem.unknown, problem.rhs)
+        key = (method, recipe, problem.unknown, problem.rhs, watch)
         outcome = _run_stack(key, recipe.split(solve.preconditioner), *parts, nulls)
         if not is_traced(outcome.status):
             return outcome
@@ -78,7 +84,7 @@ def execute_stack(
     def lane(A, b, x0, control):
         one = dataclasses.replace(problem, A=A, b=b, x0=x0, batch=(), matrices=False)
         limited = eqx.tree_at(lambda s: (s.rtol, s.atol, s.max_iterations), solve, tuple(control))
-        return execute(one, limited, method, nulls, judge, settings)
+        return execute(one, limited, method, nulls, judge, settings, watch)
 
     return jax.vmap(lane, in_axes=(0, 0, None if problem.x0 is None else 0, 0))(*parts)
 
@@ -87,19 +93,19 @@ def execute_stack(
 def _run_stack(
     key: tuple, settings: list[Any], A: LinearOperator, b: Array, x0: Any, control: Control, nulls: NullSpace
 ) -> Outcome:
-    method, recipe, unknown, rhs = key
+    method, recipe, unknown, rhs, watch = key
 
     def lane(A, b, x0, control):
         one = Problem(A, b, x0, unknown, rhs, (), False)
         inverse = prepared(method, recipe.join(settings), one, nulls, eager=False)
-        return run(method, A.layout(), inverse, b, x0, control, nulls)
+        return run(method, A.layout(), inverse, b, x0, control, nulls, watch=watch)
 
     return jax.vmap(lane, in_axes=(0, 0, None if x0 is None else 0, 0))(A, b, x0, control)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _run_lanes(method: AbstractMethod, lanes: tuple, *parts: Any) -> Outcome:
-    return jax.vmap(functools.partial(run, method), in_axes=lanes)(*parts)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _run_lanes(method: AbstractMethod, lanes: tuple, watch: Watch, *parts: Any) -> Outcome:
+    return jax.vmap(functools.partial(run, method, watch=watch), in_axes=lanes)(*parts)
 
 
 def _gradient(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -10,12 +9,15 @@ import jax
 from jax import Array
 
 from jaxsolve.core.checks import checked
-from jaxsolve.core.results import ConvergenceException, is_any_of
+from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED
+from jaxsolve.linear.verdict import Judge
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.driver import Control, Outcome, iterate
 from jaxsolve.solvers.nullspace import NullSpace
+from jaxsolve.telemetry.tell import tell
+from jaxsolve.telemetry.watch import SILENT, Watch
 
 
 class System(eqx.Module):
@@ -42,26 +44,45 @@ class System(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is decided before tracing: the methods, and what judges their outcome (None: nothing is raised)."""
+    """What is decided before tracing.
+
+    Attributes:
+        method: The method of the system.
+        gradient_method: The method of tangent and adjoint systems.
+        judge: Where outcomes go, None where nothing is raised and nobody listens.
+        watch: What observes the loops.
+    """
 
     method: AbstractMethod
     gradient_method: AbstractMethod
-    judge: Callable[..., Callable[..., ConvergenceException | None]] | None
+    judge: Judge | None
+    watch: Watch
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0, static_argnames="watch")
 def run(
-    method: AbstractMethod, A: Any, inverse: Any, b: Array, x0: Any, control: Control, nulls: NullSpace
+    method: AbstractMethod,
+    A: Any,
+    inverse: Any,
+    b: Array,
+    x0: Any,
+    control: Control,
+    nulls: NullSpace,
+    watch: Watch = SILENT,
 ) -> Outcome:
     """The driver, compiled once for each method and structure."""
-    return iterate(method, A, inverse, b, x0, control, nulls)
+    return iterate(method, A, inverse, b, x0, control, nulls, watch)
 
 
 def guarded(plan: Plan, kind: str, outcome: Outcome) -> Outcome:
-    """The outcome, whose x raises when used unless the solve converged (or nothing is to be raised)."""
+    """The outcome, told to whoever listens; its x raises when used unless the solve converged (or nothing is to)."""
     if plan.judge is None:
         return outcome
-    failed = ~is_any_of(outcome.status, CONVERGED)
     leaves, treedef = jax.tree.flatten(outcome)
-    x = checked(outcome.x, failed, leaves, plan.judge(kind, treedef))
+    if plan.judge.heard:
+        tell(plan.judge.notice(kind, treedef), *leaves, ordered=True)
+    if not plan.judge.throw:
+        return outcome
+    failed = ~is_any_of(outcome.status, CONVERGED)
+    x = checked(outcome.x, failed, leaves, plan.judge.verdict(kind, treedef))
     return outcome._replace(x=x)

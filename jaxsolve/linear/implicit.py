@@ -25,7 +25,9 @@ from jaxsolve.solvers.driver import Outcome
 def implicit_solve(plan: Plan, system: System) -> Outcome:
     """The outcome of a system, differentiable in A and b by the implicit function theorem."""
     s = system
-    return guarded(plan, "solve", run(plan.method, s.A, s.inverse, s.b, s.x0, s.control, s.nulls))
+    return guarded(
+        plan, "solve", run(plan.method, s.A, s.inverse, s.b, s.x0, s.control, s.nulls, watch=plan.watch)
+    )
 
 
 @functools.partial(implicit_solve.defjvp, symbolic_zeros=True)
@@ -49,13 +51,15 @@ def tangent_solve(plan: Plan, system: System, rhs: Array) -> Array:
     A, (inverse, control), nulls = system.A, system.gradient, system.nulls
 
     def forward(_, c):
-        return guarded(plan, "tangent", run(plan.gradient_method, A, inverse, c, None, control, nulls)).x
+        outcome = run(plan.gradient_method, A, inverse, c, None, control, nulls, watch=plan.watch)
+        return guarded(plan, "tangent", outcome).x
 
     def transposed(_, c):
         At = A.transpose()
         inverse_t = None if inverse is None else inverse.transpose()
         # JAX drops everything but x here: a failure that is not raised is a wrong gradient.
-        outcome = run(plan.gradient_method, At, inverse_t, c, None, control, nulls.transposed())
+        method, nulls_t = plan.gradient_method, nulls.transposed()
+        outcome = run(method, At, inverse_t, c, None, control, nulls_t, watch=plan.watch)
         return guarded(plan, "adjoint", outcome).x
 
     return lax.custom_linear_solve(A.mv, rhs, forward, transposed)

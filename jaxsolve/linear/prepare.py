@@ -12,7 +12,7 @@ from jax import lax
 from jaxsolve.core.errors import NotLinearError, StructureError
 from jaxsolve.linear.problem import Problem
 from jaxsolve.linear.request import Solve, preconditioner_name
-from jaxsolve.linear.select import choose
+from jaxsolve.linear.select import choose, choose_preconditioner
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.convert import as_operator
 from jaxsolve.operators.function import function_operator
@@ -93,8 +93,12 @@ def _built(recipe: AbstractPreconditioner, A: LinearOperator) -> LinearOperator:
     return recipe.build(A)
 
 
-def _preconditioner(method: AbstractMethod, recipe: Any, A: LinearOperator, problem: Problem) -> LinearOperator:
+def _preconditioner(
+    method: AbstractMethod, recipe: Any, A: LinearOperator, problem: Problem
+) -> LinearOperator:
     m, n = A.shape
+    if isinstance(recipe, str):
+        recipe = choose_preconditioner(A)[0]
     if isinstance(recipe, AbstractPreconditioner):
         recipe = recipe.suited(method.definite_preconditioner)
         return recipe.build(A) if recipe.concrete else _built(recipe, A)

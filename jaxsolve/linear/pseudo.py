@@ -52,7 +52,8 @@ def normal_solve(plan: Plan, system: System, rhs: Array, wide: bool) -> Array:
         stages = (A, A.adjoint()) if wide else (A.adjoint(), A)
         for stage in stages:
             prepared = inverse if stage is A or inverse is None else inverse.adjoint()
-            outcome = run(plan.gradient_method, stage, prepared, v, None, control, NullSpace())
+            nulls = NullSpace()
+            outcome = run(plan.gradient_method, stage, prepared, v, None, control, nulls, watch=plan.watch)
             v = guarded(plan, kind, outcome).x
         return v
 

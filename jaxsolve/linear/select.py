@@ -1,8 +1,10 @@
-"""Which method suits a system of which little is known but its structure."""
+"""Which method and which preconditioner suit a system of which little is known but its structure."""
 
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.base import AbstractPreconditioner
+from jaxsolve.preconditioners.registry import PRECONDITIONERS
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.registry import METHODS
 
@@ -10,6 +12,8 @@ from jaxsolve.solvers.registry import METHODS
 DENSE_LIMIT = 2048
 #: Bands up to this width are eliminated.
 NARROW = 2
+#: Sparse matrices from this size on are worth a hierarchy.
+COARSE_LIMIT = 1000
 
 
 def choose(A: LinearOperator, preconditioned: bool) -> tuple[AbstractMethod, str]:
@@ -35,3 +39,19 @@ def choose(A: LinearOperator, preconditioned: bool) -> tuple[AbstractMethod, str
     if facts.hermitian:
         return METHODS["minres"](), "A is declared symmetric (Hermitian)"
     return METHODS["biCG-stab"](2), "nothing is known of the symmetry of A"
+
+
+def choose_preconditioner(A: LinearOperator) -> tuple[AbstractPreconditioner, str]:
+    """A preconditioner for A and the reason for it.
+
+    Args:
+        A: The operator, its entries known.
+    """
+    if (
+        isinstance(A, SparseMatrix)
+        and A.shape[0] >= COARSE_LIMIT
+        and A.pattern.is_symmetric
+        and "amg" in PRECONDITIONERS
+    ):
+        return PRECONDITIONERS["amg"](), f"A is sparse, of symmetric pattern and large ({A.shape[0]})"
+    return PRECONDITIONERS["jacobi"](), "A is small, or its pattern is not symmetric"

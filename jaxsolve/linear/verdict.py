@@ -1,4 +1,4 @@
-"""From a failed outcome to the exception that tells of it."""
+"""From an outcome with concrete values to the result that listeners get, and to the exception of a failure."""
 
 import dataclasses
 from typing import Any
@@ -6,17 +6,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxsolve.core.results import Frozen, SolveInfo, failure_of
+from jaxsolve.core.results import ConvergenceException, Frozen, SolveInfo, failure_of
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import Packing
 from jaxsolve.linear.problem import Problem
 from jaxsolve.linear.request import Solve, method_name
 from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.telemetry.ear import Ear
 
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-    """Makes the exception of a failed solve out of its outcome, when that is concrete.
+    """What happens with the outcomes of a request that is traced: they are told to listeners, and failures raise.
 
     Equal for equal requests, so that programs that hold it are compiled once.
     """
@@ -26,55 +27,106 @@ class Judge:
     methods: tuple[str, str]
     unknown: Packing
     rhs: Packing
+    batch: tuple[int, ...]
+    ear: Ear | None
+    throw: bool
     settings: Any = dataclasses.field(compare=False)
 
-    def __init__(self, solve: Solve, request: Frozen, method: AbstractMethod, problem: Problem):
+    @classmethod
+    def of(
+        cls,
+        solve: Solve,
+        request: Frozen,
+        method: AbstractMethod,
+        problem: Problem,
+        ear: Ear | None,
+        throw: bool,
+    ) -> "Judge | None":
+        """The judge of a request; None where nobody listens and nothing raises."""
+        if not throw and (ear is None or not ear.compiled):
+            return None
         other = solve.gradient_solve
         names = (method_name(method), method_name(method if other is None else other.method))
-        values = [None if is_traced(v) else v for v in request.split(solve)]
-        for name, value in (
-            ("suppress", solve.suppress),
-            ("request", request),
-            ("methods", names),
-            ("unknown", problem.unknown),
-            ("rhs", problem.rhs),
-            ("settings", values),
-        ):
-            object.__setattr__(self, name, value)
+        settings = [None if is_traced(v) else v for v in request.split(solve)]
+        unknown, rhs = problem.unknown, problem.rhs
+        return cls(solve.suppress, request, names, unknown, rhs, problem.batch, ear, throw, settings)
 
-    def __call__(self, kind: str, treedef: Any) -> Any:
-        """The judge of one solve: of the system itself, of a tangent or of an adjoint system."""
+    @property
+    def heard(self) -> bool:
+        """Whether somebody listens to what programs do."""
+        return self.ear is not None and self.ear.compiled
+
+    def notice(self, kind: str, treedef: Any) -> "Notice":
+        """The listener of one solve: of the system itself, of a tangent or of an adjoint system."""
+        return Notice(self, kind, treedef)
+
+    def verdict(self, kind: str, treedef: Any) -> "Verdict":
+        """The judge of one solve."""
         return Verdict(self, kind, treedef)
 
-
-@dataclasses.dataclass(frozen=True)
-class Verdict:
-    """What `Judge` says of one solve, given the leaves of its outcome as NumPy arrays."""
-
-    judge: Judge
-    kind: str
-    treedef: Any
-
-    def __call__(self, *evidence):
-        outcome = jax.tree.unflatten(self.treedef, evidence)
-        transposed = self.kind == "adjoint"
-        unknown, rhs = self.judge.unknown, self.judge.rhs
-        batch = np.shape(outcome.status)
-        info = SolveInfo(
-            x=_numpy(rhs if transposed else unknown, outcome.x, batch),
-            residual=_numpy(unknown if transposed else rhs, outcome.residual, batch),
+    def info(self, kind: str, treedef: Any, leaves: tuple[np.ndarray, ...]) -> SolveInfo:
+        """The result, from the leaves of an outcome as NumPy arrays."""
+        outcome = jax.tree.unflatten(treedef, leaves)
+        lanes = np.shape(outcome.status)
+        # The axis of a batch in one call of the front door comes last, after those of `vmap`.
+        batch = (*lanes[:-1], *self.batch) if self.batch else lanes
+        outcome = jax.tree.map(lambda v: v.reshape(*batch, *v.shape[len(lanes) :]), outcome)
+        transposed = kind == "adjoint"
+        unknown, rhs = (self.rhs, self.unknown) if transposed else (self.unknown, self.rhs)
+        trajectory = outcome.trajectory
+        if trajectory is not None:
+            if trajectory.x is not None:
+                trajectory = dataclasses.replace(
+                    trajectory, x=_numpy(unknown, trajectory.x, trajectory.iterations.shape)
+                )
+            trajectory = trajectory.trimmed()
+        return SolveInfo(
+            x=_numpy(unknown, outcome.x, batch),
+            residual=_numpy(rhs, outcome.residual, batch),
             residual_norm=outcome.residual_norm,
             target=outcome.target,
             iterations=outcome.iterations,
             function_evaluations=outcome.evaluations,
             code=outcome.status,
             solve_time=np.nan,
-            settings=self.judge.settings,
-            request=self.judge.request,
-            method=self.judge.methods[self.kind != "solve"],
-            kind=self.kind,
+            settings=self.settings,
+            request=self.request,
+            method=self.methods[kind != "solve"],
+            kind=kind,
+            trajectory=trajectory,
         )
-        return failure_of(info, self.judge.suppress)
+
+
+@dataclasses.dataclass(frozen=True)
+class Notice:
+    """Tells listeners of one solve, unless it raises: then its verdict does."""
+
+    judge: Judge
+    kind: str
+    treedef: Any
+
+    def __call__(self, *leaves: np.ndarray) -> None:
+        info = self.judge.info(self.kind, self.treedef, leaves)
+        raises = self.judge.throw and failure_of(info, self.judge.suppress) is not None
+        if self.judge.ear is not None and not raises:
+            self.judge.ear.hear(info)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """The exception of one solve that failed, None where its class is suppressed."""
+
+    judge: Judge
+    kind: str
+    treedef: Any
+
+    def __call__(self, *leaves: np.ndarray) -> ConvergenceException | None:
+        info = self.judge.info(self.kind, self.treedef, leaves)
+        failure = failure_of(info, self.judge.suppress)
+        # The exception ends the program, and with it calls that have not been made: heard here, it is not lost.
+        if failure is not None and self.judge.ear is not None:
+            self.judge.ear.hear(info)
+        return failure
 
 
 def _numpy(packing: Packing, values: np.ndarray, batch: tuple[int, ...]) -> Any:
