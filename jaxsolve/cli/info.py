@@ -14,9 +14,6 @@ from jaxsolve.linear.select import choose
 from jaxsolve.operators.layout import is_banded
 from jaxsolve.operators.sparse import SparseMatrix
 
-#: Asymmetry below this is called rounding.
-ROUNDING = 1e-14
-
 
 def register(commands: Any) -> None:
     """Declares the command."""
@@ -69,15 +66,15 @@ def symmetry(A: SparseMatrix, facts: Facts) -> str:
     """The symmetry of the values in a word."""
     if A.shape[0] != A.shape[1]:
         return "rectangular"
-    if facts.asymmetry == facts.hermitian_asymmetry == 0:
-        return "symmetric, all values real" if np.iscomplexobj(A.data) else "symmetric"
-    complex_ = jnp.issubdtype(A.dtype, jnp.complexfloating)
-    if complex_ and facts.hermitian_asymmetry <= ROUNDING:
-        return "Hermitian" if facts.hermitian_asymmetry == 0 else "Hermitian up to rounding"
-    if facts.asymmetry <= ROUNDING:
-        kind = "complex symmetric" if complex_ else "symmetric"
-        return kind if facts.asymmetry == 0 else f"{kind} up to rounding"
-    return "no"
+    if not (A.traits.symmetric or A.traits.hermitian):
+        return "no"
+    exact = facts.asymmetry if A.traits.symmetric else facts.hermitian_asymmetry
+    rounding = "" if exact == 0 else " up to rounding"
+    if not jnp.issubdtype(A.dtype, jnp.complexfloating):
+        return f"symmetric{rounding}"
+    if not A.traits.symmetric:
+        return f"Hermitian{rounding}"
+    return f"symmetric{rounding}, all values real" if A.traits.hermitian else f"complex symmetric{rounding}"
 
 
 def _lines(report: dict[str, Any], facts: Facts) -> list[tuple[str, str]]:

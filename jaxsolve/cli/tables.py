@@ -22,19 +22,20 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]], marked: S
         rows: The cells.
         marked: Numbers of the rows to highlight.
     """
-    if Table is not None and Console is not None and sys.stdout.isatty():
-        table = Table()
-        for header in headers:
-            table.add_column(
-                header.strip(), justify="right" if header.startswith(" ") else "left", no_wrap=True
-            )
-        for k, row in enumerate(rows):
-            table.add_row(*row, style="bold red" if k in marked else None)
-        Console().print(table)
-        return
     right = [header.startswith(" ") for header in headers]
     titles = [header.strip() for header in headers]
     widths = [max(len(row[k]) for row in [titles, *rows]) for k in range(len(titles))]
+    # A frame takes three characters a column; cut cells would be worse than no frame.
+    if Table is not None and Console is not None and sys.stdout.isatty():
+        console = Console()
+        if sum(widths) + 3 * len(widths) < console.width:
+            table = Table()
+            for title, flush in zip(titles, right, strict=True):
+                table.add_column(title, justify="right" if flush else "left", no_wrap=True)
+            for k, row in enumerate(rows):
+                table.add_row(*row, style="bold red" if k in marked else None)
+            console.print(table)
+            return
     print(_line(titles, widths, right))
     print("  ".join("-" * width for width in widths))
     for row in rows:

@@ -59,6 +59,16 @@ def test_complex_symmetric_is_not_hermitian():
     assert proven_traits(H) == {"hermitian": True, "positive_definite": True}
 
 
+def test_symmetry_is_up_to_rounding_of_assembly():
+    A = np.array([[1e8, 2.0], [2.0 + 1e-15, 1e-8]])
+    assert proven_traits(scipy.sparse.csr_matrix(A))["symmetric"]
+    # 2e-7 is small beside the matrix, not beside the entries that share its row and column.
+    B = np.array([[1e8, 2.0], [2.0 + 2e-7, 1e-8]])
+    assert "symmetric" not in proven_traits(scipy.sparse.csr_matrix(B))
+    C = np.array([[0.0, 2.0], [2.0 + 1e-15, 0.0]])
+    assert "symmetric" not in proven_traits(scipy.sparse.csr_matrix(C))
+
+
 def test_triangles_and_diagonals_are_seen():
     assert proven_traits(scipy.sparse.csr_matrix([[1.0, 0], [1, 1]])) == {"lower": True}
     assert proven_traits(scipy.sparse.csr_matrix([[2.0, 0], [0, -1]])).keys() >= {"diagonal", "symmetric"}
