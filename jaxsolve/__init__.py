@@ -8,6 +8,8 @@ from jaxsolve.core.results import SolveInfo as SolveInfo
 from jaxsolve.core.status import Status as Status
 from jaxsolve.linear.catalogue import methods as methods
 from jaxsolve.linear.catalogue import preconditioners as preconditioners
+from jaxsolve.linear.factorization import Factorization as Factorization
+from jaxsolve.linear.factorization import factorize as factorize
 from jaxsolve.linear.explain import Explanation as Explanation
 from jaxsolve.linear.explain import explain as explain
 from jaxsolve.linear.request import Solve as Solve
@@ -23,6 +25,8 @@ from jaxsolve.operators.pattern import Pattern as Pattern
 from jaxsolve.operators.sparse import SparseMatrix as SparseMatrix
 from jaxsolve.preconditioners.coarse import Cluster as Cluster
 from jaxsolve.preconditioners.coarse import Deflation as Deflation
+from jaxsolve.preconditioners.ilu import ILU as ILU
+from jaxsolve.preconditioners.ilu import Cholesky0 as Cholesky0
 from jaxsolve.preconditioners.jacobi import BlockJacobi as BlockJacobi
 from jaxsolve.preconditioners.jacobi import Jacobi as Jacobi
 from jaxsolve.preconditioners.polynomial import Chebyshev as Chebyshev
@@ -32,6 +36,9 @@ from jaxsolve.solvers.direct.banded import Banded as Banded
 from jaxsolve.solvers.direct.dense import LU as LU
 from jaxsolve.solvers.direct.dense import QR as QR
 from jaxsolve.solvers.direct.dense import Cholesky as Cholesky
+from jaxsolve.solvers.host.direct import SciPyDirect as SciPyDirect
+from jaxsolve.solvers.host.direct import SparseDirect as SparseDirect
+from jaxsolve.solvers.host.krylov import SciPyKrylov as SciPyKrylov
 from jaxsolve.solvers.krylov.adaptive_cg import AdaptiveCG as AdaptiveCG
 from jaxsolve.solvers.krylov.bicg import BiCG as BiCG
 from jaxsolve.solvers.krylov.bicgstab import BiCGStab as BiCGStab
