@@ -8,6 +8,7 @@ import equinox
 import jax
 import jaxlib
 from jax import lax
+from jax.core import Tracer
 from jax.experimental import sparse
 from jax.extend import core
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, jaxpr_as_fun
@@ -16,10 +17,12 @@ from jax.interpreters import ad
 
 __all__ = [
     "ClosedJaxpr",
+    "Equation",
     "Jaxpr",
     "JaxprEqn",
     "Literal",
     "Primitive",
+    "Tracer",
     "bind",
     "calls",
     "constants_as_arguments",
@@ -52,9 +55,13 @@ calls: dict[Primitive, str] = {
     prims.custom_vjp_call_p: "call_jaxpr",
 }
 
+#: `JaxprEqn`; its variables are typed as abstract values, which know neither shape nor dtype.
+Equation = Any
+
 _OWN = pathlib.Path(__file__).parents[1]
-_INTERNAL = tuple(str(pathlib.Path(str(package.__file__)).parent) for package in (jax, jaxlib, equinox)) + (
+_INTERNAL = (
     str(_OWN),
+    *(str(pathlib.Path(str(package.__file__)).parent) for package in (jax, jaxlib, equinox)),
 )
 
 
@@ -84,13 +91,13 @@ def function_of(jaxpr: Any) -> Callable[..., list[Any]]:
     return jaxpr_as_fun(ClosedJaxpr(inner, list(constants)))
 
 
-def bind(eqn: JaxprEqn, values: Sequence[Any]) -> list[Any]:
+def bind(eqn: Equation, values: Sequence[Any]) -> list[Any]:
     """The outputs of an equation for these inputs."""
     outputs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
     return list(outputs) if eqn.primitive.multiple_results else [outputs]
 
 
-def scan_parts(eqn: JaxprEqn) -> tuple[int, int]:
+def scan_parts(eqn: Equation) -> tuple[int, int]:
     """How many constants and how many carried values a `scan` equation has; its further inputs are stepped over."""
     if "num_consts" in eqn.params:
         return eqn.params["num_consts"], eqn.params["num_carry"]
@@ -99,7 +106,7 @@ def scan_parts(eqn: JaxprEqn) -> tuple[int, int]:
     return len(constants), len(carry)
 
 
-def while_parts(eqn: JaxprEqn) -> tuple[int, int]:
+def while_parts(eqn: Equation) -> tuple[int, int]:
     """How many constants the condition and the body of a `while` equation have; its further inputs are carried."""
     return eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
 
@@ -109,7 +116,7 @@ def is_transposable(primitive: Primitive) -> bool:
     return primitive in ad.primitive_transposes
 
 
-def source_lines(eqn: JaxprEqn) -> str:
+def source_lines(eqn: Equation) -> str:
     """The innermost line of the user's own code that made an equation, as `file:line (function)`, or ''."""
     traceback = eqn.source_info.traceback
     for frame in [] if traceback is None else traceback.frames:

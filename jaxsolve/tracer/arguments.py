@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsolve.core.compat import Tracer
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -66,7 +68,7 @@ def _is_value(leaf: Any) -> bool:
 
 
 def _is_concrete_integer(leaf: Any) -> bool:
-    if isinstance(leaf, jax.core.Tracer):
+    if isinstance(leaf, Tracer):
         return False
     dtype = jnp.result_type(leaf)
     return bool(jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.bool_))

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from jax.experimental.sparse import BCOO
 
 from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
+from jaxsolve.core.tree import Packing, inexact
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dia import DiagonalsOperator
+from jaxsolve.operators.function import function_operator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.arguments import Split, has_integers, split
 from jaxsolve.tracer.matrix import TracedMatrix
@@ -70,16 +72,35 @@ def trace_operator(
         **kwargs: As in `matrix_from_function`.
 
     Returns:
-        A `SparseMatrix` (or, without `entries`, perhaps a `DiagonalsOperator`) on raveled vectors, and f(0) in the
-        structure of f's output, or None where f is known to have no offset.
+        A `SparseMatrix` on raveled vectors (without `entries` a `DiagonalsOperator` where that does, or a
+        `FunctionOperator` where the matrix would be too dense), and f(0) in the structure of f's output, or None
+        where f is known to have no offset.
 
     Raises:
         NotLinearError: If f is not linear.
-        TraceError: If the matrix would have too many entries.
+        TraceError: If entries are needed and there would be too many.
     """
-    plan, arguments = read(f, x_like, params, kwargs)
-    offset = offset_of(plan, f, x_like, params, kwargs) if plan.affine else None
-    return operator_of(plan, arguments, entries), offset
+    try:
+        plan, arguments = read(f, x_like, params, kwargs)
+        operator = operator_of(plan, arguments, entries)
+    except NotLinearError:
+        raise
+    except TraceError:
+        if entries:
+            raise
+        return _matrix_free(f, x_like, params, kwargs)
+    return operator, offset_of(plan, f, x_like, params, kwargs) if plan.affine else None
+
+
+def _matrix_free(
+    f: Callable[..., Any], x_like: Any, params: tuple, kwargs: dict
+) -> tuple[LinearOperator, Any]:
+    """The function as it is, on raveled vectors."""
+    x = structure_of(x_like)
+    out = jax.eval_shape(lambda x: f(x, *params, **kwargs), x)
+    unknown, rhs = Packing.of(x), Packing.of(out)
+    operator, offset = function_operator(f, unknown, rhs, inexact(*unknown.dtypes), params, kwargs)
+    return operator, None if offset is None else rhs.unpack(offset)
 
 
 def operator_of(plan: Plan, arguments: Split, entries: bool = True) -> LinearOperator:

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from jaxsolve.core.errors import TraceError
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.arguments import Split, split
 from jaxsolve.tracer.assemble import offset_of, operator_of, read, structure_of
@@ -25,7 +26,7 @@ class LinearFunction:
         self.function = function
         self._call = eqx.filter_jit(function)
         self._plans: dict[Hashable, Plan] = {}
-        self._last: Plan | None = None
+        self._last: Plan | str = "not read yet: call .matrix(x_like, *params)"
         functools.update_wrapper(self, function)
 
     def __call__(self, x: Any, *params: Any, **kwargs: Any) -> Any:
@@ -65,15 +66,11 @@ class LinearFunction:
 
     def report(self) -> str:
         """What the last reading found: size, layout, symmetry of the pattern, and any fallback."""
-        return (
-            "not read yet: call .matrix(x_like, *params)"
-            if self._last is None
-            else str(report_of(self._last))
-        )
+        return self._last if isinstance(self._last, str) else str(report_of(self._last))
 
     def details(self) -> Report | None:
         """The last report as data."""
-        return None if self._last is None else report_of(self._last)
+        return None if isinstance(self._last, str) else report_of(self._last)
 
     def plan(self, x_like: Any, params: tuple, kwargs: dict) -> tuple[Plan, Split]:
         """The plan for these arguments, remembered by their structure."""
@@ -86,7 +83,11 @@ class LinearFunction:
             if found is not None:
                 self._last = found
                 return found, arguments
-        plan, arguments = read(self.function, x, params, kwargs)
+        try:
+            plan, arguments = read(self.function, x, params, kwargs)
+        except TraceError as error:
+            self._last = f"matrix-free: {error}"
+            raise
         if not plan.closed_over:
             self._plans[(shapes, arguments.key, arguments.integers_fixed)] = plan
         self._last = plan

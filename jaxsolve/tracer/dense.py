@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsolve.core.compat import JaxprEqn, Literal, bind, is_transposable
+from jaxsolve.core.compat import Equation, Literal, bind, is_transposable
 from jaxsolve.core.errors import TraceError
 from jaxsolve.tracer import parts, sums
 from jaxsolve.tracer.factors import OPAQUE, is_host
@@ -28,7 +28,7 @@ MOST_DENSE_ENTRIES = 20_000_000
 
 def dense(
     scope: Scope,
-    eqn: JaxprEqn,
+    eqn: Equation,
     inputs: Sequence[Any],
     complex_linear: bool = False,
     wanted: Sequence[bool] | None = None,
@@ -70,7 +70,7 @@ def dense(
     return [next(found) if want else next(others) for want in wanted]
 
 
-def known_outputs(scope: Scope, eqn: JaxprEqn, inputs: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
+def known_outputs(scope: Scope, eqn: Equation, inputs: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
     """The outputs that do not depend on the unknown, whatever stands for it."""
     values = [
         np.zeros(v.aval.shape, v.aval.dtype) if depends(x) else x
@@ -83,7 +83,7 @@ def _shifts(known: Any, variable: Any) -> bool:
     return parts.is_inexact(variable.aval.dtype) and not is_zero(known)
 
 
-def _check_budget(scope: Scope, eqn: JaxprEqn, xs: Sequence[Linear], outputs: Sequence[Any]) -> None:
+def _check_budget(scope: Scope, eqn: Equation, xs: Sequence[Linear], outputs: Sequence[Any]) -> None:
     rows = sum(math.prod(out.shape) for out in outputs)
     entries = rows * sum(x.entries for x in xs)
     if entries > MOST_DENSE_ENTRIES:
@@ -95,7 +95,7 @@ def _check_budget(scope: Scope, eqn: JaxprEqn, xs: Sequence[Linear], outputs: Se
 
 
 def _blocks(
-    eqn: JaxprEqn, inputs: Sequence[Any], k: int, direction: complex, wanted: list[bool]
+    eqn: Equation, inputs: Sequence[Any], k: int, direction: complex, wanted: list[bool]
 ) -> list[Any]:
     """For each wanted output, its derivative by input k: shape (*output, *input)."""
     aval = eqn.invars[k].aval
@@ -110,7 +110,7 @@ def _blocks(
 
 
 def derivatives(
-    eqn: JaxprEqn,
+    eqn: Equation,
     inputs: Sequence[Any],
     along: Sequence[int],
     directions: Callable[[], list[Any]],
@@ -153,7 +153,7 @@ def derivatives(
         return [np.asarray(p) for p in compute()]
 
 
-def dense_if_linear(scope: Scope, eqn: JaxprEqn, inputs: Sequence[Any]) -> list[Linear]:
+def dense_if_linear(scope: Scope, eqn: Equation, inputs: Sequence[Any]) -> list[Linear]:
     """The outputs of an operation without a rule, if JAX itself knows that it is linear.
 
     Raises:
@@ -166,7 +166,7 @@ def dense_if_linear(scope: Scope, eqn: JaxprEqn, inputs: Sequence[Any]) -> list[
     return dense(scope, eqn, inputs)
 
 
-def _derivative_is_constant(eqn: JaxprEqn, linear: Sequence[int]) -> bool:
+def _derivative_is_constant(eqn: Equation, linear: Sequence[int]) -> bool:
     avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
 
     def derivative(values: list[Any], tangents: list[Any]) -> list[Any]:

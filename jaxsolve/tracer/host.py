@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsolve.core.compat import JaxprEqn, Primitive, bind, prims
+from jaxsolve.core.compat import Equation, Primitive, Tracer, bind, prims
 from jaxsolve.tracer.factors import OPAQUE, is_host
 
 
@@ -84,13 +84,13 @@ def _converted(a: np.ndarray, dtype: Any) -> np.ndarray:
     if a.dtype == dtype:
         return a
     if np.issubdtype(a.dtype, np.complexfloating) and not np.issubdtype(dtype, np.complexfloating):
-        a = a.real
+        a = np.real(a)
     # What repeats along an axis is converted once.
     index = tuple(slice(0, 1) if s == 0 else slice(None) for s in a.strides)
     return np.broadcast_to(a[index].astype(dtype), a.shape)
 
 
-def known_result(eqn: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
+def known_result(eqn: Equation, inputs: Sequence[Any]) -> list[Any]:
     """The outputs of an equation whose inputs are known: NumPy arrays where all inputs are, else traced arrays."""
     if any(value is OPAQUE for value in inputs):
         return [OPAQUE] * len(eqn.outvars)
@@ -106,16 +106,16 @@ def known_result(eqn: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
             pass  # a case or a dtype that NumPy does not know
     with jax.ensure_compile_time_eval():
         outputs = _bind(eqn, inputs)
-        if all(not isinstance(o, jax.core.Tracer) and _has_host_form(o) for o in outputs):
+        if all(not isinstance(o, Tracer) and _has_host_form(o) for o in outputs):
             return [np.asarray(o) for o in outputs]
     return outputs
 
 
 def _has_host_form(output: Any) -> bool:
-    return not jax.dtypes.issubdtype(output.dtype, jax.dtypes.extended)
+    return not jnp.issubdtype(output.dtype, jax.dtypes.extended)
 
 
-def _bind(eqn: JaxprEqn, inputs: Sequence[Any]) -> list[Any]:
+def _bind(eqn: Equation, inputs: Sequence[Any]) -> list[Any]:
     values = [
         jnp.asarray(value, variable.aval.dtype) if is_host(value) else value
         for value, variable in zip(inputs, eqn.invars, strict=True)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsolve.core.compat import Jaxpr, JaxprEqn, Literal, calls, open_jaxpr
+from jaxsolve.core.compat import Equation, Jaxpr, Literal, Tracer, calls, open_jaxpr
 from jaxsolve.tracer.dense import dense_if_linear
 from jaxsolve.tracer.factors import OPAQUE, is_host
 from jaxsolve.tracer.host import known_result
@@ -37,7 +37,7 @@ def interpret(scope: Scope, jaxpr: Any, inputs: Sequence[Any]) -> list[Any]:
     return [read(atom) for atom in inner.outvars]
 
 
-def _prepared(scope: Scope, jaxpr: Jaxpr) -> tuple[list[JaxprEqn], dict[int, Any]]:
+def _prepared(scope: Scope, jaxpr: Jaxpr) -> tuple[list[Equation], dict[int, Any]]:
     """The equations to walk and the literals of a jaxpr, found once for all steps of a loop."""
     found = scope.prepared.get(id(jaxpr))
     if found is None:
@@ -50,14 +50,14 @@ def _prepared(scope: Scope, jaxpr: Jaxpr) -> tuple[list[JaxprEqn], dict[int, Any
 
 def known(value: Any) -> Any:
     """A constant as the interpreter holds it: on the host unless it is traced (or a random key)."""
-    if value is OPAQUE or depends(value) or isinstance(value, jax.core.Tracer):
+    if value is OPAQUE or depends(value) or isinstance(value, Tracer):
         return value
-    if jax.dtypes.issubdtype(jnp.result_type(value), jax.dtypes.extended):
+    if jnp.issubdtype(jnp.result_type(value), jax.dtypes.extended):
         return value
     return np.asarray(value)
 
 
-def _used(jaxpr: Jaxpr) -> list[JaxprEqn]:
+def _used(jaxpr: Jaxpr) -> list[Equation]:
     """The equations whose results reach an output; the others are not looked at."""
     needed = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
     kept = []
@@ -68,7 +68,7 @@ def _used(jaxpr: Jaxpr) -> list[JaxprEqn]:
     return kept[::-1]
 
 
-def _apply(scope: Scope, eqn: JaxprEqn, inputs: list[Any]) -> list[Any]:
+def _apply(scope: Scope, eqn: Equation, inputs: list[Any]) -> list[Any]:
     linear = any(depends(value) for value in inputs)
     if eqn.primitive in calls and (linear or all(is_host(value) for value in inputs)):
         return within(scope, eqn, eqn.params[calls[eqn.primitive]], inputs)
@@ -83,7 +83,7 @@ def _apply(scope: Scope, eqn: JaxprEqn, inputs: list[Any]) -> list[Any]:
     return outputs
 
 
-def within(scope: Scope, eqn: JaxprEqn, jaxpr: Any, inputs: Sequence[Any]) -> list[Any]:
+def within(scope: Scope, eqn: Equation, jaxpr: Any, inputs: Sequence[Any]) -> list[Any]:
     """The outputs of a jaxpr that an equation calls."""
     scope.enclosing.append(eqn)
     outputs = interpret(scope, jaxpr, inputs)

@@ -5,10 +5,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsolve.core.compat import Tracer
 from jaxsolve.core.errors import NotLinearError
 from jaxsolve.tracer import factors
 from jaxsolve.tracer.value import Linear, Scatter, Term
@@ -66,7 +66,7 @@ def pieces_of(outputs: Sequence[Any], real: np.ndarray) -> tuple[list[Piece], li
         for entry in (*y.terms, *y.scatters) if isinstance(y, Linear) else ():
             factor, number = entry.factor, None
             flipped = entry.conjugate and bool((~real[entry.columns[entry.columns >= 0]]).any())
-            if isinstance(factor, jax.core.Tracer):
+            if isinstance(factor, Tracer):
                 number, factor = len(traced), 0.0
                 traced.append(entry.factor)
             piece = Piece(dataclasses.replace(entry, factor=factor, conjugate=False), y.shape, start, number)

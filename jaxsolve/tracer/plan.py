@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsolve.core.compat import constants_as_arguments
+from jaxsolve.core.compat import Tracer, constants_as_arguments
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import LITERAL_BYTES, index_array, staged
 from jaxsolve.operators.pattern import Pattern
@@ -59,7 +59,7 @@ class Plan:
         found = jax.make_jaxpr(functools.partial(self._read, jaxpr, leaves))(*shapes)
         self._factors, constants = constants_as_arguments(found)
         self._constants = [_held(c) for c in constants]
-        self.closed_over = any(isinstance(c, jax.core.Tracer) for c in self._constants)
+        self.closed_over = any(isinstance(c, Tracer) for c in self._constants)
         self.diagonals = jax.jit(self._diagonals)
         self._compiled = jax.jit(self._entries)
 
@@ -135,7 +135,7 @@ class Plan:
 
     def constants(self) -> list[Any]:
         """The constants of the jaxpr of factors, as arguments for `diagonals`."""
-        return [c if isinstance(c, jax.core.Tracer) else _argument(c) for c in self._constants]
+        return [c if isinstance(c, Tracer) else _argument(c) for c in self._constants]
 
     def _diagonals(self, constants: list[Any], values: list[Any]) -> Array:
         """The diagonals of shape (number of diagonals, m)."""

@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsolve.core.compat import JaxprEqn
+from jaxsolve.core.compat import Equation
 from jaxsolve.tracer import moves, sums
 from jaxsolve.tracer.colouring import colour_columns
 from jaxsolve.tracer.dense import derivatives
@@ -69,7 +69,7 @@ def local_unknowns(inputs: Sequence[Any]) -> tuple[list[Any], int]:
 
 
 def probe(
-    scope: Scope, eqn: JaxprEqn, inputs: Sequence[Any], found: Sequence[Positions], wanted: Sequence[bool]
+    scope: Scope, eqn: Equation, inputs: Sequence[Any], found: Sequence[Positions], wanted: Sequence[bool]
 ) -> tuple[list[Linear], int]:
     """The wanted outputs of an equation with known positions, and the number of colours (products) it took."""
     linear = [k for k, value in enumerate(inputs) if depends(value)]
@@ -91,7 +91,7 @@ def probe(
     products = None if scope.opaque else derivatives(eqn, inputs, linear, seeds, wanted)
     results = []
     for k, (out, positions) in enumerate(zip(outputs, found, strict=True)):
-        values = OPAQUE
+        values: Any = OPAQUE
         if products is not None:
             values = products[k].reshape(count, -1)[colours[positions.cols], positions.rows]
         pieces, start = [], 0

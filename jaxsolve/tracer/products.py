@@ -24,21 +24,28 @@ def scale(x: Linear, known: Any, dtype: Any, divide: bool = False, affine: bool 
     """
     combine = factors.over if divide else factors.times
     affine = x.affine if affine is None else affine
-    known = factors.compact(known)
-    if is_number(known) and known == 0 and not divide:
+    factor = factors.compact(known)
+    if is_number(factor) and not factor and not divide:
         return Linear(x.shape, dtype, affine=affine)
-    zero = known == 0 if isinstance(known, np.ndarray) and not divide else None
-    zero = zero if zero is not None and zero.any() else None
+    zero = None if divide else _zeros_of(factor)
     terms = []
     for t in x.terms:
         lanes = (1,) * (t.columns.ndim - len(x.shape))
         columns = t.columns
         if zero is not None:
             columns = np.where(zero.reshape(zero.shape + lanes), columns.dtype.type(-1), columns)
-        k = known if is_scalar(known) else known.reshape(known.shape + lanes)
+        k = factor if is_scalar(factor) else factor.reshape(factor.shape + lanes)
         terms.append(Term(columns, combine(t.factor, k), t.conjugate))
-    scatters = [_scale_scatter(s, known, x.shape, combine, zero) for s in x.scatters]
+    scatters = [_scale_scatter(s, factor, x.shape, combine, zero) for s in x.scatters]
     return Linear(x.shape, dtype, tuple(terms), tuple(scatters), affine)
+
+
+def _zeros_of(known: Any) -> np.ndarray | None:
+    """The mask of the exact zeros of a host array, None where there are none."""
+    if not isinstance(known, np.ndarray):
+        return None
+    zero = np.equal(known, 0)
+    return zero if zero.any() else None
 
 
 def _scale_scatter(
@@ -199,7 +206,7 @@ def _squeezed(t: Term, rank: int) -> Term:
 
 def is_sparse(known: np.ndarray) -> bool:
     """Whether a host array is worth treating by its non-zero entries."""
-    return known.size > 64 and np.count_nonzero(known) * 4 < known.size
+    return known.size > 64 and bool(np.count_nonzero(known) * 4 < known.size)
 
 
 def _contract_sparse(x: Linear, rows: np.ndarray, axis: int, dtype: Any, known_first: bool) -> Linear:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import NoReturn
 
-from jaxsolve.core.compat import JaxprEqn, source_lines
+from jaxsolve.core.compat import Equation, source_lines
 from jaxsolve.core.errors import NotLinearError
 
 
-def place(eqn: JaxprEqn, enclosing: Sequence[JaxprEqn]) -> str:
+def place(eqn: Equation, enclosing: Sequence[Equation]) -> str:
     """The user's line that made an equation; for functions of JAX itself, the line that called them."""
     for each in (eqn, *reversed(enclosing)):
         line = source_lines(each)
@@ -16,7 +16,7 @@ def place(eqn: JaxprEqn, enclosing: Sequence[JaxprEqn]) -> str:
     return "an unknown line"
 
 
-def not_linear(eqn: JaxprEqn, enclosing: Sequence[JaxprEqn], why: str) -> NoReturn:
+def not_linear(eqn: Equation, enclosing: Sequence[Equation], why: str) -> NoReturn:
     """Raises the error that names the primitive, the line and the way out.
 
     Raises:

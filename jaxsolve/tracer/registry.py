@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from jaxsolve.core.compat import JaxprEqn, Primitive
+from jaxsolve.core.compat import Equation, Primitive
 from jaxsolve.tracer.value import Linear
 
 
@@ -24,7 +24,7 @@ class Scope:
     real: bool = True
     opaque: bool = False
     traced_indices: bool = False
-    enclosing: list[JaxprEqn] = dataclasses.field(default_factory=list)
+    enclosing: list[Equation] = dataclasses.field(default_factory=list)
     prepared: dict[int, Any] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
 

@@ -113,7 +113,7 @@ def overlaid(below: Linear, above: Linear, hit: np.ndarray, dtype: Any, affine: 
     terms = [t for t in (*below.terms, *above.terms) if not _on_host(t)]
     for one, other in paired([lower, upper], rank):
         if one is None or other is None:
-            terms.append(one or other)
+            terms += [t for t in (one, other) if t is not None]
             continue
         mask = hit.reshape(hit.shape + (1,) * (one.columns.ndim - rank))
         factor = factors.select(mask, other.factor, one.factor)

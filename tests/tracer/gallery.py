@@ -282,7 +282,7 @@ simple(
     "conv nhwc constant kernel",
     lambda x: lax.conv_general_dilated(
         x,
-        np.array([[0, 1.0, 0], [1, -4, 1], [0, 1, 0]])[:, :, None, None],
+        jnp.array([[0, 1.0, 0], [1, -4, 1], [0, 1, 0]])[:, :, None, None],
         (1, 1),
         "SAME",
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -563,4 +563,4 @@ simple("unit axes", lambda x, k: k * x + x.sum(0, keepdims=True), f64(1, 3, 1), 
 simple("no dependence in one output", lambda x, k: (x, k), f64(3), vec(2))
 simple("tall", lambda x: jnp.concatenate([x, x, x]), f64(3))
 simple("wide", lambda x: x[:1], f64(6))
-simple("pytree out", lambda x: {"a": x[:2], "b": [x.sum(), jnp.outer(x, np.arange(1.0, 3))]}, f64(3))
+simple("pytree out", lambda x: {"a": x[:2], "b": [x.sum(), jnp.outer(x, jnp.arange(1.0, 3))]}, f64(3))

@@ -11,8 +11,6 @@ from jaxsolve.tracer.compiled import jit_compile_linear
 
 from .gallery import CASES
 
-pytestmark = pytest.mark.usefixtures("x64")
-
 
 def named(cases):
     return pytest.mark.parametrize("case", cases, ids=lambda c: c.name)
@@ -113,7 +111,7 @@ def test_products_by_the_operator(case):
 @named(sampled([c for c in CASES if products(c, c.params)[1]]))
 def test_jit_and_vmap_batch_values_on_one_pattern(case):
     L = jit_compile_linear(case.f)
-    f, traced = products(case, case.params)
+    _, traced = products(case, case.params)
 
     @jax.jit
     @jax.vmap

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxsolve.core.errors import TraceError
 from jaxsolve.operators.dia import DiagonalsOperator
+from jaxsolve.operators.function import FunctionOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.assemble import matrix_from_function, trace_operator
 from jaxsolve.tracer.compiled import jit_compile_linear
@@ -107,6 +109,7 @@ def test_the_pattern_is_one_object_for_all_values():
 def test_a_constant_function_has_its_values_while_compiling():
     def inside(b):
         A, _ = trace_operator(lambda x: 2 * x - jnp.roll(x, 1) * np.arange(4.0), jnp.zeros(4), entries=True)
+        assert isinstance(A, SparseMatrix)
         assert isinstance(A.data, np.ndarray)
         assert A.nnz == 7
         return A.layout().mv(b)
@@ -144,6 +147,7 @@ def test_stencils_are_applied_by_diagonals(f, count):
         v = jnp.asarray(np.random.default_rng(62).normal(size=42))
         np.testing.assert_allclose(layout.mv(v), f(v.reshape(6, 7), k).ravel(), rtol=1e-4, atol=1e-5)
     A, _ = trace_operator(f, x, k)
+    assert isinstance(A, SparseMatrix)
     np.testing.assert_allclose(A.layout().mv(v), SparseMatrix(A.data, A.pattern).mv(v), rtol=1e-5)
 
 
@@ -160,7 +164,21 @@ def test_the_report_tells_size_layout_and_fallbacks():
     N = jit_compile_linear(lambda x, k: jax.lax.fori_loop(0, 3000, lambda i, u: k * u, x))
     N.matrix(jnp.zeros(3), 0.5)
     assert "coloured probing, 1 products" in N.report()
-    assert N.details().nnz == 3
+    details = N.details()
+    assert details is not None
+    assert details.nnz == 3
+
+
+def test_a_function_without_a_sparse_matrix_stays_matrix_free():
+    L = jit_compile_linear(lambda x: jnp.fft.fft(x).real)
+    with pytest.raises(TraceError, match="entries"):
+        L.matrix(jax.ShapeDtypeStruct((100_000,), jnp.float32))
+    assert L.report().startswith("matrix-free: ")
+    assert L(jnp.ones(4)).tolist() == [4, 0, 0, 0]
+    operator, offset = trace_operator(L, jnp.zeros(100_000, jnp.float32), entries=False)
+    assert isinstance(operator, FunctionOperator)
+    assert offset is None
+    assert operator.mv(jnp.ones(100_000, jnp.float32))[0] == 100_000
 
 
 def test_integer_parameters_become_known_where_needed():

@@ -4,13 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
 from jaxsolve.tracer.assemble import matrix_from_function
 
-pytestmark = pytest.mark.usefixtures("x64")
 LARGEST = 300
 
 
@@ -29,7 +28,7 @@ def random_step(rng, shape):
     }
     if shape:
         pads = [
-            tuple(int(v) for v in rng.integers((-1 if s > 2 else 0), 3, 2)) + (int(rng.integers(2)),)
+            (int(rng.integers(-1 if s > 2 else 0, 3)), int(rng.integers(3)), int(rng.integers(2)))
             for s in shape
         ]
         low = int(rng.integers(0, n + 1))
@@ -101,14 +100,14 @@ def random_program(seed):
     return f, shape, names
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(deadline=None, max_examples=60, derandomize=True)
 @given(seed=st.integers(0, 10**6))
 def test_random_programs_have_the_matrix_of_their_products(seed):
     check(seed)
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=600, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=600)
 @given(seed=st.integers(0, 10**9))
 def test_many_random_programs(seed):
     check(seed)

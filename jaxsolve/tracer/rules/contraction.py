@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsolve.core.compat import JaxprEqn, prims, sparse_dot_p
+from jaxsolve.core.compat import Equation, prims, sparse_dot_p
 from jaxsolve.tracer import factors, moves, sums
 from jaxsolve.tracer.dense import dense
 from jaxsolve.tracer.factors import OPAQUE
@@ -16,7 +16,7 @@ from jaxsolve.tracer.value import Linear
 
 
 @rule(prims.dot_general_p)
-def _dot(scope: Scope, eqn: JaxprEqn, a: Any, b: Any) -> Linear:
+def _dot(scope: Scope, eqn: Equation, a: Any, b: Any) -> Linear:
     if depends(a) and depends(b):
         not_linear(eqn, scope.enclosing, "multiplies two values that both depend on that argument")
     (ca, cb), (ba, bb) = eqn.params["dimension_numbers"]
@@ -36,7 +36,7 @@ def _product(x: Any, y: Any, shapes: Any, dims: Any, dtype: Any) -> Linear:
 
 
 @rule(prims.conv_general_dilated_p)
-def _convolve(scope: Scope, eqn: JaxprEqn, image: Any, kernel: Any) -> Linear:
+def _convolve(scope: Scope, eqn: Equation, image: Any, kernel: Any) -> Linear:
     """One strided slice of the padded image a kernel point, contracted over the input features."""
     if depends(image) and depends(kernel):
         not_linear(eqn, scope.enclosing, "convolves two values that both depend on that argument")
@@ -107,7 +107,7 @@ def _padded(value: Any, config: list[tuple[int, int, int]]) -> Any:
 
 
 @rule(sparse_dot_p)
-def _sparse_dot(scope: Scope, eqn: JaxprEqn, data: Any, indices: Any, other: Any) -> Any:
+def _sparse_dot(scope: Scope, eqn: Equation, data: Any, indices: Any, other: Any) -> Any:
     """A BCOO times an array: gather, scale, and sum by rows."""
     if depends(data) and depends(other):
         not_linear(eqn, scope.enclosing, "multiplies two values that both depend on that argument")
@@ -117,7 +117,7 @@ def _sparse_dot(scope: Scope, eqn: JaxprEqn, data: Any, indices: Any, other: Any
         return dense(scope, eqn, [data, indices, other])[0]
     out, size = eqn.outvars[0].aval, eqn.invars[2].aval.shape
     free = [d for d in range(len(shape)) if d not in cs]
-    inside = (indices < np.array(shape)).all(1)
+    inside = np.all(indices < np.array(shape), axis=1)
     where = np.where(inside[:, None], indices, 0)
     rest = [d for d in range(len(size)) if d not in co]
     other = _reshaped(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxsolve.core.compat import JaxprEqn, prims
+from jaxsolve.core.compat import Equation, prims
 from jaxsolve.tracer.choice import choose
 from jaxsolve.tracer.factors import OPAQUE, is_host
 from jaxsolve.tracer.interpret import within
@@ -15,7 +15,7 @@ from jaxsolve.tracer.registry import Scope, depends, rule
 
 
 @rule(prims.cond_p)
-def _cond(scope: Scope, eqn: JaxprEqn, which: Any, *operands: Any) -> list[Any]:
+def _cond(scope: Scope, eqn: Equation, which: Any, *operands: Any) -> list[Any]:
     if depends(which):
         not_linear(eqn, scope.enclosing, "takes a branch that depends on that argument")
     branches = eqn.params["branches"]

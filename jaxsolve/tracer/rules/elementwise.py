@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsolve.core.compat import JaxprEqn, prims
+from jaxsolve.core.compat import Equation, prims
 from jaxsolve.tracer import moves, parts, sums
 from jaxsolve.tracer.choice import choose
 from jaxsolve.tracer.products import scale
@@ -23,7 +23,7 @@ def _fitted(x: Linear, shape: tuple[int, ...]) -> Linear:
 
 
 @rule(prims.add_p, prims.add_jaxvals_p, prims.sub_p)
-def _add(scope: Scope, eqn: JaxprEqn, a: Any, b: Any) -> Linear:
+def _add(scope: Scope, eqn: Equation, a: Any, b: Any) -> Linear:
     out = eqn.outvars[0].aval
     if eqn.primitive is prims.sub_p and depends(b):
         b = sums.scaled(b, -1)
@@ -32,12 +32,12 @@ def _add(scope: Scope, eqn: JaxprEqn, a: Any, b: Any) -> Linear:
 
 
 @rule(prims.neg_p)
-def _negative(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+def _negative(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     return sums.scaled(x, -1)
 
 
 @rule(prims.mul_p)
-def _multiply(scope: Scope, eqn: JaxprEqn, a: Any, b: Any) -> Linear:
+def _multiply(scope: Scope, eqn: Equation, a: Any, b: Any) -> Linear:
     if depends(a) and depends(b):
         not_linear(eqn, scope.enclosing, "multiplies two values that both depend on that argument")
     out = eqn.outvars[0].aval
@@ -46,7 +46,7 @@ def _multiply(scope: Scope, eqn: JaxprEqn, a: Any, b: Any) -> Linear:
 
 
 @rule(prims.div_p)
-def _divide(scope: Scope, eqn: JaxprEqn, a: Any, b: Any) -> Linear:
+def _divide(scope: Scope, eqn: Equation, a: Any, b: Any) -> Linear:
     if depends(b):
         not_linear(eqn, scope.enclosing, "divides by a value that depends on that argument")
     out = eqn.outvars[0].aval
@@ -54,14 +54,14 @@ def _divide(scope: Scope, eqn: JaxprEqn, a: Any, b: Any) -> Linear:
 
 
 @rule(prims.integer_pow_p)
-def _power(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+def _power(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     if eqn.params["y"] != 1:
         not_linear(eqn, scope.enclosing, f"raises that argument to the power {eqn.params['y']}")
     return x
 
 
 @rule(prims.convert_element_type_p)
-def _convert(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+def _convert(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     dtype = np.dtype(eqn.params["new_dtype"]) if eqn.params["new_dtype"] is not None else x.dtype
     if not parts.is_inexact(dtype):
         not_linear(eqn, scope.enclosing, f"rounds that argument to {dtype.name}")
@@ -71,22 +71,22 @@ def _convert(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
 
 
 @rule(prims.real_p)
-def _real(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+def _real(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     return parts.real(scope, x, eqn.outvars[0].aval.dtype)
 
 
 @rule(prims.imag_p)
-def _imag(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+def _imag(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     return parts.imag(scope, x, eqn.outvars[0].aval.dtype)
 
 
 @rule(prims.conj_p)
-def _conj(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+def _conj(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     return parts.retyped(parts.conjugate(scope, x), eqn.outvars[0].aval.dtype)
 
 
 @rule(prims.complex_p)
-def _complex(scope: Scope, eqn: JaxprEqn, a: Any, b: Any) -> Linear:
+def _complex(scope: Scope, eqn: Equation, a: Any, b: Any) -> Linear:
     dtype = eqn.outvars[0].aval.dtype
     affine = any(not depends(v) and not is_zero(v) for v in (a, b))
     pieces = [parts.retyped(a, dtype)] if depends(a) else []
@@ -96,7 +96,7 @@ def _complex(scope: Scope, eqn: JaxprEqn, a: Any, b: Any) -> Linear:
 
 
 @rule(prims.select_n_p)
-def _select(scope: Scope, eqn: JaxprEqn, which: Any, *cases: Any) -> Linear:
+def _select(scope: Scope, eqn: Equation, which: Any, *cases: Any) -> Linear:
     if depends(which):
         not_linear(eqn, scope.enclosing, "chooses by a predicate that depends on that argument")
     out = eqn.outvars[0].aval
@@ -104,5 +104,5 @@ def _select(scope: Scope, eqn: JaxprEqn, which: Any, *cases: Any) -> Linear:
 
 
 @rule(prims.clamp_p)
-def _clamp(scope: Scope, eqn: JaxprEqn, *inputs: Any) -> Linear:
+def _clamp(scope: Scope, eqn: Equation, *inputs: Any) -> Linear:
     return not_linear(eqn, scope.enclosing, "cuts off values that depend on that argument")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxsolve.core.compat import JaxprEqn, prims, scatter_sub_p
+from jaxsolve.core.compat import Equation, prims, scatter_sub_p
 from jaxsolve.tracer import moves, sums
 from jaxsolve.tracer.dense import dense
 from jaxsolve.tracer.factors import OPAQUE, is_host
@@ -19,7 +19,7 @@ from jaxsolve.tracer.registry import Scope, depends, rule
 from jaxsolve.tracer.value import Linear, is_zero
 
 
-def _check_indices(scope: Scope, eqn: JaxprEqn, *indices: Any) -> bool:
+def _check_indices(scope: Scope, eqn: Equation, *indices: Any) -> bool:
     """Whether the indices are known; refuses those that depend on the unknown."""
     if any(depends(i) for i in indices):
         not_linear(eqn, scope.enclosing, "uses indices that depend on that argument")
@@ -29,7 +29,7 @@ def _check_indices(scope: Scope, eqn: JaxprEqn, *indices: Any) -> bool:
 
 
 @rule(prims.gather_p)
-def _gather(scope: Scope, eqn: JaxprEqn, x: Linear, indices: Any) -> Linear:
+def _gather(scope: Scope, eqn: Equation, x: Linear, indices: Any) -> Linear:
     if not _check_indices(scope, eqn, indices):
         return dense(scope, eqn, [x, indices], complex_linear=True)[0]
     positions = gathered(indices, x.shape, eqn.params).reshape(eqn.outvars[0].aval.shape)
@@ -44,7 +44,7 @@ def _gather(scope: Scope, eqn: JaxprEqn, x: Linear, indices: Any) -> Linear:
 
 
 @rule(prims.scatter_add_p, scatter_sub_p)
-def _scatter_add(scope: Scope, eqn: JaxprEqn, operand: Any, indices: Any, updates: Any) -> Linear:
+def _scatter_add(scope: Scope, eqn: Equation, operand: Any, indices: Any, updates: Any) -> Linear:
     if not _check_indices(scope, eqn, indices):
         return dense(scope, eqn, [operand, indices, updates], complex_linear=True)[0]
     out = eqn.outvars[0].aval
@@ -63,7 +63,7 @@ def _scatter_add(scope: Scope, eqn: JaxprEqn, operand: Any, indices: Any, update
 
 
 @rule(prims.scatter_mul_p)
-def _scatter_multiply(scope: Scope, eqn: JaxprEqn, operand: Any, indices: Any, updates: Any) -> Linear:
+def _scatter_multiply(scope: Scope, eqn: Equation, operand: Any, indices: Any, updates: Any) -> Linear:
     if depends(updates):
         not_linear(eqn, scope.enclosing, "multiplies by values that depend on that argument")
     _check_indices(scope, eqn, indices)
@@ -82,7 +82,7 @@ def _scatter_multiply(scope: Scope, eqn: JaxprEqn, operand: Any, indices: Any, u
 
 
 @rule(prims.scatter_p)
-def _scatter(scope: Scope, eqn: JaxprEqn, operand: Any, indices: Any, updates: Any) -> Linear:
+def _scatter(scope: Scope, eqn: Equation, operand: Any, indices: Any, updates: Any) -> Linear:
     """Elements replaced: the operand loses them, the updates stand there instead."""
     if not _check_indices(scope, eqn, indices):
         return dense(scope, eqn, [operand, indices, updates], complex_linear=True)[0]
@@ -114,7 +114,7 @@ def _replaced(operand: Any, above: Any, hit: np.ndarray, out: Any) -> Linear:
 
 
 @rule(prims.dynamic_slice_p)
-def _dynamic_slice(scope: Scope, eqn: JaxprEqn, x: Linear, *starts: Any) -> Linear:
+def _dynamic_slice(scope: Scope, eqn: Equation, x: Linear, *starts: Any) -> Linear:
     sizes = eqn.params["slice_sizes"]
     if _check_indices(scope, eqn, *starts):
         low = [_corner(s, n, size) for s, n, size in zip(starts, x.shape, sizes, strict=True)]
@@ -125,7 +125,7 @@ def _dynamic_slice(scope: Scope, eqn: JaxprEqn, x: Linear, *starts: Any) -> Line
 
 
 @rule(prims.dynamic_update_slice_p)
-def _dynamic_update(scope: Scope, eqn: JaxprEqn, operand: Any, update: Any, *starts: Any) -> Linear:
+def _dynamic_update(scope: Scope, eqn: Equation, operand: Any, update: Any, *starts: Any) -> Linear:
     out, sizes = eqn.outvars[0].aval, eqn.invars[1].aval.shape
     shape = out.shape
     if _check_indices(scope, eqn, *starts):

@@ -10,8 +10,8 @@ import numpy as np
 from jax import lax
 
 from jaxsolve.core.compat import (
+    Equation,
     Jaxpr,
-    JaxprEqn,
     Literal,
     function_of,
     open_jaxpr,
@@ -95,7 +95,7 @@ def _dependent(jaxpr: Any, inputs: Sequence[bool]) -> list[bool]:
 
 
 @rule(prims.scan_p)
-def _scan(scope: Scope, eqn: JaxprEqn, *inputs: Any) -> list[Any]:
+def _scan(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
     constants, carries = scan_parts(eqn)
     body, length = eqn.params["jaxpr"], eqn.params["length"]
     flags = _carried_flags(body, [depends(v) for v in inputs], constants, carries)
@@ -117,9 +117,10 @@ def _carried_flags(body: Any, flags: list[bool], constants: int, carries: int) -
 
 
 def _check_step(
-    scope: Scope, eqn: JaxprEqn, body: Any, flags: Sequence[bool], inputs: Sequence[Any], fixed: int
+    scope: Scope, eqn: Equation, body: Any, flags: Sequence[bool], inputs: Sequence[Any], fixed: int
 ) -> None:
     """Refuses a loop whose body is not linear in everything that may depend on the unknown, in any step."""
+    variables: list[Any] = open_jaxpr(body)[0].invars
     # Values that depend on the unknown but hold no positions: only what the rules refuse matters here.
     fresh = [
         Linear(variable.aval.shape, variable.aval.dtype)
@@ -127,14 +128,12 @@ def _check_step(
         else value
         if is_host(value) and k < fixed
         else OPAQUE
-        for k, (flag, value, variable) in enumerate(
-            zip(flags, inputs, open_jaxpr(body)[0].invars, strict=True)
-        )
+        for k, (flag, value, variable) in enumerate(zip(flags, inputs, variables, strict=True))
     ]
     within(Scope(real=False, opaque=True, enclosing=list(scope.enclosing)), eqn, body, fresh)
 
 
-def _steps(scope: Scope, eqn: JaxprEqn, inputs: Sequence[Any], budget: _Budget | None = None) -> list[Any]:
+def _steps(scope: Scope, eqn: Equation, inputs: Sequence[Any], budget: _Budget | None = None) -> list[Any]:
     """A scan, step by step."""
     constants, carries = scan_parts(eqn)
     body, length = eqn.params["jaxpr"], eqn.params["length"]
@@ -176,7 +175,7 @@ def _listed(x: Any, columns: int) -> Any:
     return from_positions(positions_of(x, columns), x.shape, x.dtype, x.affine)
 
 
-def _mapped(scope: Scope, eqn: JaxprEqn, inputs: Sequence[Any], constants: int, carries: int) -> list[Any]:
+def _mapped(scope: Scope, eqn: Equation, inputs: Sequence[Any], constants: int, carries: int) -> list[Any]:
     """A scan whose carried values do not depend on the unknown: all steps at once, any length."""
     body, fixed = eqn.params["jaxpr"], inputs[:constants]
     carry, stepped = inputs[constants : constants + carries], inputs[constants + carries :]
@@ -197,7 +196,7 @@ def _mapped(scope: Scope, eqn: JaxprEqn, inputs: Sequence[Any], constants: int, 
 
 
 def _carried(
-    scope: Scope, eqn: JaxprEqn, fixed: Any, carry: Any, stepped: Any
+    scope: Scope, eqn: Equation, fixed: Any, carry: Any, stepped: Any
 ) -> tuple[list[Any], list[Any]]:
     """The known carried values of a scan at its end and before every step.
 
@@ -236,7 +235,7 @@ def _carried(
 
 
 @rule(prims.while_p)
-def _while(scope: Scope, eqn: JaxprEqn, *inputs: Any) -> list[Any]:
+def _while(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
     before, inside = while_parts(eqn)
     body, condition = eqn.params["body_jaxpr"], eqn.params["cond_jaxpr"]
     carries = len(inputs) - before - inside
@@ -251,7 +250,7 @@ def _while(scope: Scope, eqn: JaxprEqn, *inputs: Any) -> list[Any]:
     )
 
 
-def _rounds(scope: Scope, eqn: JaxprEqn, inputs: Sequence[Any], budget: _Budget | None = None) -> list[Any]:
+def _rounds(scope: Scope, eqn: Equation, inputs: Sequence[Any], budget: _Budget | None = None) -> list[Any]:
     """A while loop whose condition is known, round by round.
 
     Raises:
@@ -273,7 +272,7 @@ def _rounds(scope: Scope, eqn: JaxprEqn, inputs: Sequence[Any], budget: _Budget 
             carry = [_listed(c, columns) for c in carry]
 
 
-def _closed(scope: Scope, eqn: JaxprEqn, inputs: Sequence[Any], columns: int) -> list[Any] | None:
+def _closed(scope: Scope, eqn: Equation, inputs: Sequence[Any], columns: int) -> list[Any] | None:
     """The carried values of a while loop after any number of rounds, or None where that does not close soon."""
     before, inside = while_parts(eqn)
     carry, sizes = list(inputs[before + inside :]), []
@@ -308,7 +307,7 @@ def _either(a: Any, b: Any, columns: int) -> Any:
 _Walk = Callable[[Scope, list[Any], _Budget], list[Any]]
 
 
-def _long(scope: Scope, eqn: JaxprEqn, inputs: Sequence[Any], wanted: list[bool], walk: _Walk) -> list[Any]:
+def _long(scope: Scope, eqn: Equation, inputs: Sequence[Any], wanted: list[bool], walk: _Walk) -> list[Any]:
     """A loop by its positions, walked without values, and a product for each colour of them."""
     fresh, columns = local_unknowns(inputs)
     opaque = Scope(real=False, opaque=True, enclosing=list(scope.enclosing))

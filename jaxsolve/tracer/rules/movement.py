@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jax import lax
 
-from jaxsolve.core.compat import JaxprEqn, optimization_barrier_p, prims, split_p
+from jaxsolve.core.compat import Equation, optimization_barrier_p, prims, split_p
 from jaxsolve.tracer import factors, moves, sums
 from jaxsolve.tracer.dense import dense
 from jaxsolve.tracer.joins import join
@@ -21,43 +21,43 @@ from jaxsolve.tracer.value import Linear, is_zero
     prims.sharding_constraint_p,
     prims.stop_gradient_p,
 )
-def _same(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+def _same(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     return x
 
 
 @rule(prims.device_put_p, optimization_barrier_p)
-def _same_all(scope: Scope, eqn: JaxprEqn, *inputs: Any) -> list[Any]:
+def _same_all(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
     return list(inputs)
 
 
 @rule(prims.slice_p)
-def _slice(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+def _slice(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     p = eqn.params
     return moves.cut(x, p["start_indices"], p["limit_indices"], p["strides"])
 
 
 @rule(prims.rev_p)
-def _reverse(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+def _reverse(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     return moves.reverse(x, eqn.params["dimensions"])
 
 
 @rule(prims.transpose_p)
-def _transpose(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+def _transpose(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     return moves.transpose(x, eqn.params["permutation"])
 
 
 @rule(prims.reshape_p, prims.squeeze_p)
-def _reshape(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+def _reshape(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     return moves.reshape(x, eqn.outvars[0].aval.shape)
 
 
 @rule(prims.broadcast_in_dim_p)
-def _broadcast(scope: Scope, eqn: JaxprEqn, x: Linear, *_: Any) -> Linear:
+def _broadcast(scope: Scope, eqn: Equation, x: Linear, *_: Any) -> Linear:
     return moves.broadcast(x, eqn.outvars[0].aval.shape, eqn.params["broadcast_dimensions"])
 
 
 @rule(prims.pad_p)
-def _pad(scope: Scope, eqn: JaxprEqn, x: Any, fill: Any) -> Linear:
+def _pad(scope: Scope, eqn: Equation, x: Any, fill: Any) -> Linear:
     config = eqn.params["padding_config"]
     shape = eqn.outvars[0].aval.shape
     margin = _margin(eqn.invars[0].aval.shape, config)
@@ -72,11 +72,13 @@ def _pad(scope: Scope, eqn: JaxprEqn, x: Any, fill: Any) -> Linear:
 
 
 def _margin(shape: tuple[int, ...], config: Any) -> np.ndarray:
-    return factors.pad(np.zeros(shape, bool), [tuple(map(int, c)) for c in config], True)
+    return factors.pad(
+        np.zeros(shape, bool), [(int(low), int(high), int(interior)) for low, high, interior in config], True
+    )
 
 
 @rule(split_p)
-def _split(scope: Scope, eqn: JaxprEqn, x: Linear) -> list[Linear]:
+def _split(scope: Scope, eqn: Equation, x: Linear) -> list[Linear]:
     axis, start, parts = eqn.params["axis"], 0, []
     for size in eqn.params["sizes"]:
         low, high = [0] * len(x.shape), list(x.shape)
@@ -87,13 +89,13 @@ def _split(scope: Scope, eqn: JaxprEqn, x: Linear) -> list[Linear]:
 
 
 @rule(prims.concatenate_p)
-def _concatenate(scope: Scope, eqn: JaxprEqn, *inputs: Any) -> Linear:
+def _concatenate(scope: Scope, eqn: Equation, *inputs: Any) -> Linear:
     out = eqn.outvars[0].aval
     return join(inputs, [v.aval.shape for v in eqn.invars], eqn.params["dimension"], out.shape, out.dtype)
 
 
 @rule(prims.sort_p)
-def _sort(scope: Scope, eqn: JaxprEqn, *inputs: Any) -> list[Any]:
+def _sort(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
     keys = inputs[: eqn.params["num_keys"]]
     if any(depends(key) for key in keys):
         not_linear(eqn, scope.enclosing, "orders by a value that depends on that argument")

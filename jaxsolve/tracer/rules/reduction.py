@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxsolve.core.compat import JaxprEqn, prims
+from jaxsolve.core.compat import Equation, prims
 from jaxsolve.tracer import moves, sums
 from jaxsolve.tracer.products import contract, total, within_budget
 from jaxsolve.tracer.registry import Scope, rule
@@ -13,12 +13,12 @@ MOST_TAPS = 64
 
 
 @rule(prims.reduce_sum_p)
-def _sum(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+def _sum(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     return total(x, [int(a) for a in eqn.params["axes"]])
 
 
 @rule(prims.cumsum_p)
-def _running_sum(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+def _running_sum(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     axis, size = eqn.params["axis"], x.shape[eqn.params["axis"]]
     within_budget(x.entries * size)
     before = np.tri(size, dtype=x.dtype)
@@ -30,7 +30,7 @@ def _running_sum(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
 
 
 @rule(prims.reduce_window_sum_p)
-def _window_sum(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+def _window_sum(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     p = eqn.params
     steps, spread = p["window_strides"], p["window_dilation"]
     config = [(low, high, d - 1) for (low, high), d in zip(p["padding"], p["base_dilation"], strict=True)]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsolve.core.compat import JaxprEqn, prims
+from jaxsolve.core.compat import Equation, prims
 from jaxsolve.tracer import moves, parts, sums
 from jaxsolve.tracer.dense import dense
 from jaxsolve.tracer.factors import OPAQUE, is_host
@@ -17,7 +17,7 @@ from jaxsolve.tracer.value import Linear
 
 
 @rule(prims.fft_p)
-def _fft(scope: Scope, eqn: JaxprEqn, x: Linear) -> Linear:
+def _fft(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     kind, sizes = eqn.params["fft_type"].name, eqn.params["fft_lengths"]
     out = eqn.outvars[0].aval
     axes = range(len(x.shape) - len(sizes), len(x.shape))
@@ -52,7 +52,7 @@ def _along(x: Linear, axis: int, matrix: np.ndarray, dtype: Any) -> Linear:
 
 
 @rule(prims.triangular_solve_p)
-def _triangular(scope: Scope, eqn: JaxprEqn, a: Any, b: Any) -> Linear:
+def _triangular(scope: Scope, eqn: Equation, a: Any, b: Any) -> Linear:
     if depends(a):
         not_linear(eqn, scope.enclosing, "solves with a matrix that depends on that argument")
     shape = eqn.invars[0].aval.shape
@@ -79,14 +79,14 @@ def _triangular(scope: Scope, eqn: JaxprEqn, a: Any, b: Any) -> Linear:
 
 
 @rule(prims.tridiagonal_solve_p)
-def _tridiagonal(scope: Scope, eqn: JaxprEqn, *inputs: Any) -> Linear:
+def _tridiagonal(scope: Scope, eqn: Equation, *inputs: Any) -> Linear:
     if any(depends(v) for v in inputs[:-1]):
         not_linear(eqn, scope.enclosing, "solves with a matrix that depends on that argument")
     return _with_offset(dense(scope, eqn, inputs, complex_linear=True), inputs[-1].affine)[0]
 
 
 @rule(prims.linear_solve_p)
-def _linear_solve(scope: Scope, eqn: JaxprEqn, *inputs: Any) -> list[Linear]:
+def _linear_solve(scope: Scope, eqn: Equation, *inputs: Any) -> list[Linear]:
     constants = sum(eqn.params["const_lengths"])
     if any(depends(v) for v in inputs[:constants]):
         not_linear(eqn, scope.enclosing, "solves with a matrix that depends on that argument")
