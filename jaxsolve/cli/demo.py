@@ -86,8 +86,8 @@ def solve_all(
 ) -> tuple[list[Run], list[tuple[str, list[int], list[float], bool]], np.ndarray]:
     """The runs of all ways to solve, the residual histories of those that iterate, and the solution on the grid."""
 
-    def function(factor: float, solve: Solve) -> Any:
-        return timed(diffusion, b, solve, conductivity=factor * conductivity)
+    def function(solve: Solve) -> Any:
+        return timed(diffusion, b, solve, conductivity=conductivity)
 
     ways: list[tuple[str, str, Any, Any]] = [("function", SYMMETRIC, None, function)]
     ways += [("matrix", name, None, None) for name in SHOWN if name in METHODS]

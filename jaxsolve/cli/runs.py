@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
@@ -16,8 +15,10 @@ from jaxsolve.core.status import Status
 from jaxsolve.linear.request import AUTO, Solve, preconditioner_name
 from jaxsolve.linear.system import solve_linear_info
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.base import AbstractPreconditioner
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.driver import FLAT
+from jaxsolve.solvers.host.factor import FACTORS
 
 #: A claim of convergence is false beyond this multiple of the tolerance.
 ALLOWANCE = 1.01
@@ -26,8 +27,8 @@ REPEATED = 1.0
 #: States of runs that are no `Status`: refused by a text, not tried.
 REFUSED, SKIPPED = "refused", "skipped"
 
-#: (factor, solve) -> result and seconds, of a system whose matrix is multiplied by the factor.
-Call = Callable[[float, Solve], tuple[SolveInfo, float]]
+#: Solves a system: the result, and the seconds it took.
+Call = Callable[[Solve], tuple[SolveInfo, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +81,8 @@ def measured(
 ) -> Run:
     """How a solve goes; whatever it raises is part of the answer.
 
-    Equal matrices share factorisations, so the calls that are timed have matrices of their own: scaled by powers of
-    two, which change no digit. `max_iterations` is traced, so a call without iterations is the same program.
+    `max_iterations` is traced, so a call without iterations is the same program: it tells the time of the set-up. What
+    depends on the pattern alone is kept from the first call on, as it is in a program that solves many systems.
 
     Args:
         matrix: Its name.
@@ -89,19 +90,19 @@ def measured(
         A: The matrix.
         b: Right-hand side of shape (m,).
         solve: What is asked.
-        call: Solves the system scaled by a factor, where it is not solved as the matrix A.
+        call: Solves the system, where it is not solved as the matrix A.
     """
     if call is None:
-        call = functools.partial(_call, A, b)
+        call = functools.partial(timed, A, b)
     preconditioner = preconditioner_name(solve.preconditioner).lower()
     idle = dataclasses.replace(solve, max_iterations=0)
     try:
-        _, first = call(4.0, idle)
-        _, setup = call(2.0, idle)
-        info, total = call(1.0, solve)
+        _, first = call(idle)
+        _, setup = call(idle)
+        info, total = call(solve)
         if total < REPEATED:
-            setup = min(setup, call(0.5, idle)[1])
-            total = min(total, call(0.25, solve)[1])
+            setup = min(setup, call(idle)[1])
+            total = min(total, call(solve)[1])
     except Exception as error:  # a way that fails must not end the table
         text = " ".join(str(error).split()) or type(error).__name__
         return Run(matrix, name, preconditioner, REFUSED, message=text)
@@ -125,7 +126,8 @@ def measured(
 
 
 def timed(A: Any, b: Any, solve: Solve, **kwargs: Any) -> tuple[SolveInfo, float]:
-    """The result of a solve and the seconds it took."""
+    """The result of a solve and the seconds it took, factorisations made anew."""
+    FACTORS.clear()
     start = time.perf_counter()
     info = jax.block_until_ready(solve_linear_info(A, b, solve, **kwargs))
     return info, time.perf_counter() - start
@@ -174,7 +176,7 @@ def history(A: SparseMatrix, b: np.ndarray, solve: Solve, iterations: int) -> tu
     Costs about three solves; the preconditioner is built once.
     """
     recipe = solve.preconditioner
-    if recipe is not None:
+    if isinstance(recipe, AbstractPreconditioner):
         solve = dataclasses.replace(solve, preconditioner=recipe.build(A))
     size = float(np.linalg.norm(b.astype(np.result_type(b.dtype, np.float64)))) or 1.0
     steps, residuals, limit = [0], [1.0], 1
@@ -188,8 +190,3 @@ def history(A: SparseMatrix, b: np.ndarray, solve: Solve, iterations: int) -> tu
         if limit >= iterations:
             return steps, residuals
         limit = max(limit + 1, limit + limit // 2)
-
-
-def _call(A: SparseMatrix, b: np.ndarray, factor: float, solve: Solve) -> tuple[SolveInfo, float]:
-    scaled = A if factor == 1 else eqx.tree_at(lambda m: m.data, A, A.data * factor)
-    return timed(scaled, b, solve)

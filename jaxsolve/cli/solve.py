@@ -15,7 +15,7 @@ from jaxsolve.cli.inputs import (
     method_of,
     preconditioner_of,
 )
-from jaxsolve.cli.runs import judged, timed
+from jaxsolve.cli.runs import is_false, judged, timed
 from jaxsolve.cli.tables import print_facts, print_json, scientific, seconds
 from jaxsolve.io.files import write_vector
 from jaxsolve.linear.request import AUTO, Solve, preconditioner_name
@@ -50,6 +50,8 @@ def run(given: argparse.Namespace) -> bool:
     info, time = attempt(timed, A, b, solve)
     x = np.asarray(info.x)
     residual, slope = judged(A, x, b)
+    size = float(np.linalg.norm(b))
+    tolerance = max(given.rtol, given.atol / size) if size > 0 else given.rtol
     if given.output:
         attempt(write_vector, given.output, x)
     reason = choose(A, preconditioner is not None)[1] if method == AUTO else ""
@@ -64,6 +66,7 @@ def run(given: argparse.Namespace) -> bool:
         "preconditioner": preconditioner_name(preconditioner).lower(),
         "status": info.status.name,
         "converged": bool(info.converged),
+        "false": is_false(info.status, residual, slope, tolerance, A.dtype),
         "iterations": int(info.iterations),
         "products": int(info.function_evaluations),
         "residual": residual,
@@ -79,7 +82,7 @@ def run(given: argparse.Namespace) -> bool:
         print_json(report)
     else:
         _print(report)
-    return report["converged"]
+    return report["converged"] and not report["false"]
 
 
 def _print(report: dict[str, Any]) -> None:
@@ -89,7 +92,7 @@ def _print(report: dict[str, Any]) -> None:
                    f"{report['dtype']}"),
         ("method", report["method"] + chosen),
         ("preconditioner", report["preconditioner"]),
-        ("status", report["status"]),
+        ("status", report["status"] + (" FALSE: the true residual is larger" if report["false"] else "")),
         ("iterations", f"{report['iterations']} ({report['products']} products)"),
         ("true residual", f"{scientific(report['residual'])} relative (rtol {report['rtol']:.1e})"),
         ("time", f"{seconds(report['time'])}, set-up included; {seconds(report['first_time'])} before to compile"),

@@ -40,8 +40,9 @@ _MALFORMED = (
 def read_matrix(path: str | os.PathLike) -> SparseMatrix:
     """The matrix in a file, with what its values prove declared: symmetric, Hermitian, triangular, definite.
 
-    Symmetric is up to rounding. Definite is what Gershgorin's circles prove so; others may be definite all the same, and are not declared.
-    Integers and patterns become floats, symmetric storage is expanded, repeated entries are summed.
+    Symmetric is up to rounding. Definite is what Gershgorin's circles prove so; others may be definite all the same,
+    and are not declared. Integers and patterns become floats, symmetric storage is expanded, repeated entries are
+    summed.
 
     Args:
         path: Matrix Market (`.mtx`, `.mtx.gz`), SciPy sparse (`.npz`) or a dense NumPy array (`.npy`), whose
