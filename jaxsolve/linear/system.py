@@ -14,12 +14,14 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.results import Frozen, SolveInfo, failure_of
 from jaxsolve.core.staging import is_traced
 from jaxsolve.linear.execute import execute, execute_stack
+from jaxsolve.linear.observe import shown, watch_for
 from jaxsolve.linear.prepare import chosen_method
 from jaxsolve.linear.problem import Problem, null_space, pose
 from jaxsolve.linear.request import Solve, method_name, needs_entries
 from jaxsolve.linear.verdict import Judge
 from jaxsolve.operators.convert import as_operator
 from jaxsolve.solvers.driver import Outcome
+from jaxsolve.telemetry.ear import Ear, ear
 
 
 def solve_linear(
@@ -97,6 +99,16 @@ def solve_linear_many(A: Any, B: Any, solve: Solve | None = None) -> Array:
 
 
 def _solve(A: Any, b: Any, solve: Any, args: tuple, kwargs: dict, grad_for_f: bool, throw: bool) -> SolveInfo:
+    listener = ear()
+    if listener is None:
+        return _solved(A, b, solve, args, kwargs, grad_for_f, throw, None)
+    with listener.quiet():
+        return _solved(A, b, solve, args, kwargs, grad_for_f, throw, listener)
+
+
+def _solved(
+    A: Any, b: Any, solve: Any, args: tuple, kwargs: dict, grad_for_f: bool, throw: bool, listener: Ear | None
+) -> SolveInfo:
     started = time.perf_counter()
     solve = Solve() if solve is None else solve
     problem = pose(A, b, solve, args, kwargs, grad_for_f, needs_entries(solve))
@@ -106,17 +118,27 @@ def _solve(A: Any, b: Any, solve: Any, args: tuple, kwargs: dict, grad_for_f: bo
     nulls = null_space(solve, problem)
     request = Frozen(solve)
     settings = request.split(solve)
+    watch = watch_for(solve, problem, method, listener)
+
+    judges: list[Judge | None] = []
 
     def judge() -> Judge | None:
-        return Judge(solve, request, method, problem) if throw else None
+        judges.append(Judge.of(solve, request, method, problem, listener, throw))
+        return judges[0]
 
-    outcome = (execute_stack if problem.matrices else execute)(problem, solve, method, nulls, judge, settings)
+    run = execute_stack if problem.matrices else execute
+    outcome = run(problem, solve, method, nulls, judge, settings, watch)
     compiled = is_traced(outcome.status)
     if not compiled:
         # Looking at the status waits for the result, so the time is that of the solve.
         np.asarray(outcome.status)
     seconds = np.nan if compiled else time.perf_counter() - started
     info = _info(outcome, settings, request, method_name(method), problem, seconds)
+    if listener is not None:
+        listener.hear_traced(info)
+        # What was judged has been told by its program.
+        if not judges:
+            listener.hear(info)
     failure = failure_of(info, solve.suppress) if throw and not compiled else None
     if failure is not None:
         raise failure
@@ -127,9 +149,9 @@ def _info(
     outcome: Outcome, settings: list[Any], request: Frozen, method: str, problem: Problem, seconds: float
 ) -> SolveInfo:
     """The outcome in the user's structures."""
-    shaped = outcome
+    shaped = outcome._replace(trajectory=None)
     if problem.batch:
-        shaped = jax.tree.map(lambda v: v.reshape(*problem.batch, *v.shape[1:]), outcome)
+        shaped = jax.tree.map(lambda v: v.reshape(*problem.batch, *v.shape[1:]), shaped)
     return SolveInfo(
         x=problem.unflatten(problem.unknown, outcome.x),
         residual=problem.unflatten(problem.rhs, outcome.residual),
@@ -142,4 +164,5 @@ def _info(
         settings=settings,
         request=request,
         method=method,
+        trajectory=shown(outcome.trajectory, problem),
     )

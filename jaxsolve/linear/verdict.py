@@ -1,6 +1,7 @@
 """From an outcome with concrete values to the result that listeners get, and to the exception of a failure."""
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 from jaxsolve.core.results import ConvergenceException, Frozen, SolveInfo, failure_of
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import Packing
+from jaxsolve.linear.observe import unpacked
 from jaxsolve.linear.problem import Problem
 from jaxsolve.linear.request import Solve, method_name
 from jaxsolve.solvers.base import AbstractMethod
@@ -68,21 +70,23 @@ class Judge:
         """The result, from the leaves of an outcome as NumPy arrays."""
         outcome = jax.tree.unflatten(treedef, leaves)
         lanes = np.shape(outcome.status)
-        # The axis of a batch in one call of the front door comes last, after those of `vmap`.
-        batch = (*lanes[:-1], *self.batch) if self.batch else lanes
-        outcome = jax.tree.map(lambda v: v.reshape(*batch, *v.shape[len(lanes) :]), outcome)
+        # The axis of a batch in one call of the front door comes last, after those of `vmap`. Adjoint systems that are
+        # the same for the whole batch have none.
+        batched = self.batch and lanes[-1:] == (math.prod(self.batch),)
+        batch = (*lanes[:-1], *self.batch) if batched else lanes
+        outcome = jax.tree.map(lambda v: v.reshape((*batch, *v.shape[len(lanes) :])), outcome)
         transposed = kind == "adjoint"
         unknown, rhs = (self.rhs, self.unknown) if transposed else (self.unknown, self.rhs)
         trajectory = outcome.trajectory
         if trajectory is not None:
             if trajectory.x is not None:
                 trajectory = dataclasses.replace(
-                    trajectory, x=_numpy(unknown, trajectory.x, trajectory.iterations.shape)
+                    trajectory, x=unpacked(unknown, trajectory.x, trajectory.iterations.shape)
                 )
             trajectory = trajectory.trimmed()
         return SolveInfo(
-            x=_numpy(unknown, outcome.x, batch),
-            residual=_numpy(rhs, outcome.residual, batch),
+            x=unpacked(unknown, outcome.x, batch),
+            residual=unpacked(rhs, outcome.residual, batch),
             residual_norm=outcome.residual_norm,
             target=outcome.target,
             iterations=outcome.iterations,
@@ -127,13 +131,3 @@ class Verdict:
         if failure is not None and self.judge.ear is not None:
             self.judge.ear.hear(info)
         return failure
-
-
-def _numpy(packing: Packing, values: np.ndarray, batch: tuple[int, ...]) -> Any:
-    """The tree of a (batch of) flat NumPy vectors; no JAX, since this runs inside callbacks."""
-    leaves, start = [], 0
-    for shape in packing.shapes:
-        stop = start + int(np.prod(shape, dtype=int))
-        leaves.append(values[..., start:stop].reshape(*batch, *shape))
-        start = stop
-    return jax.tree.unflatten(packing.treedef, leaves)

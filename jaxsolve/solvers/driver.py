@@ -11,6 +11,7 @@ from jaxsolve.operators.base import LinearOperator, Paired, Scaled
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.solvers.split import Split
+from jaxsolve.telemetry.watch import SILENT, Watch
 
 #: Growth of the residual over its start that is called divergence.
 GROWTH = 1e5
@@ -45,6 +46,7 @@ class Outcome(NamedTuple):
         iterations: Steps of the method.
         evaluations: Products with A and with its adjoint, checks included.
         status: A `Status` as an integer.
+        trajectory: What was recorded on the way, None for nothing.
     """
 
     x: Array
@@ -54,10 +56,11 @@ class Outcome(NamedTuple):
     iterations: Array
     evaluations: Array
     status: Array
+    trajectory: Any = None
 
 
 class _Pass(NamedTuple):
-    """The carry of the outer loop; `hint` is the best explanation so far of a failure to come."""
+    """The carry of the outer loop; `hint` is the best explanation so far of a failure to come, `seen` for observers."""
 
     x: Array
     r: Array
@@ -67,6 +70,7 @@ class _Pass(NamedTuple):
     status: Array
     hint: Array
     slope: Array
+    seen: Any
 
 
 class _Bounds(NamedTuple):
@@ -98,6 +102,7 @@ def iterate(
     x0: Array | None,
     control: Control,
     nulls: NullSpace,
+    watch: Watch = SILENT,
 ) -> Outcome:
     """Runs `method` on A x = b until the true residual is within the tolerance or there is a reason to stop.
 
@@ -111,6 +116,7 @@ def iterate(
         x0: First guess of shape (n,); None for zero, which saves a product.
         control: Tolerances and limit, scalars that may be traced.
         nulls: The null space to keep out of the solution.
+        watch: What observes the loop.
     """
     size = A.shape[1]
     b_norm = norm(b)
@@ -160,19 +166,24 @@ def iterate(
             steep = True if slope is None else slope > 0.9 * flat
             return (s.residual_norm > goal) & (s.residual_norm <= growth) & (s.halt == 0) & steep
 
+        def iterate_of(s):
+            d = method.finish(Au, Mu, s)
+            d = nulls.project_solution(d if right is None else right.mv(d))
+            return c.x + d * (scale / unit)
+
         def running(carry):
-            k, s = carry
+            k, s, _ = carry
             # The first test is for lanes of a vmap that are done while others go on.
             return (c.status == _RUNNING) & unfinished(s) & (k < control.max_iterations)
 
         def advance(carry):
-            k, s = carry
-            return method.advance(Au, Mu, s, k, goal, control.max_iterations)
+            before, s, seen = carry
+            k, s = method.advance(Au, Mu, s, before, goal, control.max_iterations)
+            seen = watch.note(seen, before, k, lambda: s.residual_norm / ratio, target, lambda: iterate_of(s))
+            return k, s, seen
 
-        k, s = lax.while_loop(running, advance, (c.iterations, start))
-        d = method.finish(Au, Mu, s)
-        d = nulls.project_solution(d if right is None else right.mv(d))
-        x = c.x + d * (scale / unit)
+        k, s, seen = lax.while_loop(running, advance, (c.iterations, start, c.seen))
+        x = iterate_of(s)
         r = b - A.mv(x)
         # In the units of the residual before: what overflows there has diverged, what underflows has converged.
         r_norm = plain_norm(r / scale) * scale
@@ -184,23 +195,18 @@ def iterate(
             slope = lax.cond(asked, lambda: method.true_slope(Au, Mu, s, rhs), lambda: slope)
             tests = asked.astype(jnp.int32)
         hint = jnp.maximum(c.hint, jnp.asarray(method.diagnose(s), jnp.int32))
-        new = _Pass(x, r, r_norm, k, c.evaluations, c.status, hint, slope)
+        new = _Pass(x, r, r_norm, k, c.evaluations, c.status, hint, slope, seen)
         exhausted = (k >= control.max_iterations) & unfinished(s)
         status = _judge(method, A, c, new, s.halt, exhausted, k >= control.max_iterations, bounds)
         # A pass that left the numbers, or that failed and made things worse, is undone.
         undo = ~jnp.isfinite(r_norm) | (~jnp.isin(status, jnp.array(_KEPT)) & (r_norm > c.residual_norm))
         steps = (k - c.iterations) // method.stride
         evaluations = c.evaluations + 1 + method.spent(s, steps) + tests
-        return _Pass(
-            jnp.where(undo, c.x, x),
-            jnp.where(undo, c.r, r),
-            jnp.where(undo, c.residual_norm, r_norm),
-            k,
-            evaluations,
-            status,
-            hint,
-            slope,
+        x, r, r_norm = (
+            jnp.where(undo, old, new) for old, new in ((c.x, x), (c.r, r), (c.residual_norm, r_norm))
         )
+        seen = watch.settle(seen, k, r_norm, x)
+        return _Pass(x, r, r_norm, k, evaluations, status, hint, slope, seen)
 
     status = jnp.where(first_norm <= target, int(Status.converged), _RUNNING)
     status = jnp.where(
@@ -210,13 +216,17 @@ def iterate(
     status = jnp.where(finite, status, int(Status.invalid_input)).astype(jnp.int32)
     zero = jnp.array(0, jnp.int32)
     count = jnp.array(products + probes + null_probes, jnp.int32)
+    seen, slope = watch.start(x, first_norm), jnp.full_like(first_norm, jnp.inf)
     end = lax.while_loop(
         lambda c: c.status == _RUNNING,
         one_pass,
-        _Pass(x, r, first_norm, zero, count, status, zero, jnp.full_like(first_norm, jnp.inf)),
+        _Pass(x, r, first_norm, zero, count, status, zero, slope, seen),
     )
+    trajectory = watch.end(end.seen, end.iterations, end.residual_norm, target)
     status = nulls.explain(end.status, end.r, target)
-    return Outcome(end.x, end.r, end.residual_norm, target, end.iterations, end.evaluations, status)
+    return Outcome(
+        end.x, end.r, end.residual_norm, target, end.iterations, end.evaluations, status, trajectory
+    )
 
 
 def _judge(

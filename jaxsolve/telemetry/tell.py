@@ -1,0 +1,90 @@
+"""tell: values out of a running program to a Python listener, once for a whole batch, in the order of the program."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+tell_p = Primitive("tell")
+tell_p.multiple_results = True
+
+#: Called with NumPy arrays. Hashable, compared with `==`, so that equal programs stay equal; must not call JAX.
+Listener = Callable[..., None]
+
+# What keeps a call in its program though nothing uses its result: the effects of `jax.debug.callback`.
+(_EFFECT,) = jax.make_jaxpr(lambda: jax.debug.callback(print))().effects
+(_ORDERED,) = jax.make_jaxpr(lambda: jax.debug.callback(print, ordered=True))().effects
+
+
+def tell(listener: Listener, *values: Any, due: Any = True, ordered: bool = False) -> None:
+    """Calls `listener(*values)` where `due`: at once in eager mode, when the program runs under jit.
+
+    Args:
+        listener: Gets NumPy arrays. Under vmap it is called once, with one more leading axis on every value.
+        values: Arrays.
+        due: Bool scalar; under vmap one lane suffices. Where it is false nothing leaves the device.
+        ordered: Whether ordered calls of a program arrive in its order. On several devices none are ordered, since
+            JAX refuses that there.
+    """
+    tell_p.bind(due, *values, listener=listener, ordered=ordered and jax.device_count() == 1)
+
+
+@tell_p.def_impl
+def _at_once(due, *values, listener, ordered):
+    if np.any(np.asarray(due)):
+        listener(*[np.asarray(value) for value in values])
+    return []
+
+
+@tell_p.def_effectful_abstract_eval
+def _shapes(due, *values, listener, ordered):
+    return [], {_ORDERED if ordered else _EFFECT}
+
+
+def _batch(args, axes, *, listener, ordered):
+    size = next(a.shape[d] for a, d in zip(args, axes, strict=True) if d is not None)
+    moved = [
+        jnp.broadcast_to(a, (size, *jnp.shape(a))) if d is None else jnp.moveaxis(a, d, 0)
+        for a, d in zip(args, axes, strict=True)
+    ]
+    tell_p.bind(*moved, listener=listener, ordered=ordered)
+    return [], []
+
+
+def _jvp(primals, tangents, *, listener, ordered):
+    tell_p.bind(*primals, listener=listener, ordered=ordered)
+    return [], []
+
+
+def _compiled(due: Array, *values, listener, ordered):
+    def call():
+        jax.debug.callback(_Call(listener), *values, ordered=ordered)
+
+    lax.cond(jnp.any(due), call, lambda: None)
+    return []
+
+
+batching.primitive_batchers[tell_p] = _batch
+ad.primitive_jvps[tell_p] = _jvp
+mlir.register_lowering(tell_p, mlir.lower_fun(_compiled, multiple_results=True))
+
+
+class _Call:
+    """The callback: JAX hands it arrays of its own."""
+
+    def __init__(self, listener: Listener):
+        self.listener = listener
+
+    def __call__(self, *values: Any) -> None:
+        self.listener(*[np.asarray(value) for value in values])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Call) and other.listener == self.listener
+
+    def __hash__(self) -> int:
+        return hash(self.listener)
