@@ -138,7 +138,10 @@ class _Solve:
 
     def __call__(self, r: np.ndarray, goal: np.ndarray, limit: np.ndarray, *leaves: np.ndarray) -> tuple:
         size = max(map(len, (r, goal, limit, *leaves)))
-        lanes = [self._lane(*(array[min(k, len(array) - 1)] for array in (r, goal, limit, *leaves))) for k in range(size)]
+        lanes = [
+            self._lane(*(array[min(k, len(array) - 1)] for array in (r, goal, limit, *leaves)))
+            for k in range(size)
+        ]
         return tuple(np.stack(values) for values in zip(*lanes, strict=True))
 
     def _lane(self, r: np.ndarray, goal: Any, limit: Any, *leaves: np.ndarray) -> tuple:
@@ -154,7 +157,7 @@ class _Solve:
         # At the limit the driver says so itself; before it, a pass that missed its goal has to say why it ended.
         taken = min(max(taken, 1), int(limit))
         halt = answer.halt or (int(Status.stagnation) if norm > goal and taken < limit else 0)
-        return answer.d, norm, halt, taken, counted.forward + counted.backward + 1
+        return answer.d.astype(r.dtype), norm, halt, taken, counted.forward + counted.backward + 1
 
 
 class _Counted(HostOperator):

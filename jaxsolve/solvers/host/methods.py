@@ -176,9 +176,13 @@ def _least_squares(solver: Callable[..., Any]) -> Callable[[Task], Answer]:
         B = task.A if task.M is None else task.A @ task.M
         small = task.goal / max(float(np.linalg.norm(task.r)), 1e-300)
         if solver is ssl.lsqr:
-            y, reason, iterations = ssl.lsqr(B, task.r, atol=FLAT, btol=small, conlim=0, iter_lim=task.limit)[:3]
+            y, reason, iterations = ssl.lsqr(B, task.r, atol=FLAT, btol=small, conlim=0, iter_lim=task.limit)[
+                :3
+            ]
         else:
-            y, reason, iterations = ssl.lsmr(B, task.r, atol=FLAT, btol=small, conlim=0, maxiter=task.limit)[:3]
+            y, reason, iterations = ssl.lsmr(B, task.r, atol=FLAT, btol=small, conlim=0, maxiter=task.limit)[
+                :3
+            ]
         # Reasons 2 and 5: the least-squares solution, with a residual that is not small.
         halt = int(Status.least_squares) if reason in (2, 5) else 0
         return Answer(y if task.M is None else task.M.matvec(y), iterations, halt)

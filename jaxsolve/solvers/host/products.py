@@ -160,7 +160,9 @@ def _adjoint_product(A: LinearOperator, x: Any) -> Any:
     return A.H.mv(x)
 
 
-def _compiled(A: LinearOperator) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
+def _compiled(
+    A: LinearOperator,
+) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
     """The product and the adjoint product of A as compiled functions of NumPy arrays."""
 
     def run(product: Any, x: np.ndarray) -> np.ndarray:
