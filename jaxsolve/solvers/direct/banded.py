@@ -1,8 +1,10 @@
 """Banded elimination: LAPACK's for three diagonals, a pivoted band LU in JAX for more."""
 
+import functools
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -38,13 +40,7 @@ class Banded(AbstractDirect):
 
     def prepare(self, A: LinearOperator) -> LinearOperator:
         """The inverse by factors of the band."""
-        lower, upper = self._band(A)
-        diagonals = _diagonals(A, lower, upper)
-        unit = power_of_two(jnp.max(jnp.abs(diagonals), initial=0))
-        if lower <= 1 and upper <= 1:
-            dl, d, du = _diagonals(A, 1, 1) / unit
-            return Tridiagonal(dl, d, du, unit)
-        return BandFactors(*_factorise(diagonals / unit, lower, upper), unit, lower, upper)
+        return _factors(A, *self._band(A))
 
     def _band(self, A: LinearOperator) -> tuple[int, int]:
         found = _bandwidth(A)
@@ -65,6 +61,16 @@ class Banded(AbstractDirect):
                 f"{band[0]} and {band[1]}. Use js.Banded() or a general method."
             )
         return band
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _factors(A: LinearOperator, lower: int, upper: int) -> LinearOperator:
+    diagonals = _diagonals(A, lower, upper)
+    unit = power_of_two(jnp.max(jnp.abs(diagonals), initial=0))
+    if lower <= 1 and upper <= 1:
+        dl, d, du = _diagonals(A, 1, 1) / unit
+        return Tridiagonal(dl, d, du, unit)
+    return BandFactors(*_factorise(diagonals / unit, lower, upper), unit, lower, upper)
 
 
 def _bandwidth(A: LinearOperator) -> tuple[int, int] | None:
