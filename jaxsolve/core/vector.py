@@ -44,8 +44,13 @@ def power_of_two(magnitude: Array) -> Array:
     >>> float(power_of_two(jnp.asarray(5.0)))
     4.0
     """
+    # The number without its mantissa. Clipped to where both the scale and its inverse are normal numbers.
+    integer, mask, limit = _LAYOUT[jnp.finfo(magnitude.dtype).bits]
+    bits = lax.bitcast_convert_type(magnitude, integer) & mask
+    scale = lax.bitcast_convert_type(bits, magnitude.dtype)
     usable = jnp.isfinite(magnitude) & (magnitude > 0)
-    _, exponent = jnp.frexp(jnp.where(usable, magnitude, 1))
-    # 2^±126 is the range in which both the scale and its inverse are normal float32 numbers.
-    limit = 126 if jnp.finfo(magnitude.dtype).bits == 32 else 1022
-    return jnp.ldexp(jnp.ones_like(magnitude), jnp.clip(exponent - 1, -limit, limit))
+    return jnp.where(usable, jnp.clip(scale, 2.0**-limit, 2.0**limit), 1)
+
+
+#: For each width of a float: the integer of that width, the mask of its exponent, the largest exponent used.
+_LAYOUT = {32: (jnp.int32, 0x7F800000, 126), 64: (jnp.int64, 0x7FF0000000000000, 1022)}

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import norm, plain_norm, power_of_two
 from jaxsolve.operators.base import LinearOperator, Paired, Scaled
@@ -74,11 +75,20 @@ class _Pass(NamedTuple):
 
 
 class _Bounds(NamedTuple):
-    """What a residual is compared with: the target, the limit of growth, the flat slope, and rounding for ‖x‖ = 1."""
+    """What a pass is judged by.
+
+    Attributes:
+        target: The norm that is asked for.
+        limit: The norm that is called divergence.
+        flat: The slope ‖Aᴴr‖ / (‖A‖‖r‖) that is called zero.
+        rounding: The norm that is rounding beside b.
+        noise: The same beside A x, for ‖x‖ = 1.
+    """
 
     target: Array
     limit: Array
     flat: Array
+    rounding: Array
     noise: Array
 
 
@@ -151,7 +161,7 @@ def iterate(
         v = nulls.project(v)
         return v if left is None else left.mv(v)
 
-    bounds = _Bounds(target, limit, flat, unit * ROUNDING * eps)
+    bounds = _Bounds(target, limit, flat, ROUNDING * eps * b_norm, ROUNDING * eps * unit)
 
     def one_pass(c: _Pass) -> _Pass:
         scale = power_of_two(c.residual_norm)
@@ -199,7 +209,7 @@ def iterate(
         exhausted = (k >= control.max_iterations) & unfinished(s)
         status = _judge(method, A, c, new, s.halt, exhausted, k >= control.max_iterations, bounds)
         # A pass that left the numbers, or that failed and made things worse, is undone.
-        undo = ~jnp.isfinite(r_norm) | (~jnp.isin(status, jnp.array(_KEPT)) & (r_norm > c.residual_norm))
+        undo = ~jnp.isfinite(r_norm) | (~is_any_of(status, _KEPT) & (r_norm > c.residual_norm))
         steps = (k - c.iterations) // method.stride
         evaluations = c.evaluations + 1 + method.spent(s, steps) + tests
         x, r, r_norm = (
@@ -255,7 +265,7 @@ def _judge(
     if method.restarts:
         least = jnp.where(new.residual_norm > bounds.noise * norm(new.x), CREEP, PROGRESS)
     progressed = (new.residual_norm <= least * old.residual_norm) | (new.slope < PROGRESS * old.slope)
-    failure = jnp.where(halt != 0, halt, int(Status.stagnation))
+    failure = jnp.where((halt != 0) & (new.residual_norm > bounds.rounding), halt, int(Status.stagnation))
     status = jnp.where(progressed & (new.iterations > old.iterations), _RUNNING, failure)
     status = jnp.where(cut | (exhausted & progressed), int(Status.max_iterations), status)
     status = jnp.where(new.residual_norm > bounds.limit, int(Status.divergence), status)

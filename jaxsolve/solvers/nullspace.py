@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.vector import norm
 from jaxsolve.operators.base import LinearOperator, Sum, Wrapper
@@ -82,7 +83,7 @@ class NullSpace(eqx.Module):
 
     def explain(self, status: Array, r: Array, target: Array) -> Array:
         """The status of a failure, where the part of the residual that A cannot reach explains it."""
-        failed = ~jnp.isin(status, jnp.array(CONVERGED)) & (status != int(Status.invalid_input))
+        failed = ~is_any_of(status, CONVERGED) & (status != int(Status.invalid_input))
         if self.basis is not None:
             unreachable = norm(r - self.project(r)) > target
             return jnp.where(failed & unreachable, int(Status.inconsistent), status)
