@@ -8,10 +8,10 @@ from jaxsolve.core.results import SolveInfo as SolveInfo
 from jaxsolve.core.status import Status as Status
 from jaxsolve.linear.catalogue import methods as methods
 from jaxsolve.linear.catalogue import preconditioners as preconditioners
-from jaxsolve.linear.factorization import Factorization as Factorization
-from jaxsolve.linear.factorization import factorize as factorize
 from jaxsolve.linear.explain import Explanation as Explanation
 from jaxsolve.linear.explain import explain as explain
+from jaxsolve.linear.factorization import Factorization as Factorization
+from jaxsolve.linear.factorization import factorize as factorize
 from jaxsolve.linear.request import Solve as Solve
 from jaxsolve.linear.system import solve_linear as solve_linear
 from jaxsolve.linear.system import solve_linear_info as solve_linear_info
@@ -23,6 +23,8 @@ from jaxsolve.operators.base import LinearOperator as LinearOperator
 from jaxsolve.operators.dense import DenseMatrix as DenseMatrix
 from jaxsolve.operators.pattern import Pattern as Pattern
 from jaxsolve.operators.sparse import SparseMatrix as SparseMatrix
+from jaxsolve.plotting.pattern import spy as spy
+from jaxsolve.plotting.residuals import plot as plot
 from jaxsolve.preconditioners.coarse import Cluster as Cluster
 from jaxsolve.preconditioners.coarse import Deflation as Deflation
 from jaxsolve.preconditioners.ilu import ILU as ILU
@@ -52,6 +54,9 @@ from jaxsolve.solvers.krylov.lsmr import LSMR as LSMR
 from jaxsolve.solvers.krylov.lsqr import LSQR as LSQR
 from jaxsolve.solvers.krylov.minres import MINRES as MINRES
 from jaxsolve.solvers.krylov.tfqmr import TFQMR as TFQMR
+from jaxsolve.telemetry.history import Trajectory as Trajectory
+from jaxsolve.telemetry.log import set_logging_level as set_logging_level
+from jaxsolve.telemetry.tape import SolveTape as SolveTape
 from jaxsolve.tracer.assemble import matrix_from_function as matrix_from_function
 from jaxsolve.tracer.compiled import jit_compile_linear as jit_compile_linear
 from jaxsolve.tracer.jacobian import linearize_operator as linearize_operator

@@ -51,18 +51,17 @@ def shown(trajectory: Trajectory | None, problem: Problem) -> Trajectory | None:
     if trajectory is None:
         return None
     concrete = not is_traced(trajectory.iterations)
-    if concrete:
-        trajectory = trajectory.trimmed()
+    flat = trajectory.trimmed() if concrete else trajectory
     if problem.batch:
-        trajectory = jax.tree.map(lambda v: v.reshape(*problem.batch, *v.shape[1:]), trajectory)
-    if trajectory.x is None:
-        return trajectory
-    rows = trajectory.iterations.shape
+        flat = jax.tree.map(lambda v: v.reshape(*problem.batch, *v.shape[1:]), flat)
+    if flat.x is None:
+        return flat
+    rows = flat.iterations.shape
     if concrete:
-        return dataclasses.replace(trajectory, x=unpacked(problem.unknown, trajectory.x, rows))
-    flat = trajectory.x.reshape(math.prod(rows), -1)
-    x = jax.tree.map(lambda v: v.reshape(*rows, *v.shape[1:]), jax.vmap(problem.unknown.unpack)(flat))
-    return dataclasses.replace(trajectory, x=x)
+        return dataclasses.replace(flat, x=unpacked(problem.unknown, flat.x, rows))
+    vectors = flat.x.reshape(math.prod(rows), -1)
+    x = jax.tree.map(lambda v: v.reshape(*rows, *v.shape[1:]), jax.vmap(problem.unknown.unpack)(vectors))
+    return dataclasses.replace(flat, x=x)
 
 
 def unpacked(packing: Packing, values: np.ndarray, batch: tuple[int, ...]) -> Any:

@@ -65,5 +65,5 @@ def log(info: SolveInfo) -> None:
     if LOGGER.isEnabledFor(logging.DEBUG):
         systems = max(math.prod(np.shape(info.code)), 1)
         unknowns = sum(math.prod(np.shape(leaf)) for leaf in jax.tree.leaves(info.x)) // systems
-        seconds = "" if np.isnan(info.solve_time) else f", {1e3 * info.solve_time:.3g} ms"
+        seconds = "" if np.isnan(info.solve_time) else f", {info.solve_time:.3g} s"
         LOGGER.debug("%s, %d unknowns%s", describe(info, advice=False), unknowns, seconds)

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from jaxsolve.telemetry.tell import tell
 WORK = 2_000_000
 #: Small systems run through this many iterations in milliseconds.
 SELDOM = 1000
+#: Seconds between two drawings: a terminal is slower than a loop.
+PAUSE = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +76,7 @@ class _Bar:
 
     def __init__(self, label: str):
         self.first: float | None = None
+        self.drawn = time.monotonic()
         shape = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}{postfix}]"
         self.bar = _bar_class()(total=100, desc=label, bar_format=shape)
 
@@ -81,7 +85,10 @@ class _Bar:
         way = math.log(self.first / target) if self.first > target > 0 else 0.0
         left = math.log(norm / target) if norm > target > 0 else 0.0
         self.bar.n = 100 if norm <= target else min(99, round(100 * (1 - left / way))) if way else 0
-        self.bar.set_postfix_str(f"iteration {k}, residual {norm:.2e} of {target:.2e}")
+        self.bar.set_postfix_str(f"iteration {k}, residual {norm:.2e} of {target:.2e}", refresh=False)
+        if time.monotonic() - self.drawn > PAUSE:
+            self.drawn = time.monotonic()
+            self.bar.refresh()
 
     def close(self) -> None:
         self.bar.close()
