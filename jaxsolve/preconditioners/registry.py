@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+from jaxsolve.preconditioners.amg.automatic import Multigrid
+from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
+from jaxsolve.preconditioners.amg.recipes import RugeStuben, SmoothedAggregation
 from jaxsolve.preconditioners.base import AbstractPreconditioner
 from jaxsolve.preconditioners.coarse import Cluster, Deflation
 from jaxsolve.preconditioners.ilu import ILU, Cholesky0
@@ -20,4 +23,8 @@ PRECONDITIONERS: dict[str, Callable[..., AbstractPreconditioner]] = {
     "neumann": Neumann,
     "cluster": Cluster,
     "deflation": Deflation,
+    "amg": Multigrid,
+    "ruge-stuben": RugeStuben,
+    "smoothed-aggregation": SmoothedAggregation,
+    "geometric": GeometricMultigrid,
 }

@@ -88,7 +88,7 @@ class TriangularSweeps(Wrapper):
         """The same sweeps with the transposed matrix."""
         if is_self_transposed(self):
             return self
-        return TriangularSweeps(self.operator.T, self.omega, self.facts.T)
+        return TriangularSweeps(self.operator.transpose(), self.omega, self.facts.T)
 
 
 class ColourSweeps(LinearOperator):
@@ -144,7 +144,7 @@ class ColourSweeps(LinearOperator):
         """The same sweeps with the transposed matrix, whose lower part is the transposed upper one."""
         if is_self_transposed(self.matrix):
             return self
-        return _colour_sweeps(self.matrix.T, self.omega)
+        return _colour_sweeps(self.matrix.transpose(), self.omega)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,44 @@
+"""The multigrid that suits a matrix: on grids the geometric one, elsewhere and for rough coefficients Ruge-Stüben."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid, grid_suits
+from jaxsolve.preconditioners.amg.recipes import RugeStuben
+from jaxsolve.preconditioners.amg.representative import Representative, as_representative
+from jaxsolve.preconditioners.base import AbstractPreconditioner, with_entries
+
+
+class Multigrid(AbstractPreconditioner):
+    """The multigrid that suits a matrix.
+
+    `GeometricMultigrid` where the pattern is a stencil on a grid and the couplings along each axis are of one size (or
+    unknown, while values are traced), otherwise `RugeStuben`. `choice(A)` tells which. Symmetric where A is.
+
+    Args:
+        visits: 1 for V-cycles, 2 for W-cycles.
+        like: A matrix with this pattern and typical values, from which the choice and the shape are made.
+        dtype: Precision of the cycle, for instance float32 under a float64 solve; that of A where None.
+    """
+
+    name: ClassVar[str] = "amg"
+    needs: ClassVar[str] = "known entries of a diffusion-like matrix"
+    cost: ClassVar[str] = "set-up 50 to 100 products, application 8 to 15 products"
+
+    visits: int = eqx.field(static=True, default=1)
+    like: Representative | None = eqx.field(static=True, default=None, converter=as_representative)
+    dtype: Any = eqx.field(static=True, default=None)
+
+    def build(self, A: LinearOperator) -> LinearOperator:
+        """The cycle as an operator; its `repr` lists the levels."""
+        matrix = with_entries(A, self.name)
+        return self.choice(matrix).build(matrix)
+
+    def choice(self, A: SparseMatrix) -> AbstractPreconditioner:
+        """The recipe that is built for A."""
+        if grid_suits(A, self.like) is not None:
+            return GeometricMultigrid(visits=self.visits, like=self.like, dtype=self.dtype)
+        return RugeStuben(visits=self.visits, like=self.like, dtype=self.dtype)

@@ -1,0 +1,226 @@
+"""Hierarchies on any pattern: their shape found on the host, their numbers on the host or as JAX expressions."""
+
+import dataclasses
+import hashlib
+import weakref
+from typing import Any, Protocol
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsolve.core.traits import Traits
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.dia import DiagonalsOperator
+from jaxsolve.operators.ell import RowsOperator, plan_rows
+from jaxsolve.operators.layout import diagonal_slots, is_banded
+from jaxsolve.operators.pattern import Pattern
+from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.amg.cycle import Level, MultigridCycle
+from jaxsolve.preconditioners.amg.products import ProductPlan, Sums, find, plan_product, product_pattern
+from jaxsolve.preconditioners.amg.strength import host_diagonal
+from jaxsolve.preconditioners.base import AbstractPreconditioner
+from jaxsolve.preconditioners.coarse import generalised_inverse
+from jaxsolve.preconditioners.polynomial import (
+    POWER_STEPS,
+    SAFETY,
+    Chebyshev,
+    ChebyshevPolynomial,
+    scattered_on_host,
+)
+
+#: A hierarchy ends here, however slowly it coarsens.
+MOST_LEVELS = 25
+
+
+class Interpolation(Protocol):
+    """The plan of an interpolation: its pattern, and its entries for the entries of the matrix."""
+
+    @property
+    def pattern(self) -> Pattern:
+        """Where P has entries."""
+        ...
+
+    def values(self, a: Any, sums: Sums) -> Any:
+        """The entries of P in CSR order."""
+        ...
+
+
+class Coarsening(Protocol):
+    """How a level is coarsened."""
+
+    def interpolation(self, pattern: Pattern, data: np.ndarray, depth: int) -> Interpolation | None:
+        """The plan from representative values; None where the level cannot be coarsened."""
+        ...
+
+
+@dataclasses.dataclass
+class Shape:
+    """What is known of a hierarchy before its numbers.
+
+    Attributes:
+        patterns: The matrix of each level, the bottom's included.
+        interpolations: From each level but the bottom to the next.
+        numbers: Entries of the matrices and interpolations for the representative values.
+        bottom: Entries of the last matrix.
+    """
+
+    patterns: list[Pattern]
+    interpolations: list[Interpolation]
+    numbers: list[tuple[np.ndarray, np.ndarray]]
+    bottom: np.ndarray
+    _products: dict[int, tuple[ProductPlan, ProductPlan]] = dataclasses.field(default_factory=dict)
+
+    def products(self, level: int) -> tuple[ProductPlan, ProductPlan]:
+        """How A P and then R (A P) are formed on a level; planned when first asked for."""
+        if level not in self._products:
+            P = self.interpolations[level].pattern
+            right = plan_product(self.patterns[level], P)
+            self._products[level] = (right, plan_product(P.transpose()[0], right.pattern))
+        return self._products[level]
+
+
+_SHAPES: "weakref.WeakKeyDictionary[Pattern, dict[Any, Shape]]" = weakref.WeakKeyDictionary()
+#: Shapes remembered for one pattern: a time step or two of changing coefficients.
+REMEMBERED = 4
+
+
+def shape_of(
+    pattern: Pattern, data: np.ndarray, coarsening: Coarsening, conjugate: bool, bottom: int
+) -> Shape:
+    """The shape of the hierarchy for representative values; found once for the same values and remembered."""
+    key = (hashlib.blake2b(np.ascontiguousarray(data).data).digest(), repr(coarsening), conjugate, bottom)
+    known = _SHAPES.setdefault(pattern, {})
+    if key not in known:
+        while len(known) >= REMEMBERED:
+            known.pop(next(iter(known)))
+        known[key] = _find_shape(pattern, data, coarsening, conjugate, bottom)
+    return known[key]
+
+
+def _find_shape(
+    pattern: Pattern, data: np.ndarray, coarsening: Coarsening, conjugate: bool, bottom: int
+) -> Shape:
+    shape = Shape([pattern], [], [], data)
+    while shape.patterns[-1].shape[0] > bottom and len(shape.interpolations) < MOST_LEVELS - 1:
+        pattern = shape.patterns[-1]
+        plan = coarsening.interpolation(pattern, data, len(shape.interpolations))
+        if plan is None or not 0 < plan.pattern.shape[1] < 0.9 * pattern.shape[0]:
+            break
+        p = plan.values(data, Sums(True))
+        P = plan.pattern.to_scipy(p)
+        R_pattern, order = plan.pattern.transpose()
+        R = R_pattern.to_scipy((p.conj() if conjugate else p)[order])
+        coarse = (R @ (pattern.to_scipy(data) @ P)).tocsr()
+        coarse.sort_indices()
+        below = product_pattern(R_pattern, product_pattern(pattern, plan.pattern))
+        shape.interpolations.append(plan)
+        shape.numbers.append((data, p))
+        shape.patterns.append(below)
+        data = _with_zeros(coarse, below)
+    shape.bottom = data
+    return shape
+
+
+def _with_zeros(matrix: Any, pattern: Pattern) -> np.ndarray:
+    """The values of a SciPy product on the pattern of the product: SciPy drops entries that cancel, patterns do not."""
+    if matrix.nnz == pattern.nnz:
+        return matrix.data
+    data = np.zeros(pattern.nnz, matrix.dtype)
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    data[find(pattern, rows, matrix.indices)] = matrix.data
+    return data
+
+
+def from_host(
+    shape: Shape, smoother: AbstractPreconditioner, facts: Traits, kind: Any, visits: int
+) -> MultigridCycle:
+    """The cycle with the numbers that were found with the shape; nothing is compiled."""
+    conjugate = conjugates(facts, shape.bottom.dtype)
+    levels = []
+    for k, (a, p) in enumerate(shape.numbers):
+        A = host_layout(shape.patterns[k], a.astype(kind), facts)
+        P_pattern = shape.interpolations[k].pattern
+        R_pattern, order = P_pattern.transpose()
+        P = host_layout(P_pattern, p.astype(kind), Traits())
+        r = (p.conj() if conjugate else p)[order]
+        R = host_layout(R_pattern, r.astype(kind), Traits())
+        M = _host_smoother(smoother, shape.patterns[k], a, kind, facts, A)
+        levels.append(Level(A, P, R, M, M))
+    dense = np.asarray(shape.patterns[-1].to_scipy(shape.bottom).todense())
+    return MultigridCycle(tuple(levels), jnp.asarray(_host_inverse(dense).astype(kind)), visits, None, facts)
+
+
+def from_values(
+    shape: Shape, A: SparseMatrix, smoother: AbstractPreconditioner, facts: Traits, kind: Any, visits: int
+) -> MultigridCycle:
+    """The cycle whose numbers are JAX expressions of the entries of A."""
+    conjugate = conjugates(facts, A.dtype)
+    levels = []
+    data = A.data.astype(kind)
+    for k, plan in enumerate(shape.interpolations):
+        p = plan.values(data, Sums(False))
+        matrix = SparseMatrix(data, shape.patterns[k], facts)
+        P = SparseMatrix(p, plan.pattern)
+        R = (P.conj() if conjugate else P).transpose()
+        M = smoother.build(matrix)
+        levels.append(Level(matrix.layout(), P.layout(), R.layout(), M, M))
+        right, left = shape.products(k)
+        data = left.multiply(R.data, right.multiply(data, p))
+    bottom = generalised_inverse(SparseMatrix(data, shape.patterns[-1]).as_matrix())
+    return MultigridCycle(tuple(levels), bottom, visits, None, facts)
+
+
+def conjugates(facts: Traits, kind: Any) -> bool:
+    """Whether R is Pᴴ: always but for matrices known to be complex symmetric."""
+    return bool(jnp.issubdtype(kind, jnp.complexfloating)) and not (facts.symmetric and not facts.hermitian)
+
+
+def host_layout(pattern: Pattern, data: np.ndarray, facts: Traits) -> LinearOperator:
+    """The fast operator with host values, without compiling anything."""
+    padded = np.append(data, np.zeros(1, data.dtype))
+    if is_banded(pattern):
+        values = jnp.asarray(padded[diagonal_slots(pattern)])
+        return DiagonalsOperator(values, tuple(int(d) for d in pattern.offsets), pattern.shape, facts)
+    plan = plan_rows(pattern)
+    entries, rows, columns = plan.tail
+    tail = (jnp.asarray(padded[entries]), jnp.asarray(rows), jnp.asarray(columns))
+    return RowsOperator(jnp.asarray(padded[plan.positions]), jnp.asarray(plan.columns), tail, pattern, facts)
+
+
+def _host_smoother(
+    smoother: AbstractPreconditioner,
+    pattern: Pattern,
+    a: np.ndarray,
+    kind: Any,
+    facts: Traits,
+    A: LinearOperator,
+) -> LinearOperator:
+    if not isinstance(smoother, Chebyshev):
+        return smoother.build(SparseMatrix(jnp.asarray(a.astype(kind)), pattern, facts))
+    d = host_diagonal(pattern, a)
+    largest = np.abs(d).max(initial=0)
+    d = np.where(d == 0, largest if largest > 0 else 1, d)
+    matrix = pattern.to_scipy(a)
+    v = scattered_on_host(len(d)).astype(a.dtype)
+    size = 0.0
+    for _ in range(POWER_STEPS):
+        w = (matrix @ (v / max(float(np.linalg.norm(v)), np.finfo(np.float32).tiny))) / d
+        size = float(np.linalg.norm(w))
+        v = w
+    bound = np.max((abs(matrix) @ np.ones(len(d))) / np.abs(d), initial=0)
+    size = min(SAFETY * size, float(bound)) or 1.0
+    ratio = 2.0 * smoother.degree**2 if smoother.ratio is None else smoother.ratio
+    largest = jnp.asarray(size, jnp.finfo(kind).dtype)
+    return ChebyshevPolynomial(
+        A, jnp.asarray(d.astype(kind)), largest, max(ratio, 1.01), smoother.degree + 1, facts
+    )
+
+
+def _host_inverse(E: np.ndarray) -> np.ndarray:
+    """`generalised_inverse` on the host."""
+    d = np.abs(np.diagonal(E))
+    largest = d.max(initial=0)
+    scale = 1 / np.sqrt(np.where(d > 0, d, largest if largest > 0 else 1))
+    scaled = E * scale[:, None] * scale[None, :]
+    tiny = 4 * max(len(E), 1) * np.finfo(E.dtype).eps
+    return np.linalg.pinv(scaled, rcond=tiny) * scale[:, None] * scale[None, :]

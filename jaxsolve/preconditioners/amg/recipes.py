@@ -1,0 +1,142 @@
+"""Algebraic multigrid on any pattern: Ruge and Stüben's, and smoothed aggregation."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import numpy as np
+import scipy.sparse
+
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.pattern import Pattern
+from jaxsolve.preconditioners.amg.aggregate import aggregates
+from jaxsolve.preconditioners.amg.cycle import MultigridCycle
+from jaxsolve.preconditioners.amg.hierarchy import (
+    Coarsening,
+    Interpolation,
+    conjugates,
+    from_host,
+    from_values,
+    shape_of,
+)
+from jaxsolve.preconditioners.amg.interpolate import extended_interpolation, smoothed_interpolation
+from jaxsolve.preconditioners.amg.representative import (
+    Representative,
+    as_representative,
+    inner_dtype,
+    is_concrete,
+    values_for,
+)
+from jaxsolve.preconditioners.amg.splitting import coarse_points
+from jaxsolve.preconditioners.amg.strength import classical_strength, symmetric_strength
+from jaxsolve.preconditioners.base import AbstractPreconditioner, inherited, with_entries
+from jaxsolve.preconditioners.polynomial import Chebyshev
+
+
+def default_smoother() -> AbstractPreconditioner:
+    """Two Chebyshev steps on the upper three quarters of the spectrum, before and after each correction."""
+    return Chebyshev(1, 4.0)
+
+
+class RugeStuben(AbstractPreconditioner):
+    """Classical algebraic multigrid: a subset of the points stays on the coarse level.
+
+    The best general choice for diffusion-like matrices: few iterations also with coefficients that jump from entry to
+    entry. Which points stay and which interpolate is found on the host, from the values of A where they are concrete,
+    else from those of `like`, else from the pattern alone; the weights and the Galerkin products are numbers of the
+    host for concrete values and JAX expressions for traced ones, so that one shape serves a jitted parameter sweep,
+    a vmap over coefficients, and a gradient. Symmetric where A is; the coarsest matrix may be singular.
+
+    Args:
+        threshold: Couplings of at least this share of the row's largest one are strong.
+        smoother: Any preconditioner; applied before and after the coarse correction.
+        visits: 1 for V-cycles, 2 for W-cycles.
+        like: A matrix with this pattern and typical values (`SparseMatrix` or SciPy), for traced values.
+        bottom: A level of at most this size is inverted densely.
+        dtype: Precision of the cycle, for instance float32 under a float64 solve; that of A where None.
+
+    Source: Ruge, Stüben (1987); splitting: `coarse_points`; interpolation: `extended_interpolation`.
+    """
+
+    name: ClassVar[str] = "ruge-stuben"
+    needs: ClassVar[str] = "known entries; couplings mostly against the sign of the diagonal"
+    cost: ClassVar[str] = "set-up 100 products on the host, application 10 to 15 products"
+
+    threshold: float = eqx.field(static=True, default=0.25)
+    smoother: AbstractPreconditioner = eqx.field(default_factory=default_smoother)
+    visits: int = eqx.field(static=True, default=1)
+    like: Representative | None = eqx.field(static=True, default=None, converter=as_representative)
+    bottom: int = eqx.field(static=True, default=200)
+    dtype: Any = eqx.field(static=True, default=None)
+
+    def build(self, A: LinearOperator) -> LinearOperator:
+        """The cycle as an operator; its `repr` lists the levels."""
+        return _build(self, A, _Classical(self.threshold))
+
+
+class SmoothedAggregation(AbstractPreconditioner):
+    """Multigrid by smoothed aggregation: coarse unknowns are groups of strongly coupled points.
+
+    Cheaper to set up and to hold than `RugeStuben` and good for smooth coefficients and meshes; slower where
+    coefficients jump. Shape and numbers are found as in `RugeStuben`. Symmetric where A is.
+
+    Args:
+        threshold: Couplings above this times √|a_ii a_jj| are strong; halved on each level.
+        smoother: Any preconditioner; applied before and after the coarse correction.
+        visits: 1 for V-cycles, 2 for W-cycles.
+        like: A matrix with this pattern and typical values (`SparseMatrix` or SciPy), for traced values.
+        bottom: A level of at most this size is inverted densely.
+        dtype: Precision of the cycle, for instance float32 under a float64 solve; that of A where None.
+
+    Source: Vaněk, Mandel, Brezina (1996); aggregates: `aggregates`.
+    """
+
+    name: ClassVar[str] = "smoothed-aggregation"
+    needs: ClassVar[str] = "known entries; positive definite is natural"
+    cost: ClassVar[str] = "set-up 50 products on the host, application 8 products"
+
+    threshold: float = eqx.field(static=True, default=0.08)
+    smoother: AbstractPreconditioner = eqx.field(default_factory=default_smoother)
+    visits: int = eqx.field(static=True, default=1)
+    like: Representative | None = eqx.field(static=True, default=None, converter=as_representative)
+    bottom: int = eqx.field(static=True, default=200)
+    dtype: Any = eqx.field(static=True, default=None)
+
+    def build(self, A: LinearOperator) -> LinearOperator:
+        """The cycle as an operator; its `repr` lists the levels."""
+        return _build(self, A, _Aggregation(self.threshold))
+
+
+class _Classical(eqx.Module):
+    threshold: float
+
+    def interpolation(self, pattern: Pattern, data: np.ndarray, depth: int) -> Interpolation | None:
+        strong = classical_strength(pattern, data, self.threshold)
+        coarse = coarse_points(pattern, strong)
+        return extended_interpolation(pattern, data, strong, coarse) if coarse.any() else None
+
+
+class _Aggregation(eqx.Module):
+    threshold: float
+
+    def interpolation(self, pattern: Pattern, data: np.ndarray, depth: int) -> Interpolation | None:
+        strong = symmetric_strength(pattern, data, self.threshold * 0.5**depth)
+        places = (pattern.rows[strong], pattern.indices[strong])
+        graph = scipy.sparse.csr_matrix((np.abs(data[strong]), places), shape=pattern.shape)
+        return smoothed_interpolation(pattern, strong, aggregates(graph.maximum(graph.T).tocsr()))
+
+
+def _build(recipe: "RugeStuben | SmoothedAggregation", A: LinearOperator, how: Coarsening) -> MultigridCycle:
+    matrix = with_entries(A, recipe.name)
+    facts = inherited(matrix)
+    data = values_for(matrix, recipe.like, recipe.name)
+    shape = shape_of(matrix.pattern, data, how, conjugates(facts, matrix.dtype), recipe.bottom)
+    kind = inner_dtype(matrix, recipe.dtype)
+    own = is_concrete(matrix) and (recipe.like is None or np.array_equal(data, np.asarray(matrix.data)))
+    if own and data.dtype == matrix.dtype:
+        # Concrete numbers are made once, also while a program around them is traced.
+        with jax.ensure_compile_time_eval():
+            M = from_host(shape, recipe.smoother, facts, kind, recipe.visits)
+    else:
+        M = from_values(shape, matrix, recipe.smoother, facts, kind, recipe.visits)
+    return M.named(type(recipe).__name__, matrix.dtype)
