@@ -123,7 +123,7 @@ class SolveInfo:
         return f"SolveInfo({describe(self, advice=False)})"
 
 
-def is_any_of(code: Any, members: tuple[Status, ...]) -> Any:
+def is_any_of(code: Any, members: tuple[int, ...]) -> Any:
     """Whether each status code is one of `members`."""
     array = np.asarray(code) if not isinstance(code, jax.core.Tracer) else code
     hits = [array == int(member) for member in members]

@@ -227,11 +227,11 @@ def iterate(
     zero = jnp.array(0, jnp.int32)
     count = jnp.array(products + probes + null_probes, jnp.int32)
     seen, slope = watch.start(x, first_norm), jnp.full_like(first_norm, jnp.inf)
-    end = lax.while_loop(
-        lambda c: c.status == _RUNNING,
-        one_pass,
-        _Pass(x, r, first_norm, zero, count, status, zero, slope, seen),
-    )
+    if not size:
+        status = jnp.where(status == _RUNNING, int(Status.least_squares), status).astype(jnp.int32)
+    end = _Pass(x, r, first_norm, zero, count, status, zero, slope, seen)
+    if 0 not in A.shape:
+        end = lax.while_loop(lambda c: c.status == _RUNNING, one_pass, end)
     trajectory = watch.end(end.seen, end.iterations, end.residual_norm, target)
     status = nulls.explain(end.status, end.r, target)
     return Outcome(
@@ -272,7 +272,9 @@ def _judge(
     status = jnp.where((status != _RUNNING) & (new.hint != 0), new.hint, status)
     m, n = A.shape
     status = jnp.where(
-        new.slope <= bounds.flat, int(Status.inconsistent if m == n else Status.least_squares), status
+        (new.slope <= bounds.flat) | (status == int(Status.least_squares)),
+        int(Status.inconsistent if m == n else Status.least_squares),
+        status,
     )
     lost = jnp.where(new.hint != 0, new.hint, int(Status.nonfinite))
     status = jnp.where(jnp.isfinite(new.residual_norm), status, lost)
