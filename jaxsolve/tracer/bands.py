@@ -107,7 +107,7 @@ class Bands:
         for k, stretches in enumerate(self.stretches.values()):
             for s in stretches:
                 there = place[s.piece.start : s.piece.start + math.prod(s.piece.shape), k]
-                own = np.arange(len(there), dtype=integer) + integer(firsts[id(s.piece)])
+                own = s.piece.places(firsts[id(s.piece)], integer)
                 present = s.present()
                 np.copyto(there, own, where=present)
                 entries += int(np.count_nonzero(present))

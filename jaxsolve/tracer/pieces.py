@@ -23,12 +23,24 @@ class Piece:
         shape: Of the output array.
         start: The first of its rows.
         traced: Which of the traced factors belongs to it, or None for a known one.
+        sizes: The shape of the factor, its axes full or of size 1.
     """
 
     entry: Term | Scatter
     shape: tuple[int, ...]
     start: int
     traced: int | None
+    sizes: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """The number of values of the factor: 1 for a constant coefficient."""
+        return math.prod(self.sizes)
+
+    def places(self, first: int, integer: Any) -> np.ndarray:
+        """For each entry the place of its value, when those of the factor start at `first`; flat."""
+        places = np.arange(first, first + self.count, dtype=integer).reshape(self.sizes)
+        return np.broadcast_to(places, self.entry.columns.shape).reshape(-1)
 
     @property
     def rows(self) -> np.ndarray:
@@ -46,8 +58,8 @@ class Piece:
         return self.entry.factor if self.traced is None else values[self.traced]
 
     def flat(self, values: Sequence[Any], dtype: Any) -> Any:
-        """The value of each entry."""
-        return factors.full(self.factor(values), self.entry.columns.shape, dtype).reshape(-1)
+        """The values of the factor, one for all entries that share it."""
+        return factors.full(self.factor(values), self.sizes, dtype).reshape(-1)
 
 
 def pieces_of(outputs: Sequence[Any], real: np.ndarray) -> tuple[list[Piece], list[Any]]:
@@ -69,7 +81,9 @@ def pieces_of(outputs: Sequence[Any], real: np.ndarray) -> tuple[list[Piece], li
             if isinstance(factor, Tracer):
                 number, factor = len(traced), 0.0
                 traced.append(entry.factor)
-            piece = Piece(dataclasses.replace(entry, factor=factor, conjugate=False), y.shape, start, number)
+            sizes = np.shape(entry.factor) or (1,) * entry.columns.ndim
+            known = dataclasses.replace(entry, factor=factor, conjugate=False)
+            piece = Piece(known, y.shape, start, number, sizes)
             if flipped:
                 conjugated.append((piece, y.dtype))
             else:
@@ -90,7 +104,8 @@ def _cancel(conjugated: list[tuple[Piece, Any]], columns: int) -> bool:
         return False
     rows = np.concatenate([piece.rows for piece, _ in conjugated]).astype(np.int64)
     cols = np.concatenate([piece.entry.columns.reshape(-1) for piece, _ in conjugated])
-    values = np.concatenate([piece.flat([], np.complex128) for piece, _ in conjugated])
+    values = [piece.flat([], np.complex128)[piece.places(0, np.int64)] for piece, _ in conjugated]
+    values = np.concatenate(values)
     present = (rows >= 0) & (cols >= 0)
     _, inverse = np.unique(rows[present] * columns + cols[present], return_inverse=True)
     sums = np.zeros(inverse.max(initial=-1) + 1, complex)
@@ -99,7 +114,7 @@ def _cancel(conjugated: list[tuple[Piece, Any]], columns: int) -> bool:
 
 
 def concatenated(pieces: Sequence[Piece], values: Sequence[Any], dtype: Any) -> Any:
-    """The values of all entries of all pieces; on the host where all factors are."""
+    """The values of the factors of all pieces; on the host where all are."""
     parts = [piece.flat(values, dtype) for piece in pieces]
     if all(isinstance(part, np.ndarray) for part in parts):
         return np.concatenate([np.empty(0, dtype), *parts])

@@ -96,7 +96,7 @@ class Plan:
     @functools.cached_property
     def _order(self) -> tuple[Pattern, np.ndarray, np.ndarray | None]:
         if self.bands is not None:
-            firsts = np.cumsum([0, *(piece.entry.columns.size for piece in self.pieces)]).tolist()
+            firsts = np.cumsum([0, *(piece.count for piece in self.pieces)]).tolist()
             found = self.bands.pattern({id(p): first for p, first in zip(self.pieces, firsts, strict=False)})
             if found is not None:
                 return *found, None

@@ -40,12 +40,12 @@ def ordered(pieces: Sequence[Piece], shape: tuple[int, int]) -> Order:
 
 def _by_rows(pieces: Sequence[Piece], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Entries row by row, in the order of the pieces: no sorting for stencils."""
-    integer = np.int64 if sum(p.entry.columns.size for p in pieces) >= 2**31 else np.int32
+    integer = _integer(pieces)
     counts, indices, order, first = np.zeros(shape[0], np.int64), [], [], 0
     firsts = {}
     for k, piece in enumerate(pieces):
         firsts[k] = first
-        first += piece.entry.columns.size
+        first += piece.count
     for start in sorted({piece.start for piece in pieces}):
         mine = [k for k, piece in enumerate(pieces) if piece.start == start]
         size = max(math.prod(pieces[k].shape) for k in mine)
@@ -55,8 +55,7 @@ def _by_rows(pieces: Sequence[Piece], shape: tuple[int, int]) -> tuple[np.ndarra
         mine.sort(key=lambda k: _reach(pieces[k]))
         columns = [pieces[k].entry.columns.reshape(size, -1) for k in mine]
         places = [
-            firsts[k] + np.arange(c.size, dtype=integer).reshape(c.shape)
-            for k, c in zip(mine, columns, strict=True)
+            pieces[k].places(firsts[k], integer).reshape(c.shape) for k, c in zip(mine, columns, strict=True)
         ]
         matrix, place = np.concatenate(columns, axis=1), np.concatenate(places, axis=1)
         valid = matrix >= 0
@@ -68,12 +67,19 @@ def _by_rows(pieces: Sequence[Piece], shape: tuple[int, int]) -> tuple[np.ndarra
     return indptr, np.concatenate([empty, *indices]), np.concatenate([empty, *order])
 
 
-def _reach(piece: Piece) -> int:
-    """How far a typical entry lies from its row."""
+def _integer(pieces: Sequence[Piece]) -> type[np.integer]:
+    """Wide enough for the place of every value."""
+    return np.int64 if sum(piece.count for piece in pieces) >= 2**31 else np.int32
+
+
+def _reach(piece: Piece) -> float:
+    """How far entries lie from their rows, in the middle of five (few of which lie at an edge of the grid)."""
     columns = piece.entry.columns
-    middle = columns.reshape(max(math.prod(piece.shape), 1), -1)
-    row = len(middle) // 2
-    return int(middle[row, 0]) - row if middle.size else 0
+    flat = columns.reshape(max(math.prod(piece.shape), 1), -1)
+    if not flat.size:
+        return 0.0
+    rows = (np.array([0.1234, 0.3178, 0.5411, 0.7331, 0.9077]) * len(flat)).astype(int)
+    return float(np.median(flat[rows, 0] - rows))
 
 
 def _by_counting(
@@ -83,13 +89,13 @@ def _by_counting(
     rows, cols, places, first = [], [], [], 0
     for piece in pieces:
         row, col = piece.rows, piece.entry.columns.reshape(-1)
-        place = np.arange(first, first + col.size, dtype=np.int32 if first + col.size < 2**31 else np.int64)
+        place = piece.places(first, _integer(pieces))
         present = (row >= 0) & (col >= 0)
         every = bool(present.all())
         rows.append(row if every else row[present])
         cols.append(col if every else col[present])
         places.append(place if every else place[present])
-        first += col.size
+        first += piece.count
     coo = scipy.sparse.coo_array(
         (np.concatenate(places), (np.concatenate(rows), np.concatenate(cols))), shape=shape
     )
@@ -109,7 +115,8 @@ def _sorted(
     bad = np.flatnonzero(inner & (indices[1:] < indices[:-1]))
     if not len(bad):
         return indptr, indices, order
-    rows = np.unique(np.searchsorted(indptr, bad, side="right") - 1)
+    rows = np.searchsorted(indptr, bad, side="right") - 1
+    rows = rows[np.concatenate([[True], rows[1:] != rows[:-1]])]
     lengths = np.diff(indptr)[rows]
     if lengths.sum() * 4 > len(indices):
         csr = scipy.sparse.csr_array(
@@ -135,7 +142,7 @@ def _merged(indptr: np.ndarray, indices: np.ndarray, order: np.ndarray, shape: t
         repeated[starts[starts < len(indices)]] = False
     if not repeated.any():
         return Pattern.of(indptr, indices, shape), order, None
-    slots = np.cumsum(~repeated) - 1
-    before = np.concatenate([[0], np.cumsum(~repeated)])
-    integer = np.int32 if len(indices) < 2**31 else np.int64
-    return Pattern.of(before[indptr], indices[~repeated], shape), order, slots.astype(integer)
+    kept = ~repeated
+    before = np.zeros(len(indices) + 1, np.int32 if len(indices) < 2**31 else np.int64)
+    np.cumsum(kept, dtype=before.dtype, out=before[1:])
+    return Pattern.of(before[indptr], indices[kept], shape), order, before[1:] - before.dtype.type(1)

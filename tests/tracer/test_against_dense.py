@@ -17,8 +17,8 @@ def named(cases):
 
 
 def sampled(cases):
-    """All cases in the slow session, a third of them otherwise."""
-    return [c if k % 3 == 0 else pytest.param(c, marks=pytest.mark.slow) for k, c in enumerate(cases)]
+    """All cases in the slow session, a fifth of them otherwise."""
+    return [c if k % 5 == 0 else pytest.param(c, marks=pytest.mark.slow) for k, c in enumerate(cases)]
 
 
 def fixed(p):
