@@ -50,10 +50,10 @@ def solve_linear(
 
     >>> import jax, jax.numpy as jnp, jaxsolve as js
     >>> A, b = jnp.array([[4.0, 1.0], [1.0, 3.0]]), jnp.array([1.0, 2.0])
-    >>> js.solve_linear(A, b).round(4).tolist()
+    >>> [round(v, 4) for v in js.solve_linear(A, b).tolist()]
     [0.0909, 0.6364]
     >>> f = lambda x, k: k * x - 0.5 * jnp.roll(x, 1)
-    >>> jax.grad(lambda k: js.solve_linear(f, b, js.Solve("GMres"), k).sum())(2.0).round(3).tolist()
+    >>> round(float(jax.grad(lambda k: js.solve_linear(f, b, js.Solve("GMres"), k).sum())(2.0)), 3)
     -1.333
     """
     return _solve(A, b, solve, f_args, f_kwargs, grad_for_f, throw=True).x

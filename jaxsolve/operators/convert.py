@@ -15,6 +15,7 @@ from jaxsolve.core.tree import inexact
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.coo import CoordinateOperator
 from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.sealed import sealed
 from jaxsolve.operators.sparse import SparseMatrix
 
 #: What may stand for a matrix, for messages.
@@ -35,7 +36,7 @@ def as_operator(A: Any) -> LinearOperator:
         StructureError: If it is an array of fewer than two axes.
     """
     if isinstance(A, LinearOperator):
-        return A
+        return A if isinstance(A, DenseMatrix | SparseMatrix) else sealed(A)
     if isinstance(A, jax.Array) and A.ndim >= 2:
         return DenseMatrix(A)
     if isinstance(A, BCOO | BCSR):
