@@ -73,7 +73,7 @@ def demo(
     other.plot(values, "s-", color="C1", label="fitted")
     other.axhline(truth, color="C1", linestyle="--", linewidth=0.8, label="true")
     other.set_ylabel("conductivity of the inclusions")
-    last.legend(*_labels(last, other), loc="center right")
+    last.legend(*_labels(last, other), loc="center")
     return figure
 
 
