@@ -121,7 +121,9 @@ def extend(space: Arnoldi, w: Array) -> Arnoldi:
         v=v,
         H=space.H.at[:, k].set(h.at[k + 1].set(rest.astype(h.dtype))),
         # Where nothing is left the residual is 0 up to rounding.
-        t=space.t.at[k + 1].set(-quotient(th, jnp.where(rest == 0, jnp.finfo(rest.dtype).eps * length, rest))),
+        t=space.t.at[k + 1].set(
+            -quotient(th, jnp.where(rest == 0, jnp.finfo(rest.dtype).eps * length, rest))
+        ),
         beta=space.beta,
         # A dependent column is left out; the least residual is that of the space before it.
         size=jnp.where(singular, k, k + 1),

@@ -49,9 +49,7 @@ class CG(AbstractMethod):
         rho = rr if M is None else real_dot(r, z)
         Ap = A.mv(z)
         no = jnp.array(False)
-        return CGState(
-            jnp.zeros_like(r), r, z, Ap, rho, real_dot(z, Ap), jnp.sqrt(rr), jnp.array(0), no, no
-        )
+        return CGState(jnp.zeros_like(r), r, z, Ap, rho, real_dot(z, Ap), jnp.sqrt(rr), jnp.array(0), no, no)
 
     def step(self, A, M, s):
         # pᴴAp = 0 and rᴴz = 0 are the breakdowns; their signs are free of units.

@@ -1,5 +1,6 @@
 """The induced dimension reduction method, for any square system without an adjoint."""
 
+import math
 from typing import ClassVar
 
 import equinox as eqx
@@ -57,7 +58,6 @@ class IDR(AbstractMethod):
         return self.s + 1
 
     def start(self, A, M, r):
-        # A space of more than n dimensions has none that is unrelated to r.
         P, one = shadow_space(self.s, r), jnp.ones((), r.dtype)
         none, PG = jnp.zeros_like(P), jnp.eye(self.s, dtype=r.dtype)
         return IDRState(jnp.zeros_like(r), r, P, none, none, PG, one, plain_norm(r), jnp.array(0))
@@ -112,15 +112,12 @@ def _lengthened(t: Array, r: Array) -> Array:
 
 
 def shadow_space(s: int, r: Array) -> Array:
-    """An orthonormal basis of shape (s, n), like r, of a space that is unrelated to it; the same every time.
-
-    Rows beyond n are zero.
-    """
+    """Vectors of shape (s, n), like r, of about unit length and unrelated to r or each other; the same every time."""
     n = r.shape[0]
     # Multiply and shift (a finaliser of MurmurHash3), so that no state and no configuration of jax.random matters.
     bits = (lax.iota(jnp.uint32, n * s) + jnp.uint32(1)) * jnp.uint32(0xCC9E2D51)
     bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
     bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
     uniform = (bits ^ (bits >> 16)).astype(r.real.dtype) / 2**31 - 1
-    Q = jnp.linalg.qr(uniform.reshape(n, s))[0].T.astype(r.dtype)
-    return jnp.pad(Q, ((0, s - Q.shape[0]), (0, 0)))
+    # The road not taken: orthonormal rows (7 times the time of a step for n = 10⁶, and random ones are nearly so).
+    return (uniform.reshape(s, n) * math.sqrt(3 / n)).astype(r.dtype)
