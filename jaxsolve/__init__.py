@@ -6,6 +6,7 @@ from jaxsolve.core.results import Diverged as Diverged
 from jaxsolve.core.results import NotConverged as NotConverged
 from jaxsolve.core.results import SolveInfo as SolveInfo
 from jaxsolve.core.status import Status as Status
+from jaxsolve.io.files import read_matrix as read_matrix
 from jaxsolve.linear.catalogue import methods as methods
 from jaxsolve.linear.catalogue import preconditioners as preconditioners
 from jaxsolve.linear.explain import Explanation as Explanation
@@ -25,8 +26,15 @@ from jaxsolve.operators.pattern import Pattern as Pattern
 from jaxsolve.operators.sparse import SparseMatrix as SparseMatrix
 from jaxsolve.plotting.pattern import spy as spy
 from jaxsolve.plotting.residuals import plot as plot
+from jaxsolve.preconditioners.amg.automatic import Multigrid as Multigrid
+from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid as GeometricMultigrid
+from jaxsolve.preconditioners.amg.recipes import RugeStuben as RugeStuben
+from jaxsolve.preconditioners.amg.recipes import SmoothedAggregation as SmoothedAggregation
 from jaxsolve.preconditioners.coarse import Cluster as Cluster
 from jaxsolve.preconditioners.coarse import Deflation as Deflation
+from jaxsolve.preconditioners.compose import Additive as Additive
+from jaxsolve.preconditioners.compose import Multiplicative as Multiplicative
+from jaxsolve.preconditioners.compose import Symmetrized as Symmetrized
 from jaxsolve.preconditioners.ilu import ILU as ILU
 from jaxsolve.preconditioners.ilu import Cholesky0 as Cholesky0
 from jaxsolve.preconditioners.jacobi import BlockJacobi as BlockJacobi
