@@ -3,12 +3,19 @@
 from typing import Any
 
 import numpy as np
+import pytest
 
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.direct.banded import Banded
 from jaxsolve.solvers.registry import METHODS
 from tests.gallery import problems
 
+#: One method of each family, for laws that cost a compilation each; the others are for `-m slow`.
+FAMILIES = ("CG", "biCG-stab", "GMres", "lsmr", "LU")
+every_method = pytest.mark.parametrize("name", METHODS)
+every_family = pytest.mark.parametrize(
+    "name", [name if name in FAMILIES else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
+)
 #: Unknowns of the laws' systems: small, and no multiple of anything.
 SIZE = 13
 
