@@ -7,7 +7,7 @@ from jaxsolve.core.results import SolveInfo, describe
 from jaxsolve.core.staging import is_traced
 from jaxsolve.linear.prepare import chosen_method
 from jaxsolve.linear.problem import pose
-from jaxsolve.linear.request import Solve, method_name, needs_entries, preconditioner_name
+from jaxsolve.linear.request import Solve, method_name, preconditioner_name
 from jaxsolve.linear.select import choose, choose_preconditioner
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dia import DiagonalsOperator
@@ -62,7 +62,7 @@ def explain(
     if isinstance(A, SolveInfo):
         return describe(A)
     solve = Solve() if solve is None else solve
-    problem = pose(A, b, solve, f_args, f_kwargs, True, needs_entries(solve))
+    problem = pose(A, b, solve, f_args, f_kwargs, True)
     method = chosen_method(solve, problem.A)
     reasons = [
         choose(problem.A, solve.preconditioner is not None)[1]

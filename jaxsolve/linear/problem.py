@@ -11,7 +11,7 @@ from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.tree import Packing, inexact, typed
-from jaxsolve.linear.request import Solve
+from jaxsolve.linear.request import Solve, needs_entries
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.convert import ACCEPTED, as_operator, batch_shape, with_dtype
 from jaxsolve.operators.function import check_output, function_operator
@@ -51,7 +51,7 @@ class Problem:
         )
 
 
-def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bool, entries: bool) -> Problem:
+def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bool) -> Problem:
     """The problem in flat form.
 
     Args:
@@ -61,10 +61,9 @@ def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bo
         args: Further arguments of a function A.
         kwargs: The same by name.
         grad_for_f: Whether gradients reach A.
-        entries: Whether the entries of a function A are needed, so that it is traced into a sparse matrix.
 
     Raises:
-        TypeError: If A or b is of the wrong kind.
+        TypeError: If A, b or the request is of the wrong kind.
         StructureError: If shapes do not fit together; the text gives them all.
     """
     if not isinstance(solve, Solve):
@@ -80,7 +79,7 @@ def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bo
             f"further arguments ({given}) are passed on to A, so A must be a function; got {_kind(A)}."
         )
     if function:
-        problem = _pose_function(A, b, x0, args, kwargs, grad_for_f, entries)
+        problem = _pose_function(A, b, x0, args, kwargs, grad_for_f, needs_entries(solve))
     else:
         problem = _pose_matrix(as_operator(A), b, x0)
         if not grad_for_f:

@@ -17,7 +17,7 @@ from jaxsolve.linear.execute import execute, execute_stack
 from jaxsolve.linear.observe import shown, watch_for
 from jaxsolve.linear.prepare import chosen_method
 from jaxsolve.linear.problem import Problem, null_space, pose
-from jaxsolve.linear.request import Solve, method_name, needs_entries
+from jaxsolve.linear.request import Solve, method_name
 from jaxsolve.linear.verdict import Judge
 from jaxsolve.operators.convert import as_operator
 from jaxsolve.solvers.driver import Outcome
@@ -111,7 +111,7 @@ def _solved(
 ) -> SolveInfo:
     started = time.perf_counter()
     solve = Solve() if solve is None else solve
-    problem = pose(A, b, solve, args, kwargs, grad_for_f, needs_entries(solve))
+    problem = pose(A, b, solve, args, kwargs, grad_for_f)
     if solve.preprocess is not None:
         problem = dataclasses.replace(problem, A=as_operator(solve.preprocess(problem.A)))
     method = chosen_method(solve, problem.A)
