@@ -48,7 +48,7 @@ class Factorization(eqx.Module):
 
     def solve_transpose(self, b: Any) -> Array:
         """The solution x of Aᵀ x = b by the same factors; as `solve`."""
-        return _solve(self.A.T, self.inverse.T, b, self.method)
+        return _solve(self.A.T, self.inverse.transpose(), b, self.method)
 
     def release(self) -> None:
         """Frees the memory of the factors; nothing else changes."""
@@ -117,4 +117,4 @@ def _one(A: LinearOperator, inverse: HostInverse, b: Array) -> Array:
         return solve
 
     fast = A.layout()
-    return lax.custom_linear_solve(fast.mv, b, refined(inverse), refined(inverse.T))
+    return lax.custom_linear_solve(fast.mv, b, refined(inverse), refined(inverse.transpose()))

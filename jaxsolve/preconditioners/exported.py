@@ -1,5 +1,7 @@
 """Factors of the host brought to the device: triangular matrices applied by Jacobi sweeps."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
@@ -65,7 +67,7 @@ def _layout(part: scipy.sparse.csr_matrix, dtype: np.dtype) -> LinearOperator:
     return SparseMatrix.from_scipy(part.astype(dtype)).layout()
 
 
-def _sweeps(factor: AbstractFactor, t: Triangles, A: scipy.sparse.csr_matrix) -> int | None:
+def _sweeps(factor: AbstractFactor, t: Triangles, A: Any) -> int | None:
     """The fewest sweeps that solve nearly as well as substitution."""
     b = probe(A.shape[0], factor.dtype)[:, 0] / t.left
 

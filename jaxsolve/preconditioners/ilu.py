@@ -170,13 +170,13 @@ def _definite_facts(matrix: SparseMatrix) -> Traits:
 
 def _require_symmetry(matrix: SparseMatrix, name: str) -> None:
     """Raises where a matrix is seen not to be Hermitian."""
-    advice = "CG and MINRES need a Hermitian matrix and preconditioner; use `GMres` or `biCG-stab`, or ILU(definite=False)."
+    advice = "CG and MINRES need a Hermitian matrix and preconditioner; use `GMres` or `biCG-stab`."
     if not matrix.pattern.is_symmetric:
         raise StructureError(
             f"preconditioner {name!r} was asked to be definite, and A is not symmetric. {advice}"
         )
     if not is_traced(matrix.data):
-        _require_values(matrix.data, matrix.H.data, name, advice)
+        _require_values(matrix.data, jnp.conj(matrix.transpose().data), name, advice)
 
 
 def _require_values(data: Array, adjoint: Array, name: str, advice: str) -> None:

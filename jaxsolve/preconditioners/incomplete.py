@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import weakref
 from typing import Any, NamedTuple
 
@@ -96,7 +97,9 @@ def _plan(pattern: Pattern) -> ZeroFill:
     triples = _triples(full, rows, columns, is_lower, n)
     arrays = (entries, rows, columns, full.diagonal_positions, is_lower, *triples)
     frozen = [_compact(array) for array in arrays]
-    return ZeroFill(*frozen, _part(rows, columns, is_lower, n), _part(rows, columns, columns > rows, n))
+    return ZeroFill(
+        *frozen, lower=_part(rows, columns, is_lower, n), upper=_part(rows, columns, columns > rows, n)
+    )
 
 
 def _triples(full: Pattern, rows: np.ndarray, columns: np.ndarray, is_lower: np.ndarray, n: int) -> tuple:
@@ -108,7 +111,7 @@ def _triples(full: Pattern, rows: np.ndarray, columns: np.ndarray, is_lower: np.
     count = full.indptr[columns[below] + 1] - start
     found = []
     edges = np.searchsorted(np.cumsum(count), np.arange(0, count.sum() + _CHUNK, _CHUNK))
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in itertools.pairwise(edges):
         chosen = slice(first, last)
         length = count[chosen]
         left = np.repeat(below[chosen], length)
@@ -150,8 +153,8 @@ def zero_fill_factors(data: Array, pattern: Pattern, definite: bool) -> Factors:
     plan = plan_zero_fill(pattern)
     arrays = _Indices(
         *(index_array(getattr(plan, name)) for name in _Indices._fields[:-2]),
-        index_array(plan.lower[1]),
-        index_array(plan.upper[1]),
+        lower=index_array(plan.lower[1]),
+        upper=index_array(plan.upper[1]),
     )
     return _factors(data, arrays, definite)
 

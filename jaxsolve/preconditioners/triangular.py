@@ -98,7 +98,9 @@ class FactoredInverse(LinearOperator):
     def conj(self) -> "FactoredInverse":
         """The conjugate."""
         parts = (jnp.conj(part) for part in (self.inverse_pivots, self.left, self.right))
-        return FactoredInverse(self.lower.conj(), self.upper.conj(), *parts, self.orders, self.facts)
+        return FactoredInverse(
+            self.lower.conj(), self.upper.conj(), *parts, orders=self.orders, facts=self.facts
+        )
 
 
 class Order:

@@ -77,7 +77,9 @@ def test_what_cg_and_minres_ask_for_is_definite_or_refused():
     with pytest.raises(ValueError, match="not symmetric"):
         asked.build(js.SparseMatrix.from_scipy(convection(6)))
     info = js.solve_linear_info(
-        js.SparseMatrix.from_scipy(poisson(20)), jnp.ones(400), js.Solve("CG", rtol=1e-8, preconditioner="ilu")
+        js.SparseMatrix.from_scipy(poisson(20)),
+        jnp.ones(400),
+        js.Solve("CG", rtol=1e-8, preconditioner="ilu"),
     )
     assert info.converged
     assert info.iterations < 10
@@ -180,7 +182,9 @@ def test_options_are_checked():
         js.ILU(level=0, apply="host")
     matrix = js.SparseMatrix.from_scipy(convection(5))
     with pytest.raises(ValueError, match="known while tracing"):
-        jax.jit(lambda d: js.ILU(apply="device").build(js.SparseMatrix(d, matrix.pattern)).mv(jnp.ones(25)))(matrix.data)
+        jax.jit(lambda d: js.ILU(apply="device").build(js.SparseMatrix(d, matrix.pattern)).mv(jnp.ones(25)))(
+            matrix.data
+        )
 
 
 @pytest.mark.slow
@@ -192,7 +196,9 @@ def test_adjoint_solves_take_as_many_iterations():
         solve = js.Solve("biCG-stab", rtol=1e-8)
         counts = []
         for operator, inverse in ((A, M), (A.T, M.T)):
-            info = js.solve_linear_info(operator, b, js.Solve(solve.method, rtol=1e-8, preconditioner=inverse))
+            info = js.solve_linear_info(
+                operator, b, js.Solve(solve.method, rtol=1e-8, preconditioner=inverse)
+            )
             assert info.converged
             counts.append(int(info.iterations))
         assert max(counts) < 150

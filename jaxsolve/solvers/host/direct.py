@@ -34,7 +34,6 @@ class AbstractHostDirect(AbstractDirect):
 
     needs: ClassVar[str] = "any square matrix"
     entries: ClassVar[bool] = True
-    entries: ClassVar[bool] = True
     backend: eqx.AbstractVar[str]
 
     def prepare(self, A: LinearOperator) -> HostInverse:

@@ -68,11 +68,11 @@ def apply(factor: AbstractFactor, rows: np.ndarray, transposed: bool) -> np.ndar
     form: Form = "T" if transposed else "N"
     dtype = factor.dtype
     if np.iscomplexobj(rows) and not np.issubdtype(dtype, np.complexfloating):
-        parts = np.concatenate([rows.real, rows.imag]).astype(dtype)
+        parts = np.concatenate([np.real(rows), np.imag(rows)]).astype(dtype)
         solved = factor.solve(parts.T, form).T
         return (solved[: len(rows)] + 1j * solved[len(rows) :]).astype(rows.dtype)
     solved = factor.solve(rows.astype(dtype, copy=False).T, form).T
-    return (solved if np.iscomplexobj(rows) else solved.real).astype(rows.dtype, copy=False)
+    return (solved if np.iscomplexobj(rows) else np.real(solved)).astype(rows.dtype, copy=False)
 
 
 def judged(factor: AbstractFactor, product: Any, size: int) -> AbstractFactor:

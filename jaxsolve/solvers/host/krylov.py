@@ -13,7 +13,6 @@ from scipy.sparse.linalg import LinearOperator as HostOperator
 from jaxsolve.core.host import host_call
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import plain_norm
-from jaxsolve.operators.base import LinearOperator
 from jaxsolve.solvers.base import AbstractMethod, State
 from jaxsolve.solvers.host.methods import RUN, Task
 from jaxsolve.solvers.host.products import on_host
@@ -101,14 +100,14 @@ class SciPyKrylov(AbstractMethod):
         if self.kind not in RUN:
             raise ValueError(f"SciPyKrylov: unknown kind {self.kind!r}; known kinds: {', '.join(RUN)}.")
 
-    def start(self, A, M, r):  # noqa: D102
+    def start(self, A, M, r):
         zero = jnp.array(0, jnp.int32)
         return SciPyState(jnp.zeros(A.shape[1], r.dtype), r, plain_norm(r), zero, zero)
 
-    def step(self, A, M, s):  # noqa: D102
+    def step(self, A, M, s):
         return self.advance(A, M, s, jnp.array(0), jnp.zeros_like(s.residual_norm), jnp.array(1))[1]
 
-    def advance(self, A, M, s, k, goal, limit):  # noqa: D102
+    def advance(self, A, M, s, k, goal, limit):
         leaves, structure = jax.tree.flatten((A, M))
         call = _Solve(self.kind, structure)
         integer = jax.ShapeDtypeStruct((), jnp.int32)
@@ -125,7 +124,7 @@ class SciPyKrylov(AbstractMethod):
         norm = jnp.where(norm > 0, norm, jnp.where(halt != 0, s.residual_norm, norm))
         return k + iterations, SciPyState(x, s.r, norm, halt, s.products + products)
 
-    def spent(self, s, steps):  # noqa: D102
+    def spent(self, s, steps):
         return s.products
 
 

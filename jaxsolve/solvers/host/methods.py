@@ -9,6 +9,7 @@ import scipy.sparse.linalg as ssl
 from scipy.sparse.linalg import LinearOperator as HostOperator
 
 from jaxsolve.core.status import Status
+from jaxsolve.solvers.host.products import Products
 
 #: Vectors between restarts of GMRES and LGMRES, and of the inner iteration of GCROT(m, k), as in SciPy.
 INNER = 30
@@ -122,7 +123,7 @@ def _qmr(task: Task) -> Answer:
     counter = _Counter()
     n = len(task.r)
     # QMR takes a left and a right preconditioner; the left one alone is as good, as its adjoint goes with it.
-    identity = HostOperator((n, n), matvec=np.copy, rmatvec=np.copy, dtype=task.r.dtype)
+    identity = Products((n, n), task.r.dtype, np.copy, np.copy)
     left = identity if task.M is None else task.M
     d, info = ssl.qmr(
         task.A, task.r, rtol=0.0, atol=task.goal, maxiter=task.limit, M1=left, M2=identity, callback=counter
@@ -160,14 +161,17 @@ def _minres(task: Task) -> Answer:
 
 
 def _parts(x: np.ndarray) -> np.ndarray:
-    return np.concatenate([x.real, x.imag])
+    return np.concatenate([np.real(x), np.imag(x)])
 
 
 def _real(A: HostOperator) -> HostOperator:
     n = A.shape[0]
-    return HostOperator(
-        (2 * n, 2 * n), matvec=lambda x: _parts(A.matvec(x[:n] + 1j * x[n:])), dtype=np.dtype(np.float64)
-    )
+
+    def product(x: np.ndarray) -> np.ndarray:
+        return _parts(A.matvec(x[:n] + 1j * x[n:]))
+
+    # Symmetric, as A is Hermitian.
+    return Products((2 * n, 2 * n), np.float64, product, product)
 
 
 def _least_squares(solver: Callable[..., Any]) -> Callable[[Task], Answer]:

@@ -30,6 +30,23 @@ from jaxsolve.solvers.host.factor import apply
 from jaxsolve.solvers.host.inverse import HostInverse, factor_of
 from jaxsolve.solvers.nullspace import Compressed
 
+Apply = Callable[[np.ndarray], np.ndarray]
+
+
+class Products(HostOperator):
+    """A SciPy operator of two functions."""
+
+    def __init__(self, shape: tuple[int, int], dtype: Any, matvec: Apply, rmatvec: Apply):
+        super().__init__(np.dtype(dtype), shape)
+        self._forward = matvec
+        self._backward = rmatvec
+
+    def _matvec(self, x: np.ndarray) -> np.ndarray:
+        return self._forward(x)
+
+    def _rmatvec(self, x: np.ndarray) -> np.ndarray:
+        return self._backward(x)
+
 
 @functools.singledispatch
 def on_host(A: LinearOperator) -> HostOperator:
@@ -39,7 +56,7 @@ def on_host(A: LinearOperator) -> HostOperator:
     callback: on the CPU, one at a time.
     """
     forward, backward = _compiled(A)
-    return HostOperator(A.shape, matvec=forward, rmatvec=backward, dtype=np.dtype(A.dtype))
+    return Products(A.shape, A.dtype, forward, backward)
 
 
 @on_host.register
@@ -73,7 +90,7 @@ def _(A: DiagonalsOperator) -> HostOperator:
 
 @on_host.register
 def _(A: Identity) -> HostOperator:
-    return aslinearoperator(scipy.sparse.identity(A.size, np.dtype(A.dtype), format="csr"))
+    return aslinearoperator(scipy.sparse.csr_matrix(scipy.sparse.diags_array(np.ones(A.size, A.dtype))))
 
 
 @on_host.register
@@ -85,11 +102,11 @@ def _(A: Diagonal) -> HostOperator:
 def _(A: Scaled) -> HostOperator:
     inner = on_host(A.operator)
     factor = np.asarray(A.factor)[()]
-    return HostOperator(
+    return Products(
         A.shape,
-        matvec=lambda x: factor * inner.matvec(x),
-        rmatvec=lambda x: np.conj(factor) * inner.rmatvec(x),
-        dtype=np.result_type(inner.dtype, factor),
+        np.result_type(inner.dtype, factor),
+        lambda x: factor * inner.matvec(x),
+        lambda x: np.conj(factor) * inner.rmatvec(x),
     )
 
 
@@ -111,12 +128,12 @@ def _(A: Conjugated) -> HostOperator:
 
 @on_host.register
 def _(A: Sum) -> HostOperator:
-    return on_host(A.left) + on_host(A.right)
+    return _operator(on_host(A.left) + on_host(A.right))
 
 
 @on_host.register
 def _(A: Product) -> HostOperator:
-    return on_host(A.left) @ on_host(A.right)
+    return _operator(on_host(A.left) @ on_host(A.right))
 
 
 @on_host.register
@@ -126,11 +143,11 @@ def _(A: Compressed) -> HostOperator:
     def kept(v: np.ndarray) -> np.ndarray:
         return v - basis @ (basis.conj().T @ v)
 
-    return HostOperator(
+    return Products(
         A.shape,
-        matvec=lambda x: kept(inner.matvec(kept(x))),
-        rmatvec=lambda x: kept(inner.rmatvec(kept(x))),
-        dtype=np.result_type(inner.dtype, basis.dtype),
+        np.result_type(inner.dtype, basis.dtype),
+        lambda x: kept(inner.matvec(kept(x))),
+        lambda x: kept(inner.rmatvec(kept(x))),
     )
 
 
@@ -141,13 +158,18 @@ def _(A: HostInverse) -> HostOperator:
     def solve(x: np.ndarray, transposed: bool) -> np.ndarray:
         return apply(factor, x.reshape(1, -1), transposed)[0]
 
-    return HostOperator(
+    return Products(
         A.shape,
-        matvec=lambda x: solve(x, A.transposed),
+        A.dtype,
+        lambda x: solve(x, A.transposed),
         # A⁻ᴴ x = conj(A⁻ᵀ conj(x))
-        rmatvec=lambda x: solve(x.conj(), not A.transposed).conj(),
-        dtype=np.dtype(A.dtype),
+        lambda x: solve(x.conj(), not A.transposed).conj(),
     )
+
+
+def _operator(combined: Any) -> HostOperator:
+    # SciPy's sums and products of operators are operators, which their types leave open.
+    return combined
 
 
 @jax.jit

@@ -43,7 +43,9 @@ def test_large_solves_in_two_threads_come_to_an_end():
     n = 10**6
     A = js.SparseMatrix.from_scipy(line(n))
     program = jax.jit(
-        lambda data, b: js.solve_linear(js.SparseMatrix(data, A.pattern), b, js.Solve("sparse-direct", rtol=1e-8))
+        lambda data, b: js.solve_linear(
+            js.SparseMatrix(data, A.pattern), b, js.Solve("sparse-direct", rtol=1e-8)
+        )
     )
     program(A.data, jnp.ones(n)).block_until_ready()
     done = []
@@ -72,7 +74,9 @@ def test_compiled_products_in_two_threads_come_to_an_end():
     program = jax.jit(lambda b: js.solve_linear(f, b, js.Solve("scipy-GMres", rtol=1e-8)))
     program(jnp.ones(n)).block_until_ready()
     threads = [
-        threading.Thread(target=lambda: [program(jnp.ones(n)).block_until_ready() for _ in range(30)], daemon=True)
+        threading.Thread(
+            target=lambda: [program(jnp.ones(n)).block_until_ready() for _ in range(30)], daemon=True
+        )
         for _ in range(2)
     ]
     for thread in threads:

@@ -28,7 +28,7 @@ def test_a_vmap_is_one_call_and_keeps_shared_arguments_shared():
     SEEN.clear()
     y = jax.jit(jax.vmap(call, in_axes=(None, 0)))(2.0, x)
     np.testing.assert_array_equal(y, 2 * np.asarray(x))
-    assert SEEN == [(np.ndarray, (1,), (4, 3))]
+    assert [(np.ndarray, (1,), (4, 3))] == SEEN
 
 
 def test_nested_vmaps_are_one_call_too():
