@@ -21,7 +21,8 @@ from jaxsolve.telemetry.ear import Ear
 class Judge:
     """What happens with the outcomes of a request that is traced: they are told to listeners, and failures raise.
 
-    Equal for equal requests, so that programs that hold it are compiled once.
+    Equal for equal requests, so that programs that hold it are compiled once; unequal for others, since JAX lets equal
+    calls share one.
     """
 
     suppress: tuple[type, ...]
@@ -32,7 +33,7 @@ class Judge:
     batch: tuple[int, ...]
     ear: Ear | None
     throw: bool
-    settings: Any = dataclasses.field(compare=False)
+    settings: tuple["_Setting", ...]
 
     @classmethod
     def of(
@@ -49,7 +50,7 @@ class Judge:
             return None
         other = solve.gradient_solve
         names = (method_name(method), method_name(method if other is None else other.method))
-        settings = [None if is_traced(v) else v for v in request.split(solve)]
+        settings = tuple(_Setting(None if is_traced(v) else v) for v in request.split(solve))
         unknown, rhs = problem.unknown, problem.rhs
         return cls(solve.suppress, request, names, unknown, rhs, problem.batch, ear, throw, settings)
 
@@ -75,8 +76,10 @@ class Judge:
         batched = self.batch and lanes[-1:] == (math.prod(self.batch),)
         batch = (*lanes[:-1], *self.batch) if batched else lanes
         outcome = jax.tree.map(lambda v: v.reshape((*batch, *v.shape[len(lanes) :])), outcome)
-        transposed = kind == "adjoint"
-        unknown, rhs = (self.rhs, self.unknown) if transposed else (self.unknown, self.rhs)
+        # Of a gradient through a rectangular system, half of the solves are with the adjoint matrix.
+        square = self.unknown.size == self.rhs.size
+        turned = kind == "adjoint" if square else outcome.x.shape[-1] == self.rhs.size
+        unknown, rhs = (self.rhs, self.unknown) if turned else (self.unknown, self.rhs)
         trajectory = outcome.trajectory
         if trajectory is not None:
             if trajectory.x is not None:
@@ -93,12 +96,26 @@ class Judge:
             function_evaluations=outcome.evaluations,
             code=outcome.status,
             solve_time=np.nan,
-            settings=self.settings,
+            settings=[setting.value for setting in self.settings],
             request=self.request,
             method=self.methods[kind != "solve"],
             kind=kind,
             trajectory=trajectory,
         )
+
+
+class _Setting:
+    """A number, equal to others of its value, or an array, equal to itself."""
+
+    def __init__(self, value: Any):
+        self.value = value
+        self.key = value if isinstance(value, int | float) or value is None else id(value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Setting) and type(self.value) is type(other.value) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -81,7 +81,10 @@ class _Bar:
         self.bar = _bar_class()(total=100, desc=label, bar_format=shape)
 
     def show(self, k: int, norm: float, target: float) -> None:
-        self.first = norm if self.first is None else max(self.first, norm)
+        if math.isfinite(norm):
+            self.first = norm if self.first is None else max(self.first, norm)
+        if self.first is None or not math.isfinite(norm):
+            return
         way = math.log(self.first / target) if self.first > target > 0 else 0.0
         left = math.log(norm / target) if norm > target > 0 else 0.0
         self.bar.n = 100 if norm <= target else min(99, round(100 * (1 - left / way))) if way else 0

@@ -1,0 +1,100 @@
+"""Values leave a program when it runs: once for a batch, in order, and not where nothing is due."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jaxsolve.telemetry.tell import tell
+
+
+class Notes:
+    """A listener that keeps what it gets."""
+
+    def __init__(self):
+        self.kept = []
+
+    def __call__(self, *values):
+        self.kept.append(values)
+
+    def take(self):
+        jax.effects_barrier()
+        kept = [tuple(np.asarray(v).tolist() for v in values) for values in self.kept]
+        self.kept.clear()
+        return kept
+
+
+@pytest.fixture
+def notes():
+    return Notes()
+
+
+def test_told_at_once_in_eager_mode(notes):
+    tell(notes, jnp.array(2.0), 3)
+    assert notes.kept == [(2.0, 3)]
+    assert all(isinstance(v, np.ndarray) for v in notes.kept[0])
+
+
+def test_told_by_every_call_of_a_compiled_function(notes):
+    f = jax.jit(lambda x: [tell(notes, x, ordered=True), 2 * x][1])
+    assert [float(f(1.0)), float(f(5.0))] == [2, 10]
+    assert notes.take() == [(1.0,), (5.0,)]
+
+
+def test_what_is_not_due_stays(notes):
+    def f(x):
+        tell(notes, x, due=x > 2)
+        return x
+
+    for g in (f, jax.jit(f)):
+        g(1.0), g(3.0)
+        assert notes.take() == [(3.0,)]
+    for g in (jax.vmap(f), jax.jit(jax.vmap(f))):
+        g(jnp.array([1.0, 3.0]))
+        assert notes.take() == [([1.0, 3.0],)]
+        g(jnp.array([1.0, 2.0]))
+        assert notes.take() == []
+
+
+def test_the_order_is_that_of_the_program_wherever_it_is_told(notes):
+    large, small = jnp.ones((200, 200)), jnp.ones((2, 2))
+
+    def told(k, x):
+        tell(notes, k, jnp.sum(x @ x), ordered=True)
+
+    @jax.jit
+    def f():
+        told(0, large)
+        lax.scan(lambda c, k: (c, [told(k, small), told(k + 10, large)][0]), 0, jnp.array([1, 2]))
+        lax.cond(jnp.sum(large) > 0, lambda: told(3, large), lambda: told(4, small))
+        jax.jit(lambda: told(5, small))()
+        told(6, large)
+
+    f()
+    assert [k for k, _ in notes.take()] == [0, 1, 11, 2, 12, 3, 5, 6]
+
+
+def test_a_batch_is_told_once_with_outer_axes_first(notes):
+    def f(x, y):
+        tell(notes, x, y)
+        return x
+
+    x, y = jnp.arange(6.0).reshape(2, 3), jnp.array([7.0, 8.0, 9.0])
+    jax.vmap(jax.vmap(f), (0, None))(x, y)
+    assert notes.take() == [(x.tolist(), [y.tolist()] * 2)]
+    jax.vmap(f, (None, 0))(1.0, y)
+    assert notes.take() == [([1.0] * 3, y.tolist())]
+
+
+def test_derivatives_pass_by(notes):
+    def f(x):
+        tell(notes, x)
+        return x**2
+
+    assert jax.jit(jax.grad(f))(3.0) == 6
+    assert notes.take() == [(3.0,)]
+    assert jax.jvp(f, (3.0,), (1.0,)) == (9, 6)
+    assert notes.take() == [(3.0,)]
+    assert jax.jit(jax.grad(jax.checkpoint(f)))(3.0) == 6
+    assert notes.take()[0] == (3.0,)
