@@ -121,7 +121,7 @@ def _read(path: str | os.PathLike) -> Any:
                 return scipy.sparse.load_npz(file)
             if name.endswith(".npy"):
                 return np.load(file, allow_pickle=False)
-            return scipy.io.mmread(name)
+            return scipy.io.mmread(name, spmatrix=False)
         except _MALFORMED as error:
             kind = next(kind for ending, kind in FORMATS.items() if name.endswith(ending))
             text = " ".join(str(error).split()) or type(error).__name__

@@ -35,7 +35,7 @@ def test_the_solution_is_written(capsys, laplacian, tmp_path, name):
     code, report = solved(
         capsys, laplacian, "--rhs", tmp_path / "b.mtx", "--rtol", 1e-10, "--output", tmp_path / name
     )
-    A: Any = scipy.io.mmread(laplacian)
+    A: Any = scipy.io.mmread(laplacian, spmatrix=False)
     x = read_vector(tmp_path / name)
     residual = np.linalg.norm(b - A @ x) / np.linalg.norm(b)
     assert code == 0
