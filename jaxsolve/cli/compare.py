@@ -4,6 +4,7 @@ import argparse
 import pathlib
 from typing import Any
 
+from jaxsolve.cli import pictures
 from jaxsolve.cli.inputs import (
     UsageError,
     add_tolerances,
@@ -15,7 +16,7 @@ from jaxsolve.cli.inputs import (
     preconditioner_of,
     stem,
 )
-from jaxsolve.cli.outputs import load_pictures, save
+from jaxsolve.cli.outputs import matplotlib, save
 from jaxsolve.cli.runs import REFUSED, SKIPPED, Run, history, measured
 from jaxsolve.cli.tables import print_json, print_table, progress, scientific, seconds
 from jaxsolve.linear.request import Solve, method_name
@@ -68,7 +69,8 @@ def run(given: argparse.Namespace) -> bool:
     # Names are checked before anything is computed.
     methods = chosen(given.methods, METHODS, method_of)
     preconditioners = chosen(given.preconditioners, PRECONDITIONERS, preconditioner_of, "none")
-    pictures = load_pictures() if given.plot else None
+    if given.plot:
+        matplotlib()
     runs: list[Run] = []
     curves: list[tuple[str, list[int], list[float], bool]] = []
     for path in files:
@@ -85,10 +87,10 @@ def run(given: argparse.Namespace) -> bool:
                 continue
             row = measured(stem(path), name, A, b, solve)
             runs.append(row)
-            if pictures and not several and row.iterations and _takes(method):
+            if given.plot and not several and row.iterations and _takes(method):
                 curves.append((row.way, *history(A, b, solve, row.iterations), row.converged))
     progress("")
-    if pictures:
+    if given.plot:
         figure = (
             pictures.outcomes(runs) if several else pictures.convergence(curves, given.rtol, runs[0].matrix)
         )

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsolve.cli import pictures
 from jaxsolve.cli.diffusion import TIGHT, diffusion, layers, rock, wells
 from jaxsolve.cli.inputs import UsageError, method_of, preconditioner_of
-from jaxsolve.cli.outputs import load_pictures, pictures_missing, save
+from jaxsolve.cli.outputs import pictures_missing, save
 from jaxsolve.cli.runs import REFUSED, Run, history, measured, timed
 from jaxsolve.cli.tables import print_table, progress, scientific, seconds
 from jaxsolve.core.checks import jit
@@ -25,12 +26,12 @@ from jaxsolve.tracer.assemble import matrix_from_function
 #: Methods shown without a preconditioner, as far as they are registered: before and after the preconditioned ones.
 SHOWN, LAST = ("CG", "sparse-direct"), ("minres", "GMres")
 #: Preconditioners shown first, since a slow machine comes no further.
-FIRST = ("amg", "ic", "jacobi")
+FIRST = ("jacobi", "ic", "amg")
 #: What preconditioners work with, where they keep the symmetry of A and where they do not.
 SYMMETRIC, OTHER = "CG", "biCG-stab(2)"
 RTOL, LIMIT = 1e-8, 2000
 #: Seconds after which no further way is tried, so that the demo ends within a minute on a slow machine.
-PATIENCE = 25.0
+PATIENCE = 20.0
 
 
 def register(commands: Any) -> None:
@@ -70,7 +71,7 @@ def run(given: argparse.Namespace) -> bool:
     if pictures_missing():
         print(f"no picture: {pictures_missing()}")
     else:
-        figure = load_pictures().demo(conductivity, x, curves, RTOL, path, TIGHT)
+        figure = pictures.demo(conductivity, x, curves, RTOL, path, TIGHT)
         save(figure, given.output)
         print(f"picture: {given.output}")
     print(f"total {seconds(time.perf_counter() - started)}")

@@ -16,15 +16,16 @@ def pictures_missing() -> str:
     )
 
 
-def load_pictures() -> Any:
-    """The module that draws, imported when it is needed: matplotlib takes half a second.
+def matplotlib() -> Any:
+    """The package matplotlib, imported when it is needed: that takes half a second.
 
     Raises:
-        UsageError: If matplotlib is missing.
+        UsageError: If it is missing.
     """
     if pictures_missing():
         raise UsageError(f"{pictures_missing()}.")
-    return importlib.import_module("jaxsolve.cli.pictures")
+    importlib.import_module("matplotlib.figure")
+    return importlib.import_module("matplotlib")
 
 
 def save(figure: Any, path: str) -> None:

@@ -1,13 +1,11 @@
-"""Pictures, by matplotlib: imported only where that is installed and a picture is asked for."""
+"""Pictures of runs and of the demo, by matplotlib."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
-from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 
+from jaxsolve.cli.outputs import matplotlib
 from jaxsolve.cli.runs import Run
 
 #: What a cell of the grid of outcomes shows, and its colour.
@@ -16,9 +14,9 @@ CLASSES = {"converged": "#4c9f70", "FALSE": "#d1263c", "stopped": "#e9c46a", "no
 Curve = tuple[str, list[int], list[float], bool]
 
 
-def convergence(curves: Sequence[Curve], rtol: float, title: str) -> Figure:
+def convergence(curves: Sequence[Curve], rtol: float, title: str) -> Any:
     """Relative residuals over iterations, one line a solve; broken lines did not converge."""
-    figure = Figure(figsize=(9, 5.5), layout="constrained")
+    figure = matplotlib().figure.Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.add_subplot()
     draw_curves(axes, curves, rtol)
     axes.set_title(title)
@@ -28,7 +26,7 @@ def convergence(curves: Sequence[Curve], rtol: float, title: str) -> Figure:
 def draw_curves(axes: Any, curves: Sequence[Curve], rtol: float) -> None:
     """Draws residual histories into `axes`."""
     # Twenty colours, the dark ones first.
-    colours = [colormaps["tab20"](k) for k in (*range(0, 20, 2), *range(1, 20, 2))]
+    colours = [matplotlib().colormaps["tab20"](k) for k in (*range(0, 20, 2), *range(1, 20, 2))]
     for k, (label, steps, residuals, converged) in enumerate(curves):
         style = {"linestyle": "-"} if converged else {"linestyle": ":", "alpha": 0.6}
         floor = np.maximum(np.asarray(residuals, float), 1e-17)
@@ -53,9 +51,9 @@ def demo(
     rtol: float,
     path: Sequence[tuple[float, float]],
     truth: float,
-) -> Figure:
+) -> Any:
     """The demo in four fields: conductivity, solution, residuals over iterations, and the fit."""
-    figure = Figure(figsize=(12, 8), layout="constrained")
+    figure = matplotlib().figure.Figure(figsize=(12, 8), layout="constrained")
     (left, right), (below, last) = figure.subplots(2, 2)
     _field(figure, left, np.log10(conductivity), "log10 of the conductivity", "cividis")
     _field(figure, right, x, "solution", "magma")
@@ -77,7 +75,7 @@ def demo(
     return figure
 
 
-def _field(figure: Figure, axes: Any, values: Any, title: str, colours: str) -> None:
+def _field(figure: Any, axes: Any, values: Any, title: str, colours: str) -> None:
     image = axes.imshow(np.asarray(values), cmap=colours, origin="lower")
     axes.set(title=title, xticks=[], yticks=[])
     figure.colorbar(image, ax=axes, shrink=0.9)
@@ -90,7 +88,7 @@ def _labels(*several: Any) -> tuple[list[Any], list[str]]:
     ]
 
 
-def outcomes(runs: Sequence[Run]) -> Figure:
+def outcomes(runs: Sequence[Run]) -> Any:
     """A grid of matrices and methods coloured by what came of them."""
     matrices = list(dict.fromkeys(row.matrix for row in runs))
     ways = list(dict.fromkeys(row.way for row in runs))
@@ -98,10 +96,16 @@ def outcomes(runs: Sequence[Run]) -> Figure:
     grid = np.full((len(matrices), len(ways)), names.index("not run"))
     for row in runs:
         grid[matrices.index(row.matrix), ways.index(row.way)] = names.index(_class(row))
-    figure = Figure(figsize=(2.5 + 0.3 * len(ways), 1.5 + 0.22 * len(matrices)), layout="constrained")
+    figure = matplotlib().figure.Figure(
+        figsize=(2.5 + 0.3 * len(ways), 1.5 + 0.22 * len(matrices)), layout="constrained"
+    )
     axes = figure.add_subplot()
     axes.imshow(
-        grid, cmap=ListedColormap(list(CLASSES.values())), vmin=-0.5, vmax=len(names) - 0.5, aspect="auto"
+        grid,
+        cmap=matplotlib().colors.ListedColormap(list(CLASSES.values())),
+        vmin=-0.5,
+        vmax=len(names) - 0.5,
+        aspect="auto",
     )
     axes.set_xticks(range(len(ways)), ways, rotation=90, fontsize=7)
     axes.set_yticks(range(len(matrices)), matrices, fontsize=7)
