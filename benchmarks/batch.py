@@ -58,9 +58,13 @@ def main() -> None:
     )
     base = times["by hand"][1]
     for name, (first, median) in times.items():
-        report(lanes=options.lanes, contestant=name, ms=1e3 * median, of_hand=median / base, first_call_s=first)
+        report(
+            lanes=options.lanes, contestant=name, ms=1e3 * median, of_hand=median / base, first_call_s=first
+        )
     small, one = 2 * jnp.eye(8), jnp.ones(8)
-    calls = {method: functools.partial(js.solve_linear, small, one, js.Solve(method)) for method in ("CG", "LU")}
+    calls = {
+        method: functools.partial(js.solve_linear, small, one, js.Solve(method)) for method in ("CG", "LU")
+    }
     for name, (first, median) in medians(calls, 500).items():
         report(contestant=f"one eager call, {name}, n=8", us=1e6 * median, first_call_s=first)
 

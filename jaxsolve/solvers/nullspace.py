@@ -12,7 +12,6 @@ from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.vector import norm
 from jaxsolve.operators.base import LinearOperator, Sum, Wrapper
 
-
 #: So many rows are summed before all are: the first boundary condition rules the constants out.
 _ROWS = 64
 

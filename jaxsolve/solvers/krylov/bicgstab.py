@@ -42,7 +42,7 @@ class BiCGStab(AbstractMethod):
     storage: ClassVar[str] = "2 l + 5"
     cost: ClassVar[str] = "2 l products"
 
-    l: int = eqx.field(static=True, default=1)  # noqa: E741
+    l: int = eqx.field(static=True, default=1)
 
     def __check_init__(self) -> None:
         if self.l < 1:

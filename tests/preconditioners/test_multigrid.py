@@ -1,0 +1,122 @@
+"""Iteration counts of the multigrid recipes, the shapes of their hierarchies, singular problems."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.amg.automatic import Multigrid
+from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
+from jaxsolve.preconditioners.amg.recipes import RugeStuben, SmoothedAggregation
+from jaxsolve.preconditioners.grid import Grid, grid_of
+from jaxsolve.solvers.driver import Control, iterate
+from jaxsolve.solvers.krylov.bicgstab import BiCGStab
+from jaxsolve.solvers.krylov.cg import CG
+from jaxsolve.solvers.nullspace import NullSpace
+from tests.preconditioners.problems import convection, irregular, poisson, rough
+
+
+def matrix(scipy_matrix, **traits):
+    return SparseMatrix.from_scipy(scipy_matrix).declare(**traits)
+
+
+def iterations(A, recipe, method=None, mean_free=False, rtol=1e-8):
+    b = jnp.asarray(np.random.default_rng(0).standard_normal(A.shape[0]).astype(A.dtype))
+    b = b - jnp.mean(b) if mean_free else b
+    M = recipe.build(A)
+    method = CG() if method is None else method
+    run = jax.jit(
+        lambda A, M, b: iterate(method, A.layout(), M, b, None, Control(rtol, 0.0, 200), NullSpace())
+    )
+    out = run(A, M, b)
+    assert out.status == 0
+    return int(out.iterations)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "most"),
+    [(GeometricMultigrid(), 9), (RugeStuben(), 8), (SmoothedAggregation(), 15), (Multigrid(), 9)],
+)
+def test_poisson_takes_few_iterations(recipe, most):
+    assert iterations(matrix(poisson((64, 64)), positive_definite=True), recipe) <= most
+
+
+def test_jumping_coefficients_take_few_iterations():
+    A = matrix(rough(64), positive_definite=True)
+    assert iterations(A, Multigrid()) <= 12
+    assert isinstance(Multigrid().choice(A), RugeStuben)
+
+
+def test_irregular_graphs_take_few_iterations():
+    A = matrix(irregular(1500), positive_definite=True)
+    assert iterations(A, Multigrid()) <= 20
+
+
+def test_weak_axes_are_not_halved_first():
+    A = matrix(poisson((64, 64), weights=(1.0, 1e-3)), positive_definite=True)
+    assert iterations(A, GeometricMultigrid()) <= 12
+
+
+def test_convection_takes_few_iterations():
+    assert iterations(matrix(convection(64)), Multigrid(), BiCGStab()) <= 10
+
+
+@pytest.mark.parametrize("ends", ["insulated", "periodic"])
+@pytest.mark.parametrize("recipe", [GeometricMultigrid(), RugeStuben(), SmoothedAggregation()])
+def test_singular_problems_take_few_iterations(recipe, ends):
+    A = matrix(poisson((48, 64), ends), symmetric=True)
+    assert iterations(A, recipe, mean_free=True) <= 20
+
+
+def test_cycles_in_single_precision_serve_double_precision_solves():
+    A = matrix(poisson((64, 64)), positive_definite=True)
+    recipe = GeometricMultigrid(dtype=np.float32)
+    assert recipe.build(A).mv(jnp.ones(A.shape[0])).dtype == np.float64
+    assert iterations(A, recipe) <= 9
+
+
+def test_the_repr_lists_the_levels():
+    text = repr(RugeStuben().build(matrix(poisson((40, 40)), positive_definite=True)))
+    assert text.startswith("RugeStuben: ")
+    assert "1600 unknowns" in text
+    assert "operator complexity" in text
+
+
+def test_grids_are_read_from_patterns():
+    assert grid_of(matrix(poisson((6, 7))).pattern) == Grid((6, 7), (False, False))
+    assert grid_of(matrix(poisson((6, 7, 8))).pattern) == Grid((6, 7, 8), (False,) * 3)
+    assert grid_of(matrix(poisson((30,))).pattern) == Grid((30,), (False,))
+    assert grid_of(matrix(poisson((6, 8), "periodic")).pattern) == Grid((6, 8), (True, True))
+    assert grid_of(matrix(irregular(50)).pattern) is None
+
+
+def test_geometric_multigrid_refuses_what_is_no_grid():
+    with pytest.raises(StructureError, match="RugeStuben"):
+        GeometricMultigrid().build(matrix(irregular(50)))
+
+
+def test_representative_values_must_fit_and_be_concrete():
+    A = matrix(poisson((20, 20)), positive_definite=True)
+    with pytest.raises(StructureError, match="same"):
+        RugeStuben(like=poisson((5, 5))).build(A)
+    with pytest.raises(StructureError, match="outside of jit"):
+        jax.jit(lambda data: RugeStuben(like=SparseMatrix(data, A.pattern)).build(A).mv(data[:400]))(A.data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [GeometricMultigrid(), RugeStuben()])
+def test_iterations_do_not_grow_with_the_grid(recipe):
+    counts = [
+        iterations(matrix(poisson((n, n)), positive_definite=True), recipe) for n in (128, 256, 512, 1024)
+    ]
+    assert counts[-1] <= 1.3 * counts[0]
+    assert max(counts) <= 10
+
+
+@pytest.mark.slow
+def test_the_reference_problems_take_the_promised_iterations():
+    assert iterations(matrix(poisson((64, 64, 64)), positive_definite=True), Multigrid()) <= 12
+    assert iterations(matrix(rough(512), positive_definite=True), Multigrid()) <= 25
+    assert iterations(matrix(convection(256)), Multigrid(), BiCGStab()) <= 15
