@@ -1,4 +1,4 @@
-"""Multigrid beside the table of multigrid codes: iterations, set-up and solve seconds, compile seconds.
+"""Multigrid-preconditioned solves beside pyamg, and PETSc with hypre: python -m benchmarks.multigrid [--peers].
 
 One JSON line a row: iterations, seconds to find the hierarchy's shape and numbers (`first_setup`), to find the numbers
 again for the same pattern and values (`setup`), to solve (median of three), to compile. Float64, rtol 1e-8, right-hand
