@@ -176,7 +176,7 @@ def gather_or_zero(x: Array, indices: Array) -> Array:
     """The entries x[..., indices], zero where an index lies outside."""
     if not x.shape[-1]:
         return jnp.zeros((*x.shape[:-1], *indices.shape), x.dtype)
-    return x.at[..., indices].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+    return jnp.asarray(x).at[..., indices].get(mode="fill", fill_value=0, wrap_negative_indices=False)
 
 
 #: `gather_or_zero` compiled: one dispatch in eager mode.

@@ -133,6 +133,9 @@ class SparseMatrix(LinearOperator):
     def transpose(self) -> "SparseMatrix":
         """The transposed matrix; costs one permutation of the values."""
         pattern, order = self.pattern.transpose()
+        if isinstance(self.data, np.ndarray):
+            # Constants of a traced function are NumPy arrays, and stay constants inside jit.
+            return SparseMatrix(self.data[..., order], pattern, self.facts.T)
         return SparseMatrix(gather_or_zero(self.data, index_array(order)), pattern, self.facts.T)
 
     def conj(self) -> "SparseMatrix":

