@@ -47,13 +47,19 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20931)
 
 
+def matrix_folder() -> pathlib.Path | None:
+    """The folder named by JAXSOLVE_MATRICES, else `../shared/matrices` beside the checkout; None where it is empty."""
+    default = pathlib.Path(__file__).parents[2] / "shared" / "matrices"
+    folder = pathlib.Path(os.environ.get("JAXSOLVE_MATRICES", default))
+    return folder if any(folder.glob("*.npz")) else None
+
+
 @pytest.fixture(scope="session")
 def matrices() -> pathlib.Path:
     """The folder of real matrices; skips where there is none."""
-    default = pathlib.Path(__file__).parents[2] / "shared" / "matrices"
-    folder = pathlib.Path(os.environ.get("JAXSOLVE_MATRICES", default))
-    if not any(folder.glob("*.npz")):
-        pytest.skip(f"no matrices in {folder}: set JAXSOLVE_MATRICES to a folder of .npz files.")
+    folder = matrix_folder()
+    if folder is None:
+        raise pytest.skip.Exception("no real matrices: set JAXSOLVE_MATRICES to a folder of .npz files.")
     return folder
 
 
