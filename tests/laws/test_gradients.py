@@ -27,7 +27,7 @@ def loss(A, b, solve=TIGHT):
 
 
 def dense_loss(A, b):
-    x = jnp.linalg.solve(A, b)
+    x = jnp.linalg.solve(A, b.astype(jnp.result_type(A, b)))
     return jnp.sum(W * jnp.sin(jnp.abs(x) ** 2)) if jnp.iscomplexobj(x) else jnp.sum(W * jnp.sin(x))
 
 
@@ -40,7 +40,7 @@ def close(found, expected, tolerance=1e-9):
     ("A", "b"), [(A0, B0), (C0, Z0), (C0, B0), (A0, Z0)], ids=["real", "complex", "complex A", "complex b"]
 )
 def test_reverse_gradients_equal_those_of_a_dense_solve(A, b):
-    close(jax.grad(loss, (0, 1))(A, b), jax.grad(dense_loss, (0, 1))(A, b.astype(jnp.result_type(A, b))))
+    close(jax.grad(loss, (0, 1))(A, b), jax.grad(dense_loss, (0, 1))(A, b))
 
 
 def test_hessians_are_those_of_a_dense_solve():
