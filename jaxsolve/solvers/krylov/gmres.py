@@ -24,8 +24,8 @@ class GMRES(AbstractMethod):
     """Restarted GMRES (Saad and Schultz 1986), preconditioned from the right.
 
     A pass is one cycle of at most `restart` steps, which ends as soon as the residual is small. The basis is
-    orthogonalised twice, the Hessenberg matrix reduced by rotations. restart + 2 vectors of storage; one product with
-    A, one preconditioner application and 4 (restart + 1) inner products or vector updates an iteration.
+    orthogonalised again where that is needed. restart + 2 vectors of storage; one product with A, one preconditioner
+    application and 2 (restart + 1) inner products or vector updates an iteration, twice as many where needed.
 
     Args:
         restart: Steps of a cycle, at least 1.
