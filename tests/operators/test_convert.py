@@ -39,13 +39,17 @@ def test_operators_are_returned_as_they_are():
     assert as_operator(A) is A
 
 
-@pytest.mark.parametrize("given", [None, "CG", 3.0, {"a": 1}, object()], ids=lambda given: type(given).__name__)
+@pytest.mark.parametrize(
+    "given", [None, "CG", 3.0, {"a": 1}, object()], ids=lambda given: type(given).__name__
+)
 def test_what_is_no_matrix_is_refused_with_what_is(given):
     with pytest.raises(TypeError, match=r"A must be an array .*SciPy sparse.*or a function; got "):
         as_operator(given)
 
 
-@pytest.mark.parametrize("given", [np.ones(3), jnp.asarray(2.0), [1.0, 2.0]], ids=lambda given: type(given).__name__)
+@pytest.mark.parametrize(
+    "given", [np.ones(3), jnp.asarray(2.0), [1.0, 2.0]], ids=lambda given: type(given).__name__
+)
 def test_arrays_of_fewer_than_two_axes_are_refused(given):
     with pytest.raises(StructureError, match=r"got an array of shape \("):
         as_operator(given)
