@@ -19,10 +19,6 @@ class State(eqx.Module):
         halt: 0 while the method can go on, else the `Status` that tells why it cannot.
     """
 
-    x: eqx.AbstractVar[Any]
-    residual_norm: eqx.AbstractVar[Array]
-    halt: eqx.AbstractVar[Array]
-
 
 class AbstractMethod(eqx.Module):
     """How A d = r is solved from d = 0.

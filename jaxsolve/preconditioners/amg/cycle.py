@@ -64,7 +64,8 @@ class MultigridCycle(LinearOperator):
     @property
     def shape(self) -> tuple[int, int]:
         """(n, n)."""
-        return self.levels[0].A.shape if self.levels else self.bottom.shape
+        n = (self.levels[0].A if self.levels else self.bottom).shape[-1]
+        return n, n
 
     @property
     def dtype(self) -> Any:
