@@ -165,7 +165,7 @@ def iterate(
 
     def one_pass(c: _Pass) -> _Pass:
         scale = power_of_two(c.residual_norm)
-        start = method.start(Au, Mu, incoming(c.r / scale))
+        start: Any = method.start(Au, Mu, incoming(c.r / scale))
         # Estimates are proportional to the true norm at the start; 0.9 spares a second pass for rounding.
         ratio = start.residual_norm / jnp.where(c.residual_norm > 0, c.residual_norm, 1)
         # No pass reduces the true residual by more than rounding allows; the rest is for the next one.
