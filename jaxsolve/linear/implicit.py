@@ -15,10 +15,13 @@ import numpy as np
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
+from jaxsolve.core.vector import norm
 from jaxsolve.linear.forward import Plan, System, guarded, run
 from jaxsolve.linear.pseudo import pseudo_tangent
 from jaxsolve.linear.push import pushed
-from jaxsolve.solvers.driver import Outcome
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.solvers.driver import Control, Outcome, unit_of
+from jaxsolve.solvers.nullspace import NullSpace
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -59,10 +62,25 @@ def tangent_solve(plan: Plan, system: System, rhs: Array) -> Array:
         inverse_t = None if inverse is None else inverse.transpose()
         # JAX drops everything but x here: a failure that is not raised is a wrong gradient.
         method, nulls_t = plan.gradient_method, nulls.transposed()
-        outcome = run(method, At, inverse_t, c, None, control, nulls_t, watch=plan.watch)
+        c, noise = _effective(A, nulls, c)
+        limits = Control(control.rtol, jnp.maximum(control.atol, noise), control.max_iterations)
+        outcome = run(method, At, inverse_t, c, None, limits, nulls_t, watch=plan.watch)
         return guarded(plan, "adjoint", outcome).x
 
     return lax.custom_linear_solve(A.mv, rhs, forward, transposed)
+
+
+def _effective(A: LinearOperator, nulls: NullSpace, c: Array) -> tuple[Array, Any]:
+    """A cotangent of x without what no x has, all being orthogonal to the null space; and the size of its rounding."""
+    found, _ = nulls.detected(A, unit_of(A, c)[0])
+    if found.basis is None and found.found is None:
+        return c, 0
+    # A cotangent of constants leaves rounding, which is not to be solved for.
+    size = norm(c)
+    noise = 100 * jnp.finfo(size.dtype).eps * size
+    if found.found is not None:
+        noise = jnp.where(found.found, noise, 0)
+    return found.transposed().project_solution(c), noise
 
 
 def _zero_tangent(value: Array) -> Any:

@@ -116,13 +116,19 @@ def function_operator(
     inputs = [Degree.constant] * len(parameters) + [Degree.linear]
     (found,) = degree(program.jaxpr, inputs, jnp.issubdtype(dtype, jnp.complexfloating))
     size = (rhs.size, unknown.size)
-    operator = FunctionOperator(program, parameters, None, found != Degree.linear, size, jnp.dtype(dtype))
-    if found == Degree.linear:
+    linear = found in (Degree.zero, Degree.linear)
+    operator = FunctionOperator(program, parameters, None, not linear, size, jnp.dtype(dtype))
+    if linear:
         return operator, None
-    offset = operator.value(jnp.zeros(unknown.size, dtype))
+    offset = _at_zero(operator)
     if found == Degree.opaque:
         operator = FunctionOperator(program, parameters, offset, False, size, jnp.dtype(dtype))
     return operator, offset
+
+
+@jax.jit
+def _at_zero(operator: FunctionOperator) -> Array:
+    return operator.value(jnp.zeros(operator.shape[1], operator.dtype))
 
 
 def check_output(f: Callable[..., Any], y: Any, rhs: Packing) -> None:

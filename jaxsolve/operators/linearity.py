@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsolve.core.compat import (
     JaxprEqn,
@@ -24,12 +25,18 @@ from jaxsolve.core.errors import NotLinearError
 
 
 class Degree(enum.IntEnum):
-    """How a value depends on the input; a sum has the largest degree of its terms (with a constant: affine)."""
+    """How a value depends on the input; zero is what is known to be 0, which a sum does not notice."""
 
-    constant = 0
-    linear = 1
-    affine = 2
-    opaque = 3
+    zero = 0
+    constant = 1
+    linear = 2
+    affine = 3
+    opaque = 4
+
+    @property
+    def depends(self) -> bool:
+        """Whether the value depends on the input at all."""
+        return self > Degree.constant
 
 
 #: Linear in all operands together.
@@ -107,17 +114,25 @@ def degree(jaxpr: Any, inputs: Sequence[Degree], complex_input: bool) -> list[De
     env.update(zip(inner.invars, inputs, strict=True))
 
     def read(v: Any) -> Degree:
-        return Degree.constant if isinstance(v, Literal) else env[v]
+        if isinstance(v, Literal):
+            return Degree.zero if np.ndim(v.val) == 0 and v.val == 0 else Degree.constant
+        return env[v]
 
     for eqn in inner.eqns:
         operands = [read(v) for v in eqn.invars]
-        untouched = [Degree.constant] * len(eqn.outvars)
-        results = _results(eqn, operands, complex_input) if any(operands) else untouched
-        env.update(zip(eqn.outvars, results, strict=True))
+        env.update(zip(eqn.outvars, _results(eqn, operands, complex_input), strict=True))
     return [read(v) for v in inner.outvars]
 
 
 def _results(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> list[Degree]:
+    primitive, count = eqn.primitive, len(eqn.outvars)
+    if (primitive in calls and Degree.zero in operands) or _any_depends(operands):
+        return _dependent(eqn, operands, complex_input)
+    null = primitive in _JOINT and operands and not any(operands)
+    return [Degree.zero if null else Degree.constant] * count
+
+
+def _dependent(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> list[Degree]:
     primitive, count = eqn.primitive, len(eqn.outvars)
     if primitive in calls:
         return degree(eqn.params[calls[primitive]], operands, complex_input)
@@ -129,20 +144,20 @@ def _results(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> list
     if primitive in _JOINT:
         if primitive is prims.convert_element_type_p and not _inexact(eqn.outvars[0]):
             _refuse(eqn, "rounds the unknown to an integer or bool")
-        return [_sum(eqn, operands)] * count
+        return [_sum(operands)] * count
     if primitive in _FACTORS:
-        if all(operands[place] for place in _FACTORS[primitive]):
+        if all(operands[place].depends for place in _FACTORS[primitive]):
             _refuse(eqn, "multiplies two values that both depend on the unknown")
         return [max(operands)] * count
     if primitive in _PLACES:
         places = _PLACES[primitive]
-        if any(d for k, d in enumerate(operands) if k not in places):
+        if any(d.depends for k, d in enumerate(operands) if k not in places):
             _refuse(eqn, "divides by, or indexes with, a value that depends on the unknown")
-        return [_sum(eqn, [operands[k] for k in places], [eqn.invars[k] for k in places])] * count
+        return [_sum([operands[k] for k in places])] * count
     if primitive is prims.select_n_p:
-        if operands[0]:
+        if operands[0].depends:
             _refuse(eqn, "chooses by a condition that depends on the unknown")
-        return [_sum(eqn, operands[1:], eqn.invars[1:])]
+        return [_sum(operands[1:])]
     if primitive is prims.integer_pow_p and eqn.params["y"] == 1:
         return operands[:1]
     if primitive.name in _OPAQUE:
@@ -151,32 +166,26 @@ def _results(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> list
     return []
 
 
-def _sum(eqn: JaxprEqn, operands: Sequence[Degree], invars: Sequence[Any] | None = None) -> Degree:
-    """The degree of a sum or concatenation: affine once a constant other than a literal zero joins in."""
-    invars = eqn.invars if invars is None else invars
-    if max(operands) == Degree.constant:
-        return Degree.constant
-    for d, v in zip(operands, invars, strict=True):
-        if d == Degree.constant and not (isinstance(v, Literal) and v.val == 0):
-            return Degree.affine
-    return max(operands)
+def _any_depends(degrees: Sequence[Degree]) -> bool:
+    return any(d.depends for d in degrees)
+
+
+def _sum(degrees: Sequence[Degree]) -> Degree:
+    """The degree of a sum, a concatenation or a choice: affine where a constant that may not be 0 joins in."""
+    largest = max(degrees)
+    return max(largest, Degree.affine) if largest.depends and Degree.constant in degrees else largest
 
 
 def _control(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> list[Degree]:
     if eqn.primitive is prims.cond_p:
-        if operands[0]:
+        if operands[0].depends:
             _refuse(eqn, "branches on a value that depends on the unknown")
         branches = [degree(branch, operands[1:], complex_input) for branch in eqn.params["branches"]]
         # A branch that ignores the unknown adds a constant when it is taken.
-        return [
-            Degree.constant
-            if not any(parts)
-            else max(Degree.affine if min(parts) == 0 else Degree.linear, *parts)
-            for parts in zip(*branches, strict=True)
-        ]
+        return [_sum(parts) for parts in zip(*branches, strict=True)]
     if eqn.primitive is prims.linear_solve_p:
         lengths = eqn.params["const_lengths"]
-        if any(operands[: sum(lengths)]):
+        if _any_depends(operands[: sum(lengths)]):
             _refuse(eqn, "solves with a matrix that depends on the unknown")
         return [max(operands)] * len(eqn.outvars)
     if eqn.primitive is prims.scan_p:
@@ -204,11 +213,8 @@ def _control(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> list
 def _fixed_point(body: Any, carry: list[Degree]) -> list[Degree]:
     while True:
         out = body(carry)
-        joined = [
-            # A carried constant that becomes dependent started as an added constant.
-            max(new, old, Degree.affine if bool(new) != bool(old) else Degree.constant)
-            for new, old in zip(out[: len(carry)], carry, strict=True)
-        ]
+        # A carried constant that becomes dependent started as an added constant.
+        joined = [_sum(pair) for pair in zip(out[: len(carry)], carry, strict=True)]
         if joined == carry:
             return [*joined, *out[len(carry) :]]
         carry = joined
@@ -217,7 +223,7 @@ def _fixed_point(body: Any, carry: list[Degree]) -> list[Degree]:
 def _reaches(jaxpr: Any, inputs: Sequence[Degree]) -> list[bool]:
     """Whether each output depends in any way on the inputs that are not constant."""
     inner, _ = open_jaxpr(jaxpr)
-    reached = {v for v, d in zip(inner.invars, inputs, strict=True) if d}
+    reached = {v for v, d in zip(inner.invars, inputs, strict=True) if d.depends}
     for eqn in inner.eqns:
         if any(not isinstance(v, Literal) and v in reached for v in eqn.invars):
             reached.update(eqn.outvars)

@@ -68,15 +68,15 @@ def _jaxpr_key(jaxpr: Any) -> Hashable:
 
     def atom(v: Any) -> Hashable:
         if isinstance(v, Literal):
-            return ("literal", str(v.aval), _value_key(v.val))
+            return ("literal", v.aval, _value_key(v.val))
         return names.setdefault(v, len(names))
 
-    inputs = tuple((atom(v), str(v.aval)) for v in (*inner.constvars, *inner.invars))
+    inputs = tuple((atom(v), v.aval) for v in (*inner.constvars, *inner.invars))
     equations = []
     for eqn in inner.eqns:
         operands = tuple(atom(v) for v in eqn.invars)
         parameters = tuple((name, _value_key(value)) for name, value in sorted(eqn.params.items()))
-        results = tuple((atom(v), str(v.aval)) for v in eqn.outvars)
+        results = tuple((atom(v), v.aval) for v in eqn.outvars)
         equations.append((eqn.primitive, operands, parameters, results))
     outputs = tuple(atom(v) for v in inner.outvars)
     return inputs, tuple(equations), outputs, tuple(_value_key(c) for c in constants)

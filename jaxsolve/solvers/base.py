@@ -77,12 +77,12 @@ class AbstractMethod(eqx.Module):
         """The state before the first step of a pass that solves A d = r."""
 
     @abc.abstractmethod
-    def step(self, A: LinearOperator, M: LinearOperator | None, s: Any) -> State:
+    def step(self, A: LinearOperator, M: LinearOperator | None, s: Any) -> Any:
         """The state after one more step."""
 
     def advance(
         self, A: LinearOperator, M: LinearOperator | None, s: Any, k: Array, goal: Array, limit: Array
-    ) -> tuple[Array, State]:
+    ) -> tuple[Array, Any]:
         """The number of iterations after the next step, and its state.
 
         A method that runs many iterations by itself stops them at the goal or the limit.

@@ -131,15 +131,15 @@ def iterate(
     size = A.shape[1]
     b_norm = norm(b)
     target = jnp.maximum(control.rtol * b_norm, control.atol).astype(b_norm.dtype)
+    unit, probes = unit_of(A, b)
+    nulls, null_probes = nulls.detected(A, unit)
     if x0 is None:
         x, r, products = jnp.zeros(size, b.dtype), b, 0
     else:
         # The solution for b = 0 is 0, whatever the guess.
-        x = jnp.where(b_norm == 0, 0, x0.astype(b.dtype))
+        x = jnp.where(b_norm == 0, 0, nulls.project_solution(x0.astype(b.dtype)))
         r, products = b - A.mv(x), 1
     first_norm = b_norm if x0 is None else norm(r)
-    unit, probes = _unit(A, r)
-    nulls, null_probes = nulls.detected(A, unit)
     Au = nulls.compressed(Scaled(A, 1 / unit))
     left, right, Mu = None, None, None
     if isinstance(M, Split):
@@ -281,7 +281,7 @@ def _judge(
     return jnp.where(new.residual_norm <= bounds.target, int(Status.converged), status).astype(jnp.int32)
 
 
-def _unit(A: LinearOperator, r: Array) -> tuple[Array, int]:
+def unit_of(A: LinearOperator, r: Array) -> tuple[Array, int]:
     """The power of two nearest to the size of A's entries, and the products spent to learn it."""
     magnitude = A.magnitude()
     if magnitude is not None:

@@ -54,9 +54,9 @@ class Meter:
         tell(self, k, norm, target, np.True_)
 
     def __call__(self, k: Any, norm: Any, target: Any, done: Any) -> None:
-        """Draws; of a batch the system that has the farthest to go."""
+        """Draws; of a batch the system that has the farthest to go, those aside that left the numbers."""
         excess = np.ravel(norm) / np.maximum(np.ravel(target), np.finfo(np.ravel(norm).dtype).tiny)
-        worst = int(np.argmax(np.nan_to_num(excess, nan=np.inf))) if excess.size else None
+        worst = int(np.argmax(np.where(np.isfinite(excess), excess, -1))) if excess.size else None
         with _LOCK:
             bar = _BARS.get(self)
             if bar is None and not np.all(done) and worst is not None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse as sps
 
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.direct.banded import Banded
@@ -54,7 +55,8 @@ def hermitian_only(name: str) -> bool:
 def relative_residual(A: Any, x: Any, b: Any) -> float:
     """‖b - A x‖ / ‖b‖ in double precision NumPy, apart from the package."""
     wide = np.complex128 if np.iscomplexobj(A) or np.iscomplexobj(b) else np.float64
-    A, x, b = (np.asarray(v, wide) for v in (A, x, b))
+    A = A.astype(wide) if sps.issparse(A) else np.asarray(A, wide)
+    x, b = (np.asarray(v, wide) for v in (x, b))
     return float(np.linalg.norm(b - A @ x) / np.linalg.norm(b))
 
 

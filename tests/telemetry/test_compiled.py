@@ -19,6 +19,7 @@ def two(b):
 
 def test_a_program_compiled_before_is_heard_and_compiled_for_tapes_once(compilations):
     two(b)
+    doubled = 2 * b
     with js.SolveTape() as solves:
         two(b)
     assert tolerances(solves) == [1e-9, 1e-5]
@@ -28,7 +29,7 @@ def test_a_program_compiled_before_is_heard_and_compiled_for_tapes_once(compilat
     assert solves[CG] is solves[1]
     with compilations() as seen:
         with js.SolveTape() as again:
-            two(2 * b)
+            two(doubled)
             two(b)
         two(b)
     assert seen == []

@@ -48,7 +48,8 @@ def test_what_is_not_due_stays(notes):
         return x
 
     for g in (f, jax.jit(f)):
-        g(1.0), g(3.0)
+        g(1.0)
+        g(3.0)
         assert notes.take() == [(3.0,)]
     for g in (jax.vmap(f), jax.jit(jax.vmap(f))):
         g(jnp.array([1.0, 3.0]))

@@ -105,7 +105,9 @@ def _minimised(R: list[Array]) -> tuple[list[Array], Array]:
         size = jnp.where(negligible(jnp.sqrt(size), jnp.sqrt(whole)), 0, size)
         weight = quotient(dot(q, r), size)
         r = r - weight * q
-        Q.append(q), sizes.append(size), weights.append(weight)
+        Q.append(q)
+        sizes.append(size)
+        weights.append(weight)
     for j in reversed(range(len(weights))):
         for i in range(j + 1, len(weights)):
             weights[j] = weights[j] - T[j][i] * weights[i]
