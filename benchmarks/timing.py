@@ -15,12 +15,19 @@ def seconds(run: Callable[[], Any]) -> float:
 
 
 def medians(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[str, tuple[float, float]]:
-    """For each contestant (first, median) seconds: the first call compiles, the others take turns."""
+    """For each contestant (first, median) seconds: the first call compiles, the others take turns.
+
+    An untimed run precedes each timed one, and every round starts with another contestant: what runs after one of a
+    single thread (SciPy) finds the other cores asleep, which was measured to double its time.
+    """
     first = {name: seconds(run) for name, run in contestants.items()}
     times: dict[str, list[float]] = {name: [] for name in contestants}
-    for _ in range(repeats):
-        for name, run in contestants.items():
-            times[name].append(seconds(run))
+    order = list(contestants)
+    for turn in range(repeats):
+        for k in range(len(order)):
+            name = order[(k + turn) % len(order)]
+            seconds(contestants[name])
+            times[name].append(seconds(contestants[name]))
     return {name: (first[name], sorted(values)[len(values) // 2]) for name, values in times.items()}
 
 

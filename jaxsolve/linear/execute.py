@@ -12,14 +12,16 @@ from jax import Array, lax
 
 from jaxsolve.core.results import Frozen
 from jaxsolve.core.staging import is_traced
-from jaxsolve.linear.forward import Plan, System, run
+from jaxsolve.linear.forward import Plan, System, launch, run
 from jaxsolve.linear.implicit import implicit_solve
 from jaxsolve.linear.prepare import chosen_method, limits, prepared
 from jaxsolve.linear.problem import Problem
 from jaxsolve.linear.request import Solve
 from jaxsolve.linear.verdict import Judge
 from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.solvers.direct.dense import AbstractDense
 from jaxsolve.solvers.driver import Control, Outcome
 from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.telemetry.watch import Watch
@@ -41,17 +43,20 @@ def execute(
     """
     control = limits(solve, problem)
     eager = not is_traced((problem.A, problem.b, problem.x0, nulls, settings))
-    inverse = prepared(method, solve.preconditioner, problem, nulls, eager)
-    A = problem.A.layout()
+    # A dense matrix is factorised by the program that solves with it: one call less.
+    together = eager and isinstance(method, AbstractDense) and isinstance(problem.A, DenseMatrix)
+    inverse = None if together else prepared(method, solve.preconditioner, problem, nulls, eager)
+    # Called on the class: Equinox makes a module of every bound method, which costs 20 µs.
+    A = type(problem.A).layout(problem.A)
     guess = None if problem.x0 is None else 0
     if eager:
         parts = (A, inverse, problem.b, problem.x0, control, nulls)
         lanes = (None, None, 0, guess, 0, None)
-        outcome = (
-            _run_lanes(method, lanes, watch, *parts) if problem.batch else run(method, *parts, watch=watch)
-        )
+        outcome = launch(method, parts, watch, lanes if problem.batch else None)
         if not is_traced(outcome.status):
             return outcome
+    if together:
+        inverse = prepared(method, None, problem, nulls, eager)
     chosen, other, limited = _gradient(solve, method, inverse, control, problem, nulls)
     x0, control = lax.stop_gradient((problem.x0, control))
     plan = Plan(method, chosen, judge(), watch)
@@ -101,11 +106,6 @@ def _run_stack(
         return run(method, A.layout(), inverse, b, x0, control, nulls, watch=watch)
 
     return jax.vmap(lane, in_axes=(0, 0, None if x0 is None else 0, 0))(A, b, x0, control)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _run_lanes(method: AbstractMethod, lanes: tuple, watch: Watch, *parts: Any) -> Outcome:
-    return jax.vmap(functools.partial(run, method, watch=watch), in_axes=lanes)(*parts)
 
 
 def _gradient(

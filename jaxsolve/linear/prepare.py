@@ -1,15 +1,14 @@
 """What is made once for a matrix: the method that suits it, its factorisation or its preconditioner, and the limits."""
 
-import functools
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from jaxsolve.core.errors import NotLinearError, StructureError
+from jaxsolve.linear.forward import factorised
 from jaxsolve.linear.problem import Problem
 from jaxsolve.linear.request import Solve, preconditioner_name
 from jaxsolve.linear.select import choose, choose_preconditioner
@@ -20,6 +19,7 @@ from jaxsolve.preconditioners.base import AbstractPreconditioner
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.direct.dense import AbstractDense
 from jaxsolve.solvers.driver import Control
+from jaxsolve.solvers.nonlinear import AbstractNonlinearMethod
 from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.solvers.split import Split
 
@@ -29,9 +29,14 @@ def chosen_method(solve: Solve, A: LinearOperator) -> AbstractMethod:
 
     Raises:
         StructureError: If it cannot solve a system of this shape.
-        ValueError: If it takes no preconditioner and is given one.
+        ValueError: If it is for nonlinear problems, or if it takes no preconditioner and is given one.
     """
     method = solve.method
+    if isinstance(method, AbstractNonlinearMethod):
+        raise ValueError(
+            f"`{method.name}` is for {' and '.join(method.solves)}, not for linear systems; use 'auto', a method of "
+            "js.methods(), or js.solve_nonlinear, js.least_squares or js.minimize."
+        )
     if isinstance(method, str):
         method = choose(A, solve.preconditioner is not None)[0]
     m, n = A.shape
@@ -73,19 +78,11 @@ def prepared(method: AbstractMethod, recipe: Any, problem: Problem, nulls: NullS
         return None
     A = problem.A if eager else lax.stop_gradient(problem.A)
     if not method.preconditioned:
-        return lax.stop_gradient(_factorised(method, A, nulls))
+        dense = isinstance(method, AbstractDense)
+        return lax.stop_gradient(factorised(method, A, nulls) if dense else method.prepare(A))
     if isinstance(recipe, tuple):
         return Split(*(prepared(method, part, problem, nulls, eager) for part in recipe))
     return lax.stop_gradient(_preconditioner(method, recipe, A, problem))
-
-
-def _factorised(method: AbstractMethod, A: LinearOperator, nulls: NullSpace) -> Any:
-    return _regularized_factors(method, A, nulls) if isinstance(method, AbstractDense) else method.prepare(A)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _regularized_factors(method: AbstractDense, A: LinearOperator, nulls: NullSpace) -> Any:
-    return method.prepare(nulls.regularized(A))
 
 
 @eqx.filter_jit

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.memo import by_identity
 from jaxsolve.core.results import Frozen, SolveInfo, failure_of
 from jaxsolve.core.staging import is_traced
 from jaxsolve.linear.execute import execute, execute_stack
@@ -116,8 +117,7 @@ def _solved(
         problem = dataclasses.replace(problem, A=as_operator(solve.preprocess(problem.A)))
     method = chosen_method(solve, problem.A)
     nulls = null_space(solve, problem)
-    request = Frozen(solve)
-    settings = request.split(solve)
+    request, settings = _frozen(solve)
     watch = watch_for(solve, problem, method, listener)
 
     judges: list[Judge | None] = []
@@ -143,6 +143,12 @@ def _solved(
     if failure is not None:
         raise failure
     return info
+
+
+@by_identity
+def _frozen(solve: Solve) -> tuple[Frozen, list[Any]]:
+    request = Frozen(solve)
+    return request, request.split(solve)
 
 
 def _info(

@@ -7,7 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.traits import Traits, traits_for
@@ -418,3 +418,13 @@ class Product(LinearOperator):
     def layout(self) -> LinearOperator:
         """The product of the fast forms."""
         return Product(self.left.layout(), self.right.layout())
+
+
+def product_if(condition: Array, A: LinearOperator, x: Array) -> Array:
+    """A x where the scalar condition holds, else zeros.
+
+    Behind a branch the product is computed once and stored; XLA would fuse it into a maximum or norm of it, which on a
+    CPU takes a stencil on 1024² points from 3 to 20 ms.
+    """
+    zeros = jax.eval_shape(A.mv, x)
+    return lax.cond(condition, lambda v: A.mv(v), lambda _: jnp.zeros(zeros.shape, zeros.dtype), x)

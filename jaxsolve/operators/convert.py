@@ -14,7 +14,7 @@ from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import inexact
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.coo import CoordinateOperator
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense import DenseMatrix, dense_matrix
 from jaxsolve.operators.sealed import sealed
 from jaxsolve.operators.sparse import SparseMatrix
 
@@ -35,10 +35,10 @@ def as_operator(A: Any) -> LinearOperator:
         TypeError: If A is none of these.
         StructureError: If it is an array of fewer than two axes.
     """
+    if isinstance(A, jax.Array) and A.ndim >= 2:
+        return dense_matrix(A)
     if isinstance(A, LinearOperator):
         return A if isinstance(A, DenseMatrix | SparseMatrix) else sealed(A)
-    if isinstance(A, jax.Array) and A.ndim >= 2:
-        return DenseMatrix(A)
     if isinstance(A, BCOO | BCSR):
         return _from_jax_sparse(A)
     if scipy.sparse.issparse(A):

@@ -7,8 +7,8 @@ from jax import Array, lax
 
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import Status
-from jaxsolve.core.vector import norm, plain_norm, power_of_two
-from jaxsolve.operators.base import LinearOperator, Paired, Scaled
+from jaxsolve.core.vector import norm, plain_norm, power_of_two, squared_norm
+from jaxsolve.operators.base import LinearOperator, Paired, Scaled, product_if
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.solvers.split import Split
@@ -48,6 +48,7 @@ class Outcome(NamedTuple):
         evaluations: Products with A and with its adjoint, checks included.
         status: A `Status` as an integer.
         trajectory: What was recorded on the way, None for nothing.
+        objective: What was minimised, None for systems.
     """
 
     x: Array
@@ -58,6 +59,7 @@ class Outcome(NamedTuple):
     evaluations: Array
     status: Array
     trajectory: Any = None
+    objective: Any = None
 
 
 class _Pass(NamedTuple):
@@ -287,6 +289,7 @@ def unit_of(A: LinearOperator, r: Array) -> tuple[Array, int]:
     if magnitude is not None:
         finite = jnp.where(jnp.isfinite(magnitude), 1, jnp.nan)
         return power_of_two(magnitude).astype(r.real.dtype) * finite.astype(r.real.dtype), 0
-    probe = r / power_of_two(jnp.max(jnp.abs(r), initial=0))
-    image = A.mv(probe) / jnp.sqrt(jnp.maximum(plain_norm(probe) ** 2, 1))
-    return power_of_two(jnp.max(jnp.abs(image), initial=0)).astype(r.real.dtype), 1
+    size = jnp.max(jnp.abs(r), initial=0)
+    probe = r / power_of_two(size)
+    largest = jnp.max(jnp.abs(product_if(jnp.isfinite(size), A, probe)), initial=0)
+    return power_of_two(largest / jnp.sqrt(jnp.maximum(squared_norm(probe), 1))).astype(r.real.dtype), 1

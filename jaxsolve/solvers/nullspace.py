@@ -10,7 +10,7 @@ from jax import Array, lax
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.vector import norm
-from jaxsolve.operators.base import LinearOperator, Sum, Wrapper
+from jaxsolve.operators.base import LinearOperator, Sum, Wrapper, product_if
 
 #: So many rows are summed before all are: the first boundary condition rules the constants out.
 _ROWS = 64
@@ -38,14 +38,12 @@ class NullSpace(eqx.Module):
         # Rows of a few dozen entries sum to zero up to rounding of about their number times eps.
         tiny = 100 * jnp.finfo(unit.dtype).eps * unit
 
-        def everywhere() -> Array:
-            return jnp.max(jnp.abs(A.mv(ones))) <= tiny
-
         first = A.leading_row_sums(_ROWS)
         if first is None:
-            return NullSpace(None, True, everywhere()), 1
+            return NullSpace(None, True, jnp.max(jnp.abs(product_if(jnp.isfinite(unit), A, ones))) <= tiny), 1
         plausible = jnp.max(jnp.abs(first)) <= tiny
-        return NullSpace(None, True, lax.cond(plausible, everywhere, lambda: jnp.array(False))), 0
+        found = plausible & (jnp.max(jnp.abs(product_if(plausible, A, ones))) <= tiny)
+        return NullSpace(None, True, found), 0
 
     def transposed(self) -> "NullSpace":
         """The null space of the transpose: the conjugate basis."""
