@@ -47,7 +47,7 @@ class Frozen:
     jax.tree_util.register_dataclass,
     data_fields=[
         "x", "residual", "residual_norm", "target", "iterations", "function_evaluations", "code", "solve_time",
-        "settings", "trajectory",
+        "settings", "trajectory", "objective",
     ],
     meta_fields=["request", "method", "kind"],
 )  # fmt: skip
@@ -65,6 +65,7 @@ class SolveInfo:
         status: A `Status`; as integers while traced or in a batch.
         solve_time: Seconds of an eager solve, NaN where it was compiled into something larger.
         trajectory: The recorded iterates, None unless asked for.
+        objective: What was minimised, at x: f(x), or half the sum of squares; None for equations.
         method: The name of the method that ran.
         is_adjoint: Whether this was the solve of a gradient.
     """
@@ -82,6 +83,7 @@ class SolveInfo:
     method: str
     kind: str = "solve"
     trajectory: Any = None
+    objective: Any = None
 
     @property
     def solve(self) -> Any:

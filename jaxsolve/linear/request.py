@@ -11,6 +11,7 @@ from jaxsolve.core.results import ConvergenceException
 from jaxsolve.preconditioners.base import AbstractPreconditioner
 from jaxsolve.preconditioners.registry import PRECONDITIONERS
 from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.solvers.nonlinear import NONLINEAR, AbstractNonlinearMethod
 from jaxsolve.solvers.registry import METHODS
 
 #: The name that leaves the choice to the package.
@@ -117,9 +118,9 @@ def as_method(method: Any) -> Any:
     Raises:
         ValueError: For an unknown name; the text lists the known ones and the nearest.
     """
-    if isinstance(method, AbstractMethod):
+    if isinstance(method, AbstractMethod | AbstractNonlinearMethod):
         return method
-    if isinstance(method, type) and issubclass(method, AbstractMethod):
+    if isinstance(method, type) and issubclass(method, AbstractMethod | AbstractNonlinearMethod):
         return method()
     if not isinstance(method, str):
         raise TypeError(
@@ -129,6 +130,9 @@ def as_method(method: Any) -> Any:
     form = normalized(method)
     if form == AUTO:
         return AUTO
+    nonlinear = {normalized(name): make for name, make in NONLINEAR.items()}
+    if form in nonlinear:
+        return nonlinear[form]()
     # biCG-stab(2), IDR(4), GMres(50): a number in brackets sets the method's one option; IDR(s) is IDR.
     match = re.fullmatch(r"([^()]*)(?:\((\w+)\))?", form)
     stem, option = match.groups() if match else (form, None)
@@ -139,7 +143,7 @@ def as_method(method: Any) -> Any:
             return make()
         if option.isdigit() and make().option is not None:
             return make(**{str(make().option): int(option)})
-    raise ValueError(unknown_name("method", method, [AUTO, *METHODS]))
+    raise ValueError(unknown_name("method", method, [AUTO, *METHODS, *NONLINEAR]))
 
 
 def method_name(method: Any) -> str:

@@ -50,9 +50,33 @@ class Judge:
             return None
         other = solve.gradient_solve
         names = (method_name(method), method_name(method if other is None else other.method))
-        settings = tuple(_Setting(None if is_traced(v) else v) for v in request.split(solve))
-        unknown, rhs = problem.unknown, problem.rhs
-        return cls(solve.suppress, request, names, unknown, rhs, problem.batch, ear, throw, settings)
+        structures = (problem.unknown, problem.rhs, problem.batch)
+        return cls.judging(solve.suppress, request, request.split(solve), names, structures, ear, throw)
+
+    @classmethod
+    def judging(
+        cls,
+        suppress: tuple[type, ...],
+        request: Frozen,
+        settings: list[Any],
+        methods: tuple[str, str],
+        structures: tuple[Packing, Packing, tuple[int, ...]],
+        ear: Ear | None,
+        throw: bool,
+    ) -> "Judge":
+        """The judge of a request, for any kind of problem.
+
+        Args:
+            suppress: The exception classes that are not raised.
+            request: The request without its numbers.
+            settings: Its numbers.
+            methods: The names of the method and of that of gradients.
+            structures: Those of the solution and of the right-hand side, and the leading axes of a batch.
+            ear: Who listens.
+            throw: Whether failures raise.
+        """
+        known = tuple(_Setting(None if is_traced(v) else v) for v in settings)
+        return cls(suppress, request, methods, *structures, ear, throw, known)
 
     @property
     def heard(self) -> bool:
@@ -101,6 +125,7 @@ class Judge:
             method=self.methods[kind != "solve"],
             kind=kind,
             trajectory=trajectory,
+            objective=outcome.objective,
         )
 
 

@@ -16,6 +16,7 @@ from jaxsolve.solvers.registry import METHODS
 FUNCTIONS = """
 solve_linear solve_linear_info solve_linear_many matrix_from_function jit_compile_linear linearize_operator
 factorize explain plot spy read_matrix methods preconditioners jit set_logging_level
+solve_nonlinear solve_nonlinear_info solve_fixed_point solve_fixed_point_info
 """
 CLASSES = """
 Solve SolveInfo SolveTape ConvergenceException NotConverged Diverged SparseMatrix LinearOperator
@@ -24,11 +25,13 @@ SciPyDirect SciPyKrylov SparseDirect
 Jacobi BlockJacobi ILU Cholesky0 Chebyshev Cluster SmoothedAggregation
 """
 #: Documented, to come with the nonlinear floor.
-PENDING = "minimize minimize_info solve_nonlinear least_squares"
+PENDING = "minimize minimize_info least_squares"
 #: Beyond the documentation: what users meet in results and as further options.
 FURTHER = """
 Status Block Diagonal Identity DenseMatrix Pattern Explanation Factorization Trajectory
 Additive Multiplicative Symmetrized Deflation Neumann SSOR Multigrid GeometricMultigrid RugeStuben
+Newton PseudoTransient Broyden Anderson Picard GaussNewton LevenbergMarquardt GradientDescent LBFGS NewtonCG
+SciPyMinimize SciPyLeastSquares
 """
 
 

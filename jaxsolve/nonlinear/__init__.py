@@ -1,0 +1,1 @@
+"""Nonlinear equations, least squares and minimisation, differentiable by the implicit function theorem."""

@@ -1,0 +1,107 @@
+"""Which method runs: the one asked for where it suits the problem, else the one that does; the rest is refused."""
+
+from typing import Any
+
+import equinox as eqx
+
+from jaxsolve.linear.request import Solve, method_name
+from jaxsolve.nonlinear.statement import Statement
+from jaxsolve.solvers.host.krylov import SciPyKrylov
+from jaxsolve.solvers.krylov.cg import CG
+from jaxsolve.solvers.nonlinear import (
+    FIT,
+    FIXED_POINT,
+    LBFGS,
+    MINIMUM,
+    NONLINEAR,
+    ROOT,
+    SCIPY_MINIMIZERS,
+    AbstractNonlinearMethod,
+    Anderson,
+    LevenbergMarquardt,
+    Newton,
+    SciPyLeastSquares,
+    SciPyMinimize,
+)
+
+#: The function for each goal, for people.
+FUNCTIONS = {
+    ROOT: "solve_nonlinear",
+    FIXED_POINT: "solve_fixed_point",
+    FIT: "least_squares",
+    MINIMUM: "minimize",
+}
+#: Fixed points of more unknowns than this are found without their Jacobian.
+SMALL = 512
+
+
+def chosen(solve: Any, statement: Statement, bounded: bool, constraints: Any) -> Solve:
+    """The request with the method that runs.
+
+    Raises:
+        TypeError: If it is no request.
+        ValueError: If its method is for other problems, or cannot keep x within bounds or to constraints.
+    """
+    method = solve.method
+    if isinstance(method, str):
+        method = _automatic(statement, bounded, constraints)
+    if statement.goal == MINIMUM and (
+        isinstance(method, CG) or (isinstance(method, SciPyKrylov) and method.kind == "cg")
+    ):
+        # Fletcher and Reeves' method bears the name of the linear one.
+        method = SciPyMinimize("CG")
+    _check(solve, method, statement.goal)
+    _check_limits(method, bounded, constraints)
+    return eqx.tree_at(lambda s: s.method, solve, method, is_leaf=lambda leaf: leaf is solve.method)
+
+
+def _automatic(statement: Statement, bounded: bool, constraints: Any) -> AbstractNonlinearMethod:
+    match statement.goal:
+        case goal if goal == ROOT:
+            return Newton()
+        case goal if goal == FIXED_POINT:
+            return Newton() if statement.unknown.size <= SMALL else Anderson()
+        case goal if goal == FIT:
+            return SciPyLeastSquares("trf") if bounded else LevenbergMarquardt()
+    if constraints is not None:
+        return SciPyMinimize("SLSQP")
+    return SciPyMinimize("L-BFGS-B") if bounded else LBFGS()
+
+
+def _check(solve: Solve, method: Any, goal: str) -> None:
+    fitting = ", ".join(
+        sorted((name for name, make in NONLINEAR.items() if goal in make().solves), key=str.casefold)
+    )
+    if not isinstance(method, AbstractNonlinearMethod):
+        name = method_name(method)
+        advice = f" For its linear systems use js.Newton(linear=js.Solve({name!r}))." if goal == ROOT else ""
+        raise ValueError(
+            f"`{name}` solves linear systems; {FUNCTIONS[goal]} needs one of {fitting}, or 'auto'.{advice}"
+        )
+    if goal not in method.solves:
+        others = " or ".join(FUNCTIONS[g] for g in method.solves)
+        raise ValueError(
+            f"`{method.name}` is for {others}; {FUNCTIONS[goal]} needs one of {fitting}, or 'auto'."
+        )
+    if solve.preprocess is not None:
+        raise ValueError("preprocess acts on the operator of a linear system; give it to the inner Solve.")
+    if solve.preconditioner is not None and not method.inner:
+        raise ValueError(
+            f"`{method.name}` solves no linear systems and takes no preconditioner; leave it out, or use "
+            f"{'newton' if goal in (ROOT, FIXED_POINT) else 'levenberg-marquardt'!r}."
+        )
+
+
+def _check_limits(method: AbstractNonlinearMethod, bounded: bool, constraints: Any) -> None:
+    takes_bounds = isinstance(method, SciPyLeastSquares) and method.kind != "lm"
+    takes_constraints = False
+    if isinstance(method, SciPyMinimize):
+        _, _, takes_bounds, takes_constraints = SCIPY_MINIMIZERS[method.kind]
+    if bounded and not takes_bounds:
+        able = [kind for kind, facts in SCIPY_MINIMIZERS.items() if facts[2]]
+        raise ValueError(
+            f"`{method.name}` takes no bounds; use one of {', '.join(able)} (minimize) or trf, dogbox (least_squares)."
+        )
+    if constraints is not None and not takes_constraints:
+        able = [kind for kind, facts in SCIPY_MINIMIZERS.items() if facts[3]]
+        raise ValueError(f"`{method.name}` takes no constraints; use one of {', '.join(able)}.")

@@ -1,0 +1,138 @@
+"""solve_nonlinear and solve_fixed_point."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxsolve.core.results import SolveInfo
+from jaxsolve.linear.request import Solve
+from jaxsolve.nonlinear.front import Posed, answered
+from jaxsolve.nonlinear.statement import arrays, state
+from jaxsolve.solvers.nonlinear import FIXED_POINT, ROOT
+
+
+def solve_nonlinear(
+    f: Callable[..., Any], y: Any, solve: Solve | None = None, *args: Any, **kwargs: Any
+) -> Any:
+    """The solution x of f(x) = y, differentiable in y, in the arguments of f and in what f closes over.
+
+    Converged means ‖y - f(x)‖ <= max(rtol max(‖y‖, ‖y - f(x0)‖), atol). Gradients take one linear solve with the
+    derivative of f at the solution, by the `gradient_solve` of the request, else by the `linear` of its method.
+
+    Args:
+        f: Called as f(x, *args, **kwargs); differentiable. It returns the structure of y.
+        y: Right-hand side, any pytree of arrays.
+        solve: What is asked: a method ("newton", "pseudo-transient", "broyden", "anderson", "picard" or a module such
+            as `js.Newton(linear=js.Solve("GMres", preconditioner="ilu"))`), tolerances, the first guess `x0` (by
+            default zeros like y).
+        *args: Further arguments of f.
+        **kwargs: The same by name.
+
+    Returns:
+        x in the structure of x0.
+
+    Raises:
+        NotConverged: If the tolerance was not reached; `exc.result` is the `SolveInfo`. Also out of gradients.
+        Diverged: If the iterates left for infinity or stopped being numbers.
+        StructureError: If shapes or structures do not fit; a ValueError.
+
+    >>> import jax, jax.numpy as jnp, jaxsolve as js
+    >>> cube_root = lambda y: js.solve_nonlinear(
+    ...     lambda x: x**3, y, js.Solve("newton", x0=jnp.ones(()), rtol=1e-6)
+    ... )
+    >>> round(float(cube_root(8.0)), 4), round(float(jax.grad(cube_root)(8.0)), 4)
+    (2.0, 0.0833)
+    """
+    return answered(_equations(f, y, solve, args, kwargs), _request(solve), throw=True).x
+
+
+def solve_nonlinear_info(
+    f: Callable[..., Any], y: Any, solve: Solve | None = None, *args: Any, **kwargs: Any
+) -> SolveInfo:
+    """How a solve of f(x) = y went: solution, residual y - f(x), iterations, status. Never raises for non-convergence.
+
+    Takes the arguments of `solve_nonlinear`; the result is a pytree that passes through jit and vmap.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> info = js.solve_nonlinear_info(lambda x: x**2 + 1, jnp.zeros(()), js.Solve("newton", x0=jnp.ones(())))
+    >>> bool(info.converged)
+    False
+    """
+    return answered(_equations(f, y, solve, args, kwargs), _request(solve), throw=False)
+
+
+def solve_fixed_point(g: Callable[..., Any], solve: Solve | None = None, *args: Any, **kwargs: Any) -> Any:
+    """The solution x of x = g(x), differentiable in the arguments of g and in what g closes over.
+
+    Converged means ‖g(x) - x‖ <= max(rtol ‖g(x0) - x0‖, atol).
+
+    Args:
+        g: Called as g(x, *args, **kwargs); it returns the structure of x.
+        solve: What is asked: a method ("anderson", "picard", "newton", "broyden"), tolerances, and the first guess x0,
+            which is needed.
+        *args: Further arguments of g.
+        **kwargs: The same by name.
+
+    Returns:
+        x in the structure of x0.
+
+    Raises:
+        NotConverged: If the tolerance was not reached; `exc.result` is the `SolveInfo`. Also out of gradients.
+        Diverged: If the iterates left for infinity or stopped being numbers.
+        StructureError: If shapes or structures do not fit; a ValueError.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> round(float(js.solve_fixed_point(jnp.cos, js.Solve("anderson", x0=1.0))), 4)
+    0.7391
+    """
+    return answered(_fixed_point(g, solve, args, kwargs), _request(solve), throw=True).x
+
+
+def solve_fixed_point_info(
+    g: Callable[..., Any], solve: Solve | None = None, *args: Any, **kwargs: Any
+) -> SolveInfo:
+    """How a solve of x = g(x) went; never raises when it did not converge. Takes the arguments of `solve_fixed_point`.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> js.solve_fixed_point_info(jnp.cos, js.Solve("picard", x0=1.0)).status.name
+    'converged'
+    """
+    return answered(_fixed_point(g, solve, args, kwargs), _request(solve), throw=False)
+
+
+def _request(solve: Any) -> Solve:
+    if solve is None:
+        return Solve()
+    if not isinstance(solve, Solve):
+        raise TypeError(f"the request is a js.Solve, such as js.Solve('newton', x0=x0); got {solve!r}.")
+    return solve
+
+
+def guess(solve: Any, function: str) -> Any:
+    """The first guess of a request.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    x0 = _request(solve).x0
+    if x0 is None:
+        raise ValueError(
+            f"{function} needs a first guess, which also gives the structure of x: js.Solve(..., x0=x0)."
+        )
+    return x0
+
+
+def _equations(f: Any, y: Any, solve: Any, args: tuple, kwargs: dict) -> Callable[[], Posed]:
+    def pose() -> Posed:
+        x0 = _request(solve).x0
+        if x0 is None:
+            x0 = jax.tree.map(jnp.zeros_like, arrays("y", y))
+        return state(ROOT, f, x0, y, args, kwargs)
+
+    return pose
+
+
+def _fixed_point(g: Any, solve: Any, args: tuple, kwargs: dict) -> Callable[[], Posed]:
+    return lambda: state(FIXED_POINT, g, guess(solve, "solve_fixed_point"), None, args, kwargs)

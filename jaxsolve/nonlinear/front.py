@@ -1,0 +1,140 @@
+"""One way for all nonlinear problems: from the request through the search to the result."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax import Array
+
+from jaxsolve.core.results import Frozen, SolveInfo, failure_of
+from jaxsolve.core.staging import is_traced
+from jaxsolve.linear.observe import shown, watch_for
+from jaxsolve.linear.problem import Problem
+from jaxsolve.linear.request import Solve, method_name
+from jaxsolve.linear.verdict import Judge
+from jaxsolve.nonlinear.choice import chosen
+from jaxsolve.nonlinear.implicit import Task, implicit_search
+from jaxsolve.nonlinear.inner import gradient_request
+from jaxsolve.nonlinear.search import search
+from jaxsolve.nonlinear.statement import Given, Statement
+from jaxsolve.operators.algebra import Identity
+from jaxsolve.solvers.driver import Outcome
+from jaxsolve.telemetry.ear import Ear, ear
+
+#: A problem as arrays: its statement, what it depends on, and the flat first guess.
+Posed = tuple[Statement, Given, Array]
+
+
+def answered(
+    pose: Callable[[], Posed], solve: Any, throw: bool, bounded: bool = False, constraints: Any = None
+) -> SolveInfo:
+    """How the solve of a problem went.
+
+    Args:
+        pose: States the problem.
+        solve: The request.
+        throw: Whether failures raise.
+        bounded: Whether there are bounds.
+        constraints: What SciPy is to keep x to.
+    """
+    listener = ear()
+    if listener is None:
+        return _answered(pose, solve, throw, bounded, constraints, None)
+    with listener.quiet():
+        return _answered(pose, solve, throw, bounded, constraints, listener)
+
+
+def _answered(
+    pose: Callable[[], Posed],
+    asked: Solve,
+    throw: bool,
+    bounded: bool,
+    constraints: Any,
+    listener: Ear | None,
+) -> SolveInfo:
+    started = time.perf_counter()
+    statement, given, x0 = pose()
+    solve = chosen(asked, statement, bounded, constraints)
+    request = Frozen(asked)
+    settings = request.split(asked)
+    # Where the search starts from is an argument of its own.
+    inner = eqx.tree_at(lambda s: s.x0, solve, None, is_leaf=lambda leaf: leaf is None)
+    size, dtype = statement.unknown.size, statement.dtype
+    system = Problem(Identity(size, dtype), x0, x0, statement.unknown, statement.unknown, (), False)
+    watch = watch_for(solve, system, solve.method, listener)
+    frozen = Frozen(inner)
+    numbers = frozen.split(inner)
+    judged = False
+    outcome = None
+    if not is_traced((given, x0, numbers)):
+        outcome = search(statement, inner, watch, constraints, given, x0)
+    if outcome is None or is_traced(outcome.status):
+        judge = _judge(asked, solve, request, settings, statement, listener, throw)
+        judged = judge is not None
+        task = Task(statement, frozen, judge, watch, constraints)
+        outcome = implicit_search(task, given, jax.lax.stop_gradient(numbers), jax.lax.stop_gradient(x0))
+    compiled = is_traced(outcome.status)
+    if not compiled:
+        np.asarray(outcome.status)
+    seconds = np.nan if compiled else time.perf_counter() - started
+    info = _info(outcome, settings, request, method_name(solve.method), statement, system, seconds)
+    if listener is not None:
+        listener.hear_traced(info)
+        # What was judged has been told by its program.
+        if not judged:
+            listener.hear(info)
+    failure = failure_of(info, asked.suppress) if throw and not compiled else None
+    if failure is not None:
+        raise failure
+    return info
+
+
+def _judge(
+    asked: Solve,
+    solve: Solve,
+    request: Frozen,
+    settings: list[Any],
+    statement: Statement,
+    listener: Ear | None,
+    throw: bool,
+) -> Judge | None:
+    if not throw and (listener is None or not listener.compiled):
+        return None
+    linear = gradient_request(solve)
+    gradient = "the linear solve" if linear is None else method_name(linear.method)
+    names = (method_name(solve.method), f"{method_name(solve.method)} ({gradient})")
+    structures = (statement.unknown, statement.unknown, ())
+    return Judge.judging(asked.suppress, request, settings, names, structures, listener, throw)
+
+
+def _info(
+    outcome: Outcome,
+    settings: list[Any],
+    request: Frozen,
+    method: str,
+    statement: Statement,
+    system: Problem,
+    seconds: float,
+) -> SolveInfo:
+    """The outcome in the user's structures."""
+    residual = statement.unknown.unpack(outcome.residual)
+    if outcome.objective is None:
+        residual = statement.image.unpack(outcome.residual)
+    return SolveInfo(
+        x=statement.unknown.unpack(outcome.x),
+        residual=residual,
+        residual_norm=outcome.residual_norm,
+        target=outcome.target,
+        iterations=outcome.iterations,
+        function_evaluations=outcome.evaluations,
+        code=outcome.status,
+        solve_time=seconds,
+        settings=settings,
+        request=request,
+        method=method,
+        trajectory=shown(outcome.trajectory, system),
+        objective=outcome.objective,
+    )

@@ -1,0 +1,117 @@
+"""The Jacobian of a condition in the form that its linear solve wants, and one solve with it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxsolve.core.errors import TraceError
+from jaxsolve.core.tree import Packing
+from jaxsolve.linear.forward import Plan, System, run
+from jaxsolve.linear.implicit import tangent_solve
+from jaxsolve.linear.prepare import chosen_method, limits, prepared
+from jaxsolve.linear.problem import Problem, null_space
+from jaxsolve.linear.request import Solve, needs_entries
+from jaxsolve.linear.verdict import Judge
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.function import function_operator
+from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.solvers.driver import Control, Outcome
+from jaxsolve.telemetry.watch import SILENT
+from jaxsolve.tracer.jacobian import jacobian_operator
+
+#: Up to this size a dense Jacobian and its factors (0.2 s at 512 on one core) cost less than anything sparse.
+DENSE = 512
+#: Up to this size sparse factors of a grid in two dimensions take less than 0.2 s.
+DIRECT = 20_000
+
+Function = Callable[[Array], Array]
+
+
+def linearised(F: Function, x: Array, linear: Solve | None) -> tuple[LinearOperator, Solve]:
+    """The derivative of F at x, and the request that solves with it.
+
+    Args:
+        F: From vectors of shape (n,) to the same.
+        x: The point.
+        linear: What the user asks of linear solves; None chooses by size and sparsity.
+    """
+    if linear is None:
+        return _chosen(F, x)
+    if needs_entries(linear):
+        return jacobian_operator(F, x), linear
+    return matrix_free(F, x), linear
+
+
+def _chosen(F: Function, x: Array) -> tuple[LinearOperator, Solve]:
+    n = x.shape[0]
+    # Gradients are held to this.
+    rtol = 1e-8 if jnp.finfo(x.dtype).eps < 1e-10 else 1e-5
+    if n <= DENSE:
+        return dense(F, x), Solve("LU", rtol=rtol)
+    try:
+        A = jacobian_operator(F, x)
+    except TraceError:
+        return matrix_free(F, x), Solve("GMres", rtol=rtol)
+    assert isinstance(A, SparseMatrix)
+    if max(A.pattern.bandwidth) <= 2:
+        return A, Solve("banded", rtol=rtol)
+    if n <= DIRECT:
+        return A, Solve("sparse-direct", rtol=rtol)
+    return A, Solve("GMres", rtol=rtol, preconditioner="amg" if A.pattern.is_symmetric else "ilu")
+
+
+def dense(F: Function, x: Array) -> DenseMatrix:
+    """The derivative as an array."""
+    return DenseMatrix(jax.jacfwd(F, holomorphic=jnp.iscomplexobj(x))(x))
+
+
+def matrix_free(F: Function, x: Array) -> LinearOperator:
+    """The derivative by products, the nonlinear parts of which are computed once."""
+    value, tangent = jax.linearize(F, x)
+    unknown, image = Packing.vector(x.shape[0], x.dtype), Packing.vector(value.shape[0], value.dtype)
+    return function_operator(tangent, unknown, image, x.dtype, (), {})[0]
+
+
+def inverse_of(A: LinearOperator, solve: Solve) -> Any:
+    """The factorisation or the preconditioner that a request asks for, None where neither is."""
+    problem = _problem(A, jnp.zeros(A.shape[0], A.dtype))
+    method = chosen_method(solve, A)
+    return prepared(method, solve.preconditioner, problem, null_space(solve, problem), eager=False)
+
+
+def lasts(A: LinearOperator, solve: Solve) -> bool:
+    """Whether what `inverse_of` gives for A is of use for other matrices near A: preconditioners, not factors."""
+    return chosen_method(solve, A).preconditioned and solve.preconditioner is not None
+
+
+def solved(A: LinearOperator, solve: Solve, inverse: Any, rhs: Array, rtol: Any) -> Outcome:
+    """The solution of A d = rhs to a tolerance of its own; no gradient is taken of it."""
+    problem = _problem(A, rhs)
+    method = chosen_method(solve, A)
+    real = jnp.finfo(rhs.dtype).dtype
+    control = Control(
+        jnp.asarray(rtol, real), jnp.zeros((), real), jnp.asarray(solve.max_iterations, jnp.int32)
+    )
+    return run(method, A.layout(), inverse, rhs, None, control, null_space(solve, problem))
+
+
+def differentiable(A: LinearOperator, solve: Solve, rhs: Array, judge: Judge | None) -> Array:
+    """The solution of A d = rhs as a linear function of rhs, differentiable in A; failures raise."""
+    problem = _problem(A, rhs)
+    method = chosen_method(solve, A)
+    nulls = null_space(solve, problem)
+    inverse = prepared(method, solve.preconditioner, problem, nulls, eager=False)
+    control = lax.stop_gradient(limits(eqx.tree_at(lambda s: s.atol, solve, 0.0), problem))
+    plan = Plan(method, method, judge, SILENT)
+    system = System(A.layout(), inverse, rhs, None, control, nulls, (inverse, control))
+    return tangent_solve(plan, system, rhs)
+
+
+def _problem(A: LinearOperator, rhs: Array) -> Problem:
+    m, n = A.shape
+    return Problem(A, rhs, None, Packing.vector(n, rhs.dtype), Packing.vector(m, rhs.dtype), (), False)

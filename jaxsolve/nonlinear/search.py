@@ -1,0 +1,69 @@
+"""Which search runs a method, and how it is started: compiled on the device, or by SciPy on the host."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.results import Frozen
+from jaxsolve.core.vector import norm
+from jaxsolve.linear.request import Solve
+from jaxsolve.nonlinear.driver import AbstractSearch, iterate
+from jaxsolve.nonlinear.inner import inner_request
+from jaxsolve.nonlinear.mixing import AndersonSearch, BroydenSearch, PicardSearch
+from jaxsolve.nonlinear.newton import NewtonSearch, TransientSearch
+from jaxsolve.nonlinear.statement import Given, Statement
+from jaxsolve.solvers.driver import Control, Outcome
+from jaxsolve.solvers.nonlinear import ROOT, Anderson, Broyden, Newton, Picard, PseudoTransient
+from jaxsolve.telemetry.watch import Watch
+
+
+def search(
+    statement: Statement, solve: Solve, watch: Watch, constraints: Any, given: Given, x0: Array
+) -> Outcome:
+    """The outcome of the method asked for.
+
+    Args:
+        statement: The problem.
+        solve: The request; its numbers may be traced.
+        watch: What observes the loop.
+        constraints: What SciPy is to keep x to, None for nothing.
+        given: What the problem depends on.
+        x0: First guess, shape (n,).
+    """
+    request = Frozen(solve)
+    return _compiled(statement, request, watch, given, request.split(solve), x0)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _compiled(
+    statement: Statement, request: Frozen, watch: Watch, given: Given, settings: list[Any], x0: Array
+) -> Outcome:
+    solve = request.join(settings)
+    real = jnp.finfo(x0.dtype).dtype
+    control = Control(
+        jnp.asarray(solve.rtol, real),
+        jnp.asarray(solve.atol, real),
+        jnp.asarray(solve.max_iterations, jnp.int32),
+    )
+    # The right-hand side of equations: what y - f(x) leaves is small beside y, or beside y - f(x0).
+    scale = norm(given.rhs.astype(x0.dtype)) if statement.goal == ROOT else jnp.zeros((), real)
+    return iterate(_search(statement, given, solve), x0, scale, control, watch)
+
+
+def _search(statement: Statement, given: Given, solve: Solve) -> AbstractSearch:
+    method, linear = solve.method, inner_request(solve)
+    match method:
+        case Newton():
+            return NewtonSearch(statement, given, linear)
+        case PseudoTransient():
+            return TransientSearch(statement, given, linear, method.step)
+        case Broyden():
+            return BroydenSearch(statement, given, method.memory)
+        case Anderson():
+            return AndersonSearch(statement, given, method.memory, method.damping)
+        case Picard():
+            return PicardSearch(statement, given, method.damping)
+    raise TypeError(f"`{method.name}` is no method of this package.")

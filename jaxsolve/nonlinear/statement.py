@@ -1,0 +1,181 @@
+"""Statement: a nonlinear problem as a program on flat vectors, and the condition that holds at its solution."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.tree import Packing, inexact, typed
+from jaxsolve.core.vector import squared_norm
+from jaxsolve.operators.program import Program, trace_program
+from jaxsolve.solvers.nonlinear import FIT, FIXED_POINT, MINIMUM, ROOT
+
+
+class Given(NamedTuple):
+    """What the solution depends on: everything that gradients reach.
+
+    Attributes:
+        parameters: What the function closes over, and its further arguments.
+        rhs: The flat right-hand side of equations, None otherwise.
+        lower: Lower bounds of shape (n,), None for none.
+        upper: Upper bounds.
+    """
+
+    parameters: tuple[Array, ...]
+    rhs: Array | None = None
+    lower: Array | None = None
+    upper: Array | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Statement:
+    """A problem without its numbers. Static under jit; equal functions make equal statements.
+
+    Attributes:
+        goal: `ROOT`, `FIXED_POINT`, `FIT` or `MINIMUM`.
+        program: Of (*parameters, x): what the user's function returns, flat.
+        unknown: The structure of x.
+        image: The structure of what the function returns.
+        dtype: The dtype of flat vectors.
+        bounded: Whether there are bounds.
+    """
+
+    goal: str
+    program: Program
+    unknown: Packing
+    image: Packing
+    dtype: Any
+    bounded: bool = False
+
+    def value(self, given: Given, x: Array) -> Array:
+        """y - f(x), g(x) - x, the residuals r(x), or the number to minimise."""
+        (y,) = self.program(*given.parameters, x)
+        if self.goal == ROOT:
+            return given.rhs - y
+        return y - x if self.goal == FIXED_POINT else y
+
+    def objective(self, given: Given, x: Array) -> Array:
+        """What is minimised: f(x), or ½‖r(x)‖²."""
+        value = self.value(given, x)
+        return value if self.goal == MINIMUM else squared_norm(value) / 2
+
+    def gradient(self, given: Given, x: Array) -> tuple[Array, Array]:
+        """The objective and its gradient."""
+        return jax.value_and_grad(lambda x: self.objective(given, x))(x)
+
+    def condition(self, given: Given, x: Array) -> Array:
+        """What vanishes at the solution, of shape (n,): its derivatives give those of the solution."""
+        if self.goal in (ROOT, FIXED_POINT):
+            return -self.value(given, x)
+        return self.projected(given, x, self.gradient(given, x)[1])
+
+    def projected(self, given: Given, x: Array, gradient: Array) -> Array:
+        """The gradient, or with bounds x - P(x - ∇f): zero where no step that stays inside descends."""
+        if not self.bounded:
+            return gradient
+        return x - jnp.clip(x - gradient, given.lower, given.upper)
+
+
+def state(
+    goal: str, f: Callable[..., Any], x0: Any, y: Any, args: tuple, kwargs: dict
+) -> tuple[Statement, Given, Array]:
+    """The statement of a problem, what it depends on, and the flat first guess.
+
+    Args:
+        goal: What is asked.
+        f: f(x, *args, **kwargs).
+        x0: The first guess, which has the structure of x.
+        y: The right-hand side of equations, None otherwise.
+        args: Further arguments; floats and arrays in them are traced.
+        kwargs: The same by name.
+
+    Raises:
+        StructureError: If f returns something else than the problem needs.
+        TypeError: If x0 or y holds something else than numbers.
+    """
+    x0 = arrays("x0", x0)
+    y = None if y is None else arrays("y", y)
+    unknown = Packing.of(x0)
+    if not unknown.size:
+        raise StructureError("x0 holds no numbers, so there is nothing to solve for.")
+    dtypes = unknown.dtypes if y is None else (*unknown.dtypes, *Packing.of(y).dtypes)
+    return _stated(goal, f, x0, y, args, kwargs, unknown, inexact(*dtypes))
+
+
+def _stated(
+    goal: str, f: Any, x0: Any, y: Any, args: tuple, kwargs: dict, unknown: Packing, dtype: Any
+) -> tuple[Statement, Given, Array]:
+    if goal in (FIT, MINIMUM) and jnp.issubdtype(dtype, jnp.complexfloating):
+        raise TypeError(
+            f"{goal} are over real numbers; x0 has dtype {dtype.name}. Take its real and imaginary parts as a pair."
+        )
+    leaves, treedef = jax.tree.flatten((args, kwargs))
+    # Python ints and bools may steer the code (axes, flags): they stay what they are.
+    numeric = [isinstance(leaf, jax.Array | np.ndarray | np.generic | float | complex) for leaf in leaves]
+    values = [jnp.asarray(leaf) for leaf, number in zip(leaves, numeric, strict=True) if number]
+    others = [leaf for leaf, number in zip(leaves, numeric, strict=True) if not number]
+    images: list[Packing] = []
+
+    def flat(values: list[Array], x: Array) -> Array:
+        numbers, rest = iter(values), iter(others)
+        merged = [next(numbers) if number else next(rest) for number in numeric]
+        args, kwargs = jax.tree.unflatten(treedef, merged)
+        out = jax.tree.map(jnp.asarray, f(unknown.unpack(x), *args, **kwargs))
+        image = Packing.of(out)
+        images.append(image)
+        _check(goal, f, image, unknown, None if y is None else Packing.of(y))
+        wide = inexact(dtype, *image.dtypes)
+        return typed(jax.tree.leaves(out)[0].reshape(()), wide) if goal == MINIMUM else image.pack(out, wide)
+
+    shapes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in values]
+    program, constants, out = trace_program(flat, shapes, jax.ShapeDtypeStruct((unknown.size,), dtype))
+    if out.dtype != dtype:
+        unknown = dataclasses.replace(
+            unknown, dtypes=tuple(jnp.promote_types(d, out.dtype) for d in unknown.dtypes)
+        )
+        return _stated(goal, f, x0, y, args, kwargs, unknown, jnp.dtype(out.dtype))
+    rhs = None if y is None else Packing.of(y).pack(y, dtype)
+    given = Given(tuple(jnp.asarray(c) for c in (*constants, *values)), rhs)
+    return Statement(goal, program, unknown, images[-1], jnp.dtype(dtype)), given, unknown.pack(x0, dtype)
+
+
+def _check(goal: str, f: Any, image: Packing, unknown: Packing, rhs: Packing | None) -> None:
+    name = getattr(f, "__name__", "the function")
+    if goal == MINIMUM:
+        if len(image.shapes) != 1 or image.size != 1:
+            raise StructureError(
+                f"{name} returned {image}; minimize needs one number. Sum it up, or for a batch of separate problems "
+                "use jax.vmap over minimize."
+            )
+        return
+    if goal == FIT:
+        if not image.size:
+            raise StructureError(f"{name} returned no residuals.")
+        return
+    wanted, what = (unknown, "x") if rhs is None else (rhs, "y")
+    if (image.treedef, image.shapes) != (wanted.treedef, wanted.shapes):
+        raise StructureError(
+            f"{name} returned {image}, but {what} is {wanted}: they must have one structure."
+        )
+    if image.size != unknown.size:
+        raise StructureError(
+            f"{name} gives {image.size} equations for {unknown.size} unknowns; use least_squares for those."
+        )
+
+
+def arrays(name: str, tree: Any) -> Any:
+    """A tree of numbers as arrays."""
+
+    def array(leaf: Any) -> Array:
+        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float | complex):
+            raise TypeError(
+                f"{name} must be an array or a pytree of arrays; got a {type(leaf).__name__} in it."
+            )
+        return jnp.asarray(leaf)
+
+    return jax.tree.map(array, tree)

@@ -1,0 +1,304 @@
+"""Nonlinear methods as they are asked for: what each is called, what it solves, and its options."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import equinox as eqx
+
+#: What can be asked of a nonlinear method.
+ROOT, FIXED_POINT, FIT, MINIMUM = "equations", "fixed points", "least squares", "minima"
+
+
+class AbstractNonlinearMethod(eqx.Module):
+    """A method of the nonlinear floor, which runs it; here are its name and its options."""
+
+    #: Name of the method in `Solve(name)`.
+    name: ClassVar[str]
+    #: The problems it is for, out of `ROOT`, `FIXED_POINT`, `FIT` and `MINIMUM`.
+    solves: ClassVar[tuple[str, ...]]
+    #: What an iteration costs, for people.
+    cost: ClassVar[str]
+    #: Where it runs, for people.
+    place: ClassVar[str] = "device"
+    #: Whether it has linear systems to solve, and so takes a preconditioner.
+    inner: ClassVar[bool] = False
+    #: The field that a number in the name sets; none here.
+    option: ClassVar[str | None] = None
+
+
+class Newton(AbstractNonlinearMethod):
+    """Newton's method with a line search; the linear systems are solved as exactly as it pays (Eisenstat & Walker).
+
+    Args:
+        linear: The `Solve` of the linear systems. Its preconditioner decides how the Jacobian is made: recipes that
+            need entries get it traced into a sparse matrix, others products. Its `rtol` holds for gradients only.
+            None chooses by size: dense LU, a sparse factorisation, a preconditioned Krylov method.
+
+    Source: Eisenstat & Walker (1996), Choosing the forcing terms in an inexact Newton method, choice 2.
+    """
+
+    name: ClassVar[str] = "newton"
+    solves: ClassVar[tuple[str, ...]] = (ROOT, FIXED_POINT)
+    cost: ClassVar[str] = "1 Jacobian, 1 linear solve"
+    inner: ClassVar[bool] = True
+
+    linear: Any = None
+
+
+class PseudoTransient(AbstractNonlinearMethod):
+    """Implicit Euler steps towards the steady state of dx/dt = y - f(x), longer as the residual falls.
+
+    For stiff problems from a far guess, where Newton's line search gets stuck.
+
+    Args:
+        linear: As in `Newton`.
+        step: The first time step, in units of 1 / (derivative of f).
+
+    Source: Kelley & Keyes (1998), Convergence analysis of pseudo-transient continuation.
+    """
+
+    name: ClassVar[str] = "pseudo-transient"
+    solves: ClassVar[tuple[str, ...]] = (ROOT, FIXED_POINT)
+    cost: ClassVar[str] = "1 Jacobian, 1 linear solve"
+    inner: ClassVar[bool] = True
+
+    linear: Any = None
+    step: float = eqx.field(static=True, default=1.0)
+
+
+class Broyden(AbstractNonlinearMethod):
+    """Broyden's good method: one Jacobian at the start, updated by the steps (small systems); without any (large ones).
+
+    Args:
+        memory: Updates that are kept before it starts anew.
+
+    Source: Kelley (1995), Iterative Methods for Linear and Nonlinear Equations, chapter 7.
+    """
+
+    name: ClassVar[str] = "broyden"
+    solves: ClassVar[tuple[str, ...]] = (ROOT, FIXED_POINT)
+    cost: ClassVar[str] = "1 to 3 evaluations"
+
+    memory: int = eqx.field(static=True, default=30)
+
+
+class Anderson(AbstractNonlinearMethod):
+    """Anderson's acceleration of a fixed-point iteration; for equations, of x + y - f(x).
+
+    Args:
+        memory: Differences that are combined.
+        damping: How far each combination goes along its residual.
+
+    Source: Walker & Ni (2011), Anderson acceleration for fixed-point iterations.
+    """
+
+    name: ClassVar[str] = "anderson"
+    solves: ClassVar[tuple[str, ...]] = (FIXED_POINT, ROOT)
+    cost: ClassVar[str] = "1 evaluation"
+
+    memory: int = eqx.field(static=True, default=5)
+    damping: float = eqx.field(static=True, default=1.0)
+
+
+class Picard(AbstractNonlinearMethod):
+    """The plain fixed-point iteration x <- g(x); for equations, x <- x + y - f(x).
+
+    Args:
+        damping: The part of each step that is taken.
+    """
+
+    name: ClassVar[str] = "picard"
+    solves: ClassVar[tuple[str, ...]] = (FIXED_POINT, ROOT)
+    cost: ClassVar[str] = "1 evaluation"
+
+    damping: float = eqx.field(static=True, default=1.0)
+
+
+class GaussNewton(AbstractNonlinearMethod):
+    """Gauss-Newton with a line search: for residuals that are small or nearly linear.
+
+    Args:
+        linear: The `Solve` of the linear systems; a method for rectangular systems ("lsmr") solves J d = -r, others
+            ("CG") the normal equations. None chooses by size: dense QR, or `lsmr`.
+    """
+
+    name: ClassVar[str] = "gauss-newton"
+    solves: ClassVar[tuple[str, ...]] = (FIT,)
+    cost: ClassVar[str] = "1 Jacobian, 1 least-squares solve"
+    inner: ClassVar[bool] = True
+
+    linear: Any = None
+
+
+class LevenbergMarquardt(AbstractNonlinearMethod):
+    """Levenberg-Marquardt: Gauss-Newton steps damped by as much as the model fails.
+
+    Args:
+        linear: As in `GaussNewton`.
+        damping: The first damping, relative to the largest squared column of the Jacobian.
+
+    Source: Nielsen (1999), Damping parameter in Marquardt's method.
+    """
+
+    name: ClassVar[str] = "levenberg-marquardt"
+    solves: ClassVar[tuple[str, ...]] = (FIT,)
+    cost: ClassVar[str] = "1 Jacobian, 1 least-squares solve"
+    inner: ClassVar[bool] = True
+
+    linear: Any = None
+    damping: float = eqx.field(static=True, default=1e-3)
+
+
+class GradientDescent(AbstractNonlinearMethod):
+    """Steepest descent with a line search that starts from the Barzilai-Borwein step.
+
+    Source: Barzilai & Borwein (1988), Two-point step size gradient methods.
+    """
+
+    name: ClassVar[str] = "GD"
+    solves: ClassVar[tuple[str, ...]] = (MINIMUM,)
+    cost: ClassVar[str] = "1 to 3 gradients"
+
+
+class LBFGS(AbstractNonlinearMethod):
+    """Limited-memory BFGS with a weak Wolfe line search, on the device.
+
+    Args:
+        memory: Pairs of steps and gradient differences that are kept.
+
+    Source: Nocedal & Wright (2006), algorithm 7.4; Lewis & Overton (2013) for the line search.
+    """
+
+    name: ClassVar[str] = "L-BFGS"
+    solves: ClassVar[tuple[str, ...]] = (MINIMUM,)
+    cost: ClassVar[str] = "1 to 3 gradients"
+
+    memory: int = eqx.field(static=True, default=10)
+
+
+class NewtonCG(AbstractNonlinearMethod):
+    """Newton's method in a trust region, its model minimised by truncated conjugate gradients, on the device.
+
+    Uses products with the Hessian only and makes use of negative curvature.
+
+    Args:
+        steps: Most products with the Hessian in one iteration; None for the number of unknowns, 200 at most.
+
+    Source: Steihaug (1983), The conjugate gradient method and trust regions.
+    """
+
+    name: ClassVar[str] = "Newton-CG"
+    solves: ClassVar[tuple[str, ...]] = (MINIMUM,)
+    cost: ClassVar[str] = "1 gradient, some products with the Hessian"
+
+    steps: int | None = eqx.field(static=True, default=None)
+
+
+def _pairs(options: Any) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(options.items())) if isinstance(options, Mapping) else tuple(options)
+
+
+#: The minimisers of SciPy: whether each uses gradients, products with the Hessian, bounds, constraints.
+SCIPY_MINIMIZERS: dict[str, tuple[bool, bool, bool, bool]] = {
+    "L-BFGS-B": (True, False, True, False),
+    "BFGS": (True, False, False, False),
+    "CG": (True, False, False, False),
+    "Newton-CG": (True, True, False, False),
+    "TNC": (True, False, True, False),
+    "SLSQP": (True, False, True, True),
+    "trust-constr": (True, True, True, True),
+    "trust-ncg": (True, True, False, False),
+    "trust-krylov": (True, True, False, False),
+    "trust-exact": (True, True, False, False),
+    "dogleg": (True, True, False, False),
+    "Nelder-Mead": (False, False, True, False),
+    "Powell": (False, False, True, False),
+    "COBYLA": (False, False, True, True),
+    "COBYQA": (False, False, True, True),
+}
+#: The least-squares methods of SciPy.
+SCIPY_FITS = ("trf", "dogbox", "lm")
+
+
+class SciPyMinimize(AbstractNonlinearMethod):
+    """`scipy.optimize.minimize` on the host, with gradients and products with the Hessian from JAX.
+
+    Args:
+        kind: A method of SciPy, as SciPy spells it.
+        options: What SciPy's `options` takes, over what follows from the tolerances.
+
+    Raises:
+        ValueError: If there is no such kind.
+    """
+
+    solves: ClassVar[tuple[str, ...]] = (MINIMUM,)
+    cost: ClassVar[str] = "SciPy's, one exchange with the host an evaluation"
+    place: ClassVar[str] = "host"
+
+    kind: str = eqx.field(static=True, default="L-BFGS-B")
+    options: Any = eqx.field(static=True, default=(), converter=_pairs)
+
+    def __check_init__(self) -> None:
+        if self.kind not in SCIPY_MINIMIZERS:
+            raise ValueError(
+                f"SciPyMinimize: unknown kind {self.kind!r}; known kinds: {', '.join(SCIPY_MINIMIZERS)}."
+            )
+
+    @property
+    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  # depends on the kind
+        """The kind, as SciPy names it."""
+        return f"scipy-{self.kind}" if self.kind in ("CG", "Newton-CG") else self.kind
+
+
+class SciPyLeastSquares(AbstractNonlinearMethod):
+    """`scipy.optimize.least_squares` on the host, with dense Jacobians from JAX; takes bounds.
+
+    Args:
+        kind: "trf", "dogbox" or "lm" (without bounds).
+        options: Further arguments of SciPy's function (`x_scale`, `loss`, ...), over what follows from the tolerances.
+
+    Raises:
+        ValueError: If there is no such kind.
+    """
+
+    solves: ClassVar[tuple[str, ...]] = (FIT,)
+    cost: ClassVar[str] = "SciPy's, one exchange with the host an evaluation"
+    place: ClassVar[str] = "host"
+
+    kind: str = eqx.field(static=True, default="trf")
+    options: Any = eqx.field(static=True, default=(), converter=_pairs)
+
+    def __check_init__(self) -> None:
+        if self.kind not in SCIPY_FITS:
+            raise ValueError(
+                f"SciPyLeastSquares: unknown kind {self.kind!r}; known kinds: {', '.join(SCIPY_FITS)}."
+            )
+
+    @property
+    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  # depends on the kind
+        """The kind, as SciPy names it."""
+        return self.kind
+
+
+def _minimizer(kind: str) -> Callable[..., AbstractNonlinearMethod]:
+    return lambda: SciPyMinimize(kind)
+
+
+def _fit(kind: str) -> Callable[..., AbstractNonlinearMethod]:
+    return lambda: SciPyLeastSquares(kind)
+
+
+#: What makes the method of each name. `CG` is a linear method too and `Newton-CG` one of ours: SciPy's go by
+#: `scipy-CG`, which `minimize` also understands as `CG`, and `scipy-Newton-CG`.
+NONLINEAR: dict[str, Callable[..., AbstractNonlinearMethod]] = {
+    **{
+        make.name: make
+        for make in (
+            Newton, PseudoTransient, Broyden, Anderson, Picard, GaussNewton, LevenbergMarquardt, GradientDescent,
+            LBFGS, NewtonCG,
+        )
+    },
+    **{kind: _minimizer(kind) for kind in SCIPY_MINIMIZERS if kind not in ("CG", "Newton-CG")},
+    "scipy-Newton-CG": _minimizer("Newton-CG"),
+    **{kind: _fit(kind) for kind in SCIPY_FITS},
+}  # fmt: skip

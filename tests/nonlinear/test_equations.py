@@ -1,0 +1,253 @@
+"""f(x) = y and x = g(x): solutions, tolerances, gradients of any order, batches, failures."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from jax.test_util import check_grads
+
+import jaxsolve as js
+
+Y = jnp.linspace(0.2, 1.0, 5)
+METHODS = ("newton", "pseudo-transient", "broyden", "anderson", "picard")
+INNER = {
+    "dense": js.Newton(),
+    "matrix-free": js.Newton(js.Solve("GMres", rtol=1e-10)),
+    "sparse": js.Newton(js.Solve("GMres", preconditioner="ilu", rtol=1e-10)),
+    "direct": js.Newton(js.Solve("sparse-direct", rtol=1e-10)),
+}
+
+
+def cubic(x, a):
+    return a * x**3 + x + 0.1 * jnp.roll(x, 1)
+
+
+def bratu(u, strength):
+    p = jnp.pad(u, 1)
+    h = 1 / (len(u) + 1)
+    return (4 * u - p[:-2, 1:-1] - p[2:, 1:-1] - p[1:-1, :-2] - p[1:-1, 2:]) / h**2 - strength * jnp.exp(u)
+
+
+def roots(a, method="newton"):
+    return js.solve_nonlinear(cubic, Y, js.Solve(method, rtol=1e-11), a)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_reaches_the_tolerance_of_the_residual(name):
+    info = js.solve_nonlinear_info(cubic, Y, js.Solve(name, rtol=1e-10), 0.3)
+    assert info.converged
+    assert info.method == name
+    np.testing.assert_allclose(info.residual, Y - cubic(info.x, 0.3), atol=1e-14)
+    assert np.linalg.norm(info.residual) <= info.target <= 1e-10 * np.linalg.norm(Y) * (1 + 1e-6)
+    expected = scipy.optimize.root(lambda x: np.asarray(cubic(x, 0.3) - Y), np.zeros(5), tol=1e-12).x
+    np.testing.assert_allclose(info.x, expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", INNER)
+def test_the_inner_solve_is_any_linear_one(name):
+    def f(strength):
+        return js.solve_nonlinear(bratu, jnp.zeros((8, 8)), js.Solve(INNER[name], rtol=1e-10), strength)
+
+    u = f(5.0)
+    np.testing.assert_allclose(bratu(u, 5.0), 0, atol=1e-7)
+
+    def peak(strength):
+        return f(strength).max()
+
+    slope = (peak(5.0 + 1e-4) - peak(5.0 - 1e-4)) / 2e-4
+    np.testing.assert_allclose(jax.grad(peak)(5.0), slope, rtol=1e-6)
+
+
+def test_a_preconditioner_of_the_request_is_that_of_the_inner_solves():
+    info = js.solve_nonlinear_info(
+        bratu, jnp.zeros((8, 8)), js.Solve(preconditioner="jacobi", rtol=1e-9), 5.0
+    )
+    assert info.converged
+    assert info.iterations <= 6
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_gradients_are_those_of_the_solution_whatever_found_it(name):
+    def f(a):
+        return roots(a, name).sum()
+
+    difference = (f(0.3 + 1e-4) - f(0.3 - 1e-4)) / 2e-4
+    np.testing.assert_allclose(jax.grad(f)(0.3), difference, rtol=1e-6)
+    np.testing.assert_allclose(jax.jvp(f, (0.3,), (1.0,))[1], difference, rtol=1e-6)
+
+
+def test_second_derivatives_by_every_order_of_modes():
+    def f(a):
+        return (roots(a) ** 2).sum()
+
+    difference = (jax.grad(f)(0.3 + 1e-4) - jax.grad(f)(0.3 - 1e-4)) / 2e-4
+    for second in (
+        jax.hessian(f),
+        jax.jacrev(jax.jacrev(f)),
+        jax.jacrev(jax.jacfwd(f)),
+        jax.jacfwd(jax.jacfwd(f)),
+        jax.jit(jax.hessian(f)),
+    ):
+        np.testing.assert_allclose(second(0.3), difference, rtol=1e-6)
+
+
+def test_gradients_reach_y_arguments_and_what_is_closed_over():
+    def f(y, a, b, c):
+        solve = js.Solve("newton", rtol=1e-11)
+        return js.solve_nonlinear(
+            lambda x, a, b: a["k"] * x**3 + b * x + c * jnp.roll(x, 1), y, solve, a, b=b
+        ).sum()
+
+    given = (Y, {"k": 0.3}, 1.2, jnp.asarray(0.1))
+    gradients = jax.grad(f, argnums=(0, 1, 2, 3))(*given)
+    check_grads(f, given, order=1, modes=("fwd", "rev"), rtol=1e-5)
+    # Of a solution x: f' dx = dy - (∂f/∂p) dp.
+    x = js.solve_nonlinear(
+        lambda x: 0.3 * x**3 + 1.2 * x + 0.1 * jnp.roll(x, 1), Y, js.Solve("newton", rtol=1e-12)
+    )
+    J = jax.jacfwd(lambda x: 0.3 * x**3 + 1.2 * x + 0.1 * jnp.roll(x, 1))(x)
+    w = np.linalg.solve(J.T, np.ones(5))
+    np.testing.assert_allclose(gradients[0], w, rtol=1e-9)
+    np.testing.assert_allclose(gradients[1]["k"], -w @ x**3, rtol=1e-9)
+    np.testing.assert_allclose(gradients[2], -w @ x, rtol=1e-9)
+    np.testing.assert_allclose(gradients[3], -w @ np.roll(x, 1), rtol=1e-9)
+
+
+def test_jit_and_vmap_give_the_same_and_lanes_stop_by_themselves():
+    a = jnp.array([0.0, 0.3, 30.0])
+    solve = js.Solve("newton", rtol=1e-10)
+
+    def run(a):
+        return js.solve_nonlinear_info(cubic, Y, solve, a)
+
+    alone = [run(v) for v in a]
+    together = jax.jit(jax.vmap(run))(a)
+    np.testing.assert_array_equal(together.iterations, [int(i.iterations) for i in alone])
+    np.testing.assert_allclose(together.x, jnp.stack([i.x for i in alone]), atol=1e-13)
+    np.testing.assert_allclose(
+        jax.vmap(jax.grad(lambda a: roots(a).sum()))(a),
+        [jax.grad(lambda a: roots(a).sum())(v) for v in a],
+        rtol=1e-9,
+    )
+
+
+def test_pytrees_of_any_structure():
+    def f(x):
+        return {"p": x["u"] ** 2 + x["v"][0], "q": [x["v"][0] - 3 * x["u"]]}
+
+    y = {"p": jnp.array([5.0, 7.0]), "q": [jnp.array([-2.0, -5.0])]}
+    guess = {"u": jnp.ones(2), "v": [jnp.ones(2)]}
+    with pytest.raises(ValueError, match="must have one structure"):
+        js.solve_nonlinear(f, guess, js.Solve("newton"))
+    x = js.solve_nonlinear(f, y, js.Solve("newton", x0=guess, rtol=1e-10))
+    assert jax.tree.structure(x) == jax.tree.structure(guess)
+    np.testing.assert_allclose(f(x)["p"], y["p"], rtol=1e-9)
+    np.testing.assert_allclose(f(x)["q"][0], y["q"][0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64, jnp.complex128])
+def test_other_dtypes_stay_what_they_are(dtype):
+    y = jnp.array([2 + 1j, -3 + 0.5j] if jnp.issubdtype(dtype, jnp.complexfloating) else [2, 3], dtype)
+    for name in ("newton", "broyden"):
+        x = js.solve_nonlinear(lambda x: x**3 + x, y, js.Solve(name, x0=jnp.ones(2, dtype)))
+        assert x.dtype == dtype
+        np.testing.assert_allclose(x**3 + x, y, rtol=1e-4)
+    holomorphic = jnp.issubdtype(dtype, jnp.complexfloating)
+    solve = js.Solve("newton", x0=jnp.ones(2, dtype))
+    J = jax.jacrev(lambda y: js.solve_nonlinear(lambda x: x**3 + x, y, solve), holomorphic=holomorphic)(y)
+    np.testing.assert_allclose(J, jnp.diag(1 / (3 * x**2 + 1)), rtol=1e-3)
+
+
+def test_a_guess_that_solves_already_takes_no_iteration():
+    x = roots(0.3)
+    info = js.solve_nonlinear_info(cubic, Y, js.Solve("newton", x0=x), 0.3)
+    assert info.converged
+    assert info.iterations == 0
+
+
+def test_at_the_rounding_level_the_tolerance_is_that_of_the_numbers():
+    x = roots(0.3)
+    info = js.solve_nonlinear_info(
+        lambda x: cubic(x, 0.3) - Y, jnp.zeros(5), js.Solve("newton", x0=x, rtol=1e-9)
+    )
+    assert info.converged
+    assert info.target < 1e-14
+
+
+def test_no_root_is_no_solution():
+    with pytest.raises(js.NotConverged) as caught:
+        js.solve_nonlinear(lambda x: x**2 + 1, jnp.zeros(3), js.Solve("newton", x0=jnp.ones(3)))
+    assert caught.value.result.method == "newton"
+    assert not caught.value.result.converged
+    with pytest.raises(js.NotConverged):
+        js.jit(lambda y: js.solve_nonlinear(lambda x: x**2 + 1, y, js.Solve("newton", x0=jnp.ones(3))))(
+            jnp.zeros(3)
+        )
+    suppressed = js.Solve("newton", x0=jnp.ones(3), suppress=js.NotConverged)
+    assert jnp.isfinite(js.solve_nonlinear(lambda x: x**2 + 1, jnp.zeros(3), suppressed)).all()
+
+
+def test_divergence_and_broken_input_have_their_class():
+    with pytest.raises(js.Diverged, match="divergence"):
+        js.solve_fixed_point(lambda x: 2 * x + 1, js.Solve("picard", x0=jnp.ones(2)))
+    with pytest.raises(js.Diverged, match="invalid_input"):
+        js.solve_nonlinear(cubic, Y.at[0].set(jnp.nan), js.Solve("newton"), 0.3)
+
+
+def test_the_iteration_limit_is_kept():
+    info = js.solve_nonlinear_info(cubic, 1e6 * Y, js.Solve("newton", rtol=1e-12, max_iterations=2), 0.3)
+    assert info.status is js.Status.max_iterations
+    assert info.iterations == 2
+
+
+def test_a_failed_gradient_solve_raises():
+    solve = js.Solve("newton", rtol=1e-10, gradient_solve=js.Solve("GMres", rtol=1e-14, max_iterations=1))
+    with pytest.raises(js.NotConverged, match="adjoint solve of a gradient"):
+        jax.grad(lambda a: js.solve_nonlinear(cubic, Y, solve, a).sum())(0.3)
+
+
+def test_fixed_points():
+    for name in ("anderson", "picard", "newton", "broyden", "auto"):
+
+        def g(a, name=name):
+            return js.solve_fixed_point(
+                lambda z, a: jnp.cos(a * z), js.Solve(name, x0=jnp.ones(3), rtol=1e-11), a
+            )
+
+        x = g(0.9)
+        np.testing.assert_allclose(x, jnp.cos(0.9 * x), atol=1e-10)
+        s = jnp.sin(0.9 * x[0])
+        np.testing.assert_allclose(jax.jacrev(g)(0.9), -x * s / (1 + 0.9 * s), rtol=1e-8)
+
+
+def test_a_tape_hears_the_solve_and_its_trajectory():
+    solve = js.Solve("newton", rtol=1e-10)
+    with js.SolveTape(record_trajectories=True) as solves:
+        js.solve_nonlinear(cubic, Y, solve, 0.3)
+        jax.jit(lambda a: js.solve_nonlinear(cubic, Y, solve, a))(0.3).block_until_ready()
+        jax.grad(lambda a: js.solve_nonlinear(cubic, Y, solve, a).sum())(0.3)
+    assert [info.kind for info in solves] == ["solve", "solve", "solve", "adjoint"]
+    trajectory = solves[solve].trajectory
+    assert trajectory.x.shape == (len(trajectory), 5)
+    assert trajectory.residual_norm[-1] <= solves[solve].target
+    np.testing.assert_array_equal(solves[1].trajectory.iterations, solves[0].trajectory.iterations)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: js.solve_nonlinear(cubic, Y, js.Solve("GMres"), 0.3), ValueError, r"js.Newton\(linear="),
+        (lambda: js.solve_nonlinear(cubic, Y, js.Solve("L-BFGS"), 0.3), ValueError, "is for minimize"),
+        (lambda: js.solve_nonlinear(cubic, Y, "newton", 0.3), TypeError, "js.Solve"),
+        (lambda: js.solve_nonlinear(lambda x: x[:2], Y), ValueError, "must have one structure"),
+        (lambda: js.solve_nonlinear(cubic, Y, js.Solve("picard", preconditioner="ilu"), 0.3), ValueError, "takes no"),
+        (lambda: js.solve_fixed_point(jnp.cos, js.Solve("picard")), ValueError, "first guess"),
+        (lambda: js.solve_nonlinear(cubic, "seven"), TypeError, "y must be an array"),
+        (lambda: js.solve_linear(jnp.eye(3), jnp.ones(3), js.Solve("newton")), ValueError, "not for linear systems"),
+        (lambda: js.Solve("newtn"), ValueError, "Did you mean 'newton'"),
+    ],
+)  # fmt: skip
+def test_malformed_input_is_refused_in_words(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
