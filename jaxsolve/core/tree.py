@@ -74,6 +74,10 @@ class Packing:
         """The shapes with one dtype, as a tree of `jax.ShapeDtypeStruct`."""
         return jax.tree.unflatten(self.treedef, [jax.ShapeDtypeStruct(shape, dtype) for shape in self.shapes])
 
+    def widened(self, dtype: Any) -> "Packing":
+        """The same structure with leaves that hold `dtype`."""
+        return Packing(self.treedef, self.shapes, tuple(jnp.promote_types(d, dtype) for d in self.dtypes))
+
     def check(self, tree: Any, what: str) -> None:
         """Raises `StructureError` unless `tree` has this structure and these shapes."""
         other = Packing.of(tree)

@@ -70,6 +70,7 @@ def tangent_solve(plan: Plan, system: System, rhs: Array) -> Array:
     return lax.custom_linear_solve(A.mv, rhs, forward, transposed)
 
 
+@jax.jit
 def _effective(A: LinearOperator, nulls: NullSpace, c: Array) -> tuple[Array, Any]:
     """A cotangent of x without what no x has, all being orthogonal to the null space; and the size of its rounding."""
     found, _ = nulls.detected(A, unit_of(A, c)[0])

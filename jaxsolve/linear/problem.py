@@ -99,7 +99,10 @@ def _pose_function(
         operator, offset = function_operator(f, unknown, rhs, dtype, args, kwargs)
     if not grad_for_f:
         operator, offset = lax.stop_gradient((operator, offset))
-    dtype = inexact(operator.dtype, dtype)
+    if operator.dtype != dtype:
+        # What f returns is wider than b: so is x, as it is for a matrix of that dtype.
+        dtype = inexact(operator.dtype, dtype)
+        rhs, unknown = rhs.widened(dtype), unknown.widened(dtype)
     vector = rhs.pack(b, dtype)
     if offset is not None:
         vector = vector - offset

@@ -111,7 +111,7 @@ def function_operator(
     program, constants, out = trace_program(flat, shapes, x)
     if out.dtype != dtype:
         wide = jnp.promote_types(out.dtype, dtype)
-        return function_operator(f, _widened(unknown, wide), rhs, wide, args, kwargs)
+        return function_operator(f, unknown.widened(wide), rhs, wide, args, kwargs)
     parameters = tuple(jnp.asarray(c) for c in (*constants, *values))
     inputs = [Degree.constant] * len(parameters) + [Degree.linear]
     (found,) = degree(program.jaxpr, inputs, jnp.issubdtype(dtype, jnp.complexfloating))
@@ -140,9 +140,3 @@ def check_output(f: Callable[..., Any], y: Any, rhs: Packing) -> None:
             f"{name} returned {found}, but the right-hand side is {rhs}. It must return the structure of b; "
             "give x0 if the unknown has another structure than b."
         )
-
-
-def _widened(packing: Packing, dtype: Any) -> Packing:
-    return Packing(
-        packing.treedef, packing.shapes, tuple(jnp.promote_types(d, dtype) for d in packing.dtypes)
-    )

@@ -1,5 +1,6 @@
 """A fitting system for each method, and the errors by which solutions are judged."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,15 @@ from tests.gallery import problems
 #: One method of each family, for laws that cost a compilation each; the others are for `-m slow`.
 FAMILIES = ("CG", "biCG-stab", "GMres", "lsmr", "LU")
 every_method = pytest.mark.parametrize("name", METHODS)
-every_family = pytest.mark.parametrize(
-    "name", [name if name in FAMILIES else pytest.param(name, marks=pytest.mark.slow) for name in METHODS]
-)
+
+
+def mostly_slow(names: Iterable[str], quick: Iterable[str]) -> list[Any]:
+    """Parameters for `parametrize`: the quick ones for every run, the others for `-m slow`."""
+    quick = set(quick)
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+every_family = pytest.mark.parametrize("name", mostly_slow(METHODS, FAMILIES))
 #: Unknowns of the laws' systems: small, and no multiple of anything.
 SIZE = 13
 

@@ -12,7 +12,6 @@ from tests.gallery.methods import (
     SIZE,
     distance,
     every_family,
-    every_method,
     hermitian_only,
     made,
     matrix,
@@ -65,7 +64,7 @@ def in_lanes(name):
     return {kind: jax.tree.map(lambda v, k=k: v[k], info) for k, kind in enumerate(cases)}
 
 
-@every_method
+@every_family
 def test_each_lane_of_a_vmap_ends_by_its_own_tolerance(name):
     cases, infos = lanes(name), in_lanes(name)
     for kind in ("ordinary", "other matrix", "solved", "tiny", "huge", "loose"):
@@ -80,7 +79,7 @@ def test_each_lane_of_a_vmap_ends_by_its_own_tolerance(name):
     assert infos["limited"].status is js.Status.max_iterations
 
 
-@every_method
+@every_family
 def test_a_lane_that_fails_says_so_and_harms_no_other(name):
     infos = in_lanes(name)
     assert infos["nan"].status is js.Status.invalid_input
@@ -93,7 +92,7 @@ def test_a_lane_that_fails_says_so_and_harms_no_other(name):
     assert not infos["zero matrix"].converged
 
 
-@every_method
+@every_family
 def test_lanes_that_differ_in_units_do_bitwise_the_same(name):
     infos = in_lanes(name)
     for kind in ("tiny", "huge"):
@@ -127,13 +126,13 @@ def complex_gradients(name):
     return A, b, w, *pull(A, b, w)
 
 
-@every_method
+@every_family
 def test_compiled_solves_give_what_eager_ones_give(name):
     A, b, _, x, _, _ = complex_gradients(name)
     assert distance(x, np.linalg.solve(A, b)) < 1e-9
 
 
-@every_method
+@every_family
 def test_reverse_gradients_are_those_of_the_inverse(name):
     A, _, w, x, in_A, in_b = complex_gradients(name)
     # JAX's convention: no conjugation, x̄ᵀ dx = (A⁻ᵀ x̄)ᵀ (db - dA x).

@@ -9,7 +9,7 @@ from jax.experimental.sparse import BCOO, BCSR
 
 import jaxsolve as js
 from tests.gallery import problems
-from tests.gallery.methods import distance
+from tests.gallery.methods import distance, relative_residual
 
 N = 6
 D = problems.convection(N)
@@ -168,6 +168,11 @@ def test_the_solution_has_the_common_dtype_and_no_wider_one(A, b, x):
 
 def test_the_dtype_of_a_function_is_that_of_b_and_of_what_it_returns():
     assert js.solve_linear(lambda x: 2 * x, np.ones(2, np.float32), js.Solve("CGS")).dtype == np.float32
+    wide = js.solve_linear_info(lambda x: jnp.asarray(D) @ x, B.astype(np.float32), SOLVE)
+    assert wide.x.dtype == np.float64
+    assert relative_residual(D, wide.x, B.astype(np.float32)) <= 1.01 * SOLVE.rtol
+    traced = js.solve_linear(js.jit_compile_linear(lambda x: jnp.asarray(D) @ x), B.astype(np.float32), SOLVE)
+    assert traced.dtype == np.float64
     turned = js.solve_linear(lambda x: 2j * x, np.ones(2), js.Solve("CGS"))
     np.testing.assert_allclose(turned, [-0.5j, -0.5j])
 

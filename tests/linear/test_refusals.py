@@ -107,7 +107,9 @@ def test_a_request_that_is_none():
 
 
 def test_an_unknown_method():
-    with pytest.raises(ValueError, match=r"unknown method 'GMRS'\. Did you mean 'GMres'\? Known: auto, "):
+    with pytest.raises(
+        ValueError, match=r"unknown method 'GMRS'\. Did you mean 'GMres'\? Known: .*auto, banded"
+    ):
         js.Solve("GMRS")
     with pytest.raises(
         TypeError, match=r"method expects a name or a method module such as js\.CG\(\); got int\. Names: "

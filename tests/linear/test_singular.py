@@ -33,20 +33,22 @@ WAYS = {
     "matrix": {"null_space": np.ones((N, 1))},
     "sequence": {"null_space": [np.ones(N)]},
 }
-#: Methods for symmetric systems and for others.
-SYMMETRIC, GENERAL = ("CG", "minres", "LU"), ("biCG-stab", "GMres", "lsmr", "LU")
+GENERAL = ("biCG-stab", "GMres", "lsmr", "LU")
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("method", [*SYMMETRIC, "GMres"])
-def test_the_solution_is_the_one_orthogonal_to_the_null_space(way, method):
+@pytest.mark.parametrize(
+    ("method", "way"),
+    [("CG", way) for way in WAYS]
+    + [(method, way) for method in ("minres", "LU", "GMres") for way in ("declared", "detected")],
+)
+def test_the_solution_is_the_one_orthogonal_to_the_null_space(method, way):
     info = js.solve_linear_info(NEUMANN, B0, rtol(method, **WAYS[way]))
     assert info.status is js.Status.converged
     assert distance(info.x, pinv(NEUMANN) @ B0) < 1e-8
     assert abs(np.mean(info.x)) < 1e-12
 
 
-@pytest.mark.parametrize("way", ["declared", "detected", "vector"])
+@pytest.mark.parametrize("way", ["declared", "detected"])
 @pytest.mark.parametrize("method", GENERAL)
 def test_it_is_so_for_matrices_without_symmetry(way, method):
     info = js.solve_linear_info(DRIFT, B0, rtol(method, **WAYS[way]))

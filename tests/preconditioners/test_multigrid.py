@@ -63,7 +63,7 @@ def test_convection_takes_few_iterations():
     assert iterations(matrix(convection(64)), Multigrid(), BiCGStab()) <= 10
 
 
-@pytest.mark.parametrize("ends", ["insulated", "periodic"])
+@pytest.mark.parametrize("ends", ["insulated", pytest.param("periodic", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("recipe", [GeometricMultigrid(), RugeStuben(), SmoothedAggregation()])
 def test_singular_problems_take_few_iterations(recipe, ends):
     A = matrix(poisson((48, 64), ends), symmetric=True)

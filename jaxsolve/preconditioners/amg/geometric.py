@@ -67,6 +67,7 @@ class GeometricMultigrid(AbstractPreconditioner):
     name: ClassVar[str] = "geometric"
     needs: ClassVar[str] = "a stencil of next neighbours on a grid"
     cost: ClassVar[str] = "set-up 50 products, application 8 products"
+    concrete: ClassVar[bool] = True
 
     smoother: AbstractPreconditioner = eqx.field(default_factory=default_smoother)
     visits: int = eqx.field(static=True, default=1)

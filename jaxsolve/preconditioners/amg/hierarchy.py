@@ -5,6 +5,7 @@ import hashlib
 import weakref
 from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -69,6 +70,7 @@ class Shape:
     numbers: list[tuple[np.ndarray, np.ndarray]]
     bottom: np.ndarray
     _products: dict[int, tuple[ProductPlan, ProductPlan]] = dataclasses.field(default_factory=dict)
+    _cycles: dict[Any, MultigridCycle] = dataclasses.field(default_factory=dict)
 
     def products(self, level: int) -> tuple[ProductPlan, ProductPlan]:
         """How A P and then R (A P) are formed on a level; planned when first asked for."""
@@ -77,6 +79,17 @@ class Shape:
             right = plan_product(self.patterns[level], P)
             self._products[level] = (right, plan_product(P.transpose()[0], right.pattern))
         return self._products[level]
+
+    def cycle(
+        self, smoother: AbstractPreconditioner, facts: Traits, kind: Any, visits: int
+    ) -> MultigridCycle:
+        """The cycle with the representative values; made when first asked for, unless the smoother holds arrays."""
+        if jax.tree.leaves(smoother):
+            return from_host(self, smoother, facts, kind, visits)
+        key = (smoother, facts, jnp.dtype(kind), visits)
+        if key not in self._cycles:
+            self._cycles[key] = from_host(self, *key)
+        return self._cycles[key]
 
 
 _SHAPES: "weakref.WeakKeyDictionary[Pattern, dict[Any, Shape]]" = weakref.WeakKeyDictionary()

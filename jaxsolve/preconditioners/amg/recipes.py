@@ -15,7 +15,6 @@ from jaxsolve.preconditioners.amg.hierarchy import (
     Coarsening,
     Interpolation,
     conjugates,
-    from_host,
     from_values,
     shape_of,
 )
@@ -61,6 +60,7 @@ class RugeStuben(AbstractPreconditioner):
     name: ClassVar[str] = "ruge-stuben"
     needs: ClassVar[str] = "known entries; couplings mostly against the sign of the diagonal"
     cost: ClassVar[str] = "set-up 100 products on the host, application 10 to 15 products"
+    concrete: ClassVar[bool] = True
 
     threshold: float = eqx.field(static=True, default=0.25)
     smoother: AbstractPreconditioner = eqx.field(default_factory=default_smoother)
@@ -94,6 +94,7 @@ class SmoothedAggregation(AbstractPreconditioner):
     name: ClassVar[str] = "smoothed-aggregation"
     needs: ClassVar[str] = "known entries; positive definite is natural"
     cost: ClassVar[str] = "set-up 50 products on the host, application 8 products"
+    concrete: ClassVar[bool] = True
 
     threshold: float = eqx.field(static=True, default=0.08)
     smoother: AbstractPreconditioner = eqx.field(default_factory=default_smoother)
@@ -136,7 +137,7 @@ def _build(recipe: "RugeStuben | SmoothedAggregation", A: LinearOperator, how: C
     if own and data.dtype == matrix.dtype:
         # Concrete numbers are made once, also while a program around them is traced.
         with jax.ensure_compile_time_eval():
-            M = from_host(shape, recipe.smoother, facts, kind, recipe.visits)
+            M = shape.cycle(recipe.smoother, facts, kind, recipe.visits)
     else:
         M = from_values(shape, matrix, recipe.smoother, facts, kind, recipe.visits)
     return M.named(type(recipe).__name__, matrix.dtype)

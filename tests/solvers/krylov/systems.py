@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxsolve.core.status import Status
 from jaxsolve.operators.base import LinearOperator
@@ -26,6 +27,7 @@ from jaxsolve.solvers.krylov.minres import MINRES
 from jaxsolve.solvers.krylov.tfqmr import TFQMR
 from jaxsolve.solvers.nullspace import NullSpace
 from tests.gallery import problems
+from tests.gallery.methods import mostly_slow
 
 #: For Hermitian matrices.
 HERMITIAN = {"CG": CG(), "CG-adaptive": AdaptiveCG(), "minres": MINRES(), "CR": CR()}
@@ -44,6 +46,10 @@ SQUARE = {
 #: For matrices of any shape.
 RECTANGULAR = {"lsqr": LSQR(), "lsmr": LSMR()}
 METHODS: dict[str, AbstractMethod] = HERMITIAN | SQUARE | RECTANGULAR
+#: One of each kind of recurrence in every run, the others in `-m slow`.
+every_kind = pytest.mark.parametrize(
+    "name", mostly_slow(METHODS, ["CG", "minres", "biCG-stab(2)", "GMres", "IDR(4)", "lsmr"])
+)
 #: Unknowns of most systems: one program for each method and dtype serves many tests, since compiling takes the time.
 SIZE = 13
 

@@ -7,14 +7,12 @@ from jaxsolve.core.status import Status
 from jaxsolve.operators.dense import DenseMatrix
 from tests.gallery import problems
 from tests.gallery.methods import distance, relative_residual
-from tests.solvers.krylov.systems import METHODS, SIZE, fitting, preconditioner, solve, status
+from tests.solvers.krylov.systems import METHODS, SIZE, every_kind, fitting, preconditioner, solve, status
 
 RTOL = {np.float32: 1e-5, np.complex64: 1e-5, np.float64: 1e-11, np.complex128: 1e-11}
 
-every_method = pytest.mark.parametrize("name", METHODS)
 
-
-@every_method
+@every_kind
 @pytest.mark.parametrize("dtype", [np.float32, np.complex128])
 def test_fitting_systems_are_solved(name, dtype):
     b = problems.random(SIZE, seed=5130, dtype=dtype)
@@ -37,7 +35,7 @@ def test_the_other_dtypes_are_kept_and_solved(name, dtype):
         assert relative_residual(A, outcome.x, b) <= 1.01 * RTOL[dtype], kind
 
 
-@every_method
+@every_kind
 def test_a_preconditioner_is_applied_on_the_right_side_and_conjugated_rightly(name):
     b = problems.random(SIZE, seed=5132, dtype=np.complex128)
     for kind, A in fitting(name, SIZE, np.complex128).items():

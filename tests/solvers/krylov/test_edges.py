@@ -14,15 +14,14 @@ from jaxsolve.solvers.krylov.gmres import GMRES
 from jaxsolve.solvers.krylov.idr import IDR
 from jaxsolve.solvers.krylov.minres import MINRES
 from tests.gallery import problems
-from tests.solvers.krylov.systems import METHODS, RECTANGULAR, solve, status
+from tests.solvers.krylov.systems import METHODS, RECTANGULAR, every_kind, solve, status
 
-every_method = pytest.mark.parametrize("name", METHODS)
 ZERO_SUM = np.array([1, -1, 1, -1, 2, -2, 3, -3.0])
 ZERO = np.zeros(8)
 HOPELESS = (Status.breakdown, Status.singular, Status.inconsistent)
 
 
-@every_method
+@every_kind
 def test_one_unknown_takes_one_step(name):
     outcome = solve(METHODS[name], np.array([[-3.0]]), np.array([2.0]), rtol=1e-14)
     assert status(outcome) is Status.converged
@@ -51,14 +50,14 @@ def test_a_residual_without_curvature_is_no_end(method):
     np.testing.assert_allclose(outcome.x, [0, 1], atol=1e-12)
 
 
-@every_method
+@every_kind
 def test_a_right_hand_side_of_zero_sum_is_like_any_other(name):
     outcome = solve(METHODS[name], problems.poisson(8), ZERO_SUM, x0=ZERO)
     assert status(outcome) is Status.converged
     np.testing.assert_allclose(problems.poisson(8) @ outcome.x, ZERO_SUM, atol=1e-6)
 
 
-@every_method
+@every_kind
 def test_nothing_is_done_where_there_is_nothing_to_do(name):
     A = problems.poisson(8)
     zero = solve(METHODS[name], A, ZERO, x0=ZERO + 1)
@@ -71,7 +70,7 @@ def test_nothing_is_done_where_there_is_nothing_to_do(name):
     assert int(one.iterations) == 1
 
 
-@every_method
+@every_kind
 def test_the_solution_as_first_guess_is_returned_untouched(name):
     A = problems.poisson(8)
     x = np.linalg.solve(A, ZERO_SUM)
@@ -83,14 +82,14 @@ def test_the_solution_as_first_guess_is_returned_untouched(name):
     np.testing.assert_allclose(shifted.x, x, atol=1e-5)
 
 
-@every_method
+@every_kind
 def test_a_multiple_of_the_identity_takes_one_step(name):
     outcome = solve(METHODS[name], 3 * np.eye(8), ZERO_SUM, x0=ZERO)
     assert (status(outcome), int(outcome.iterations)) == (Status.converged, 1)
     np.testing.assert_allclose(outcome.x, ZERO_SUM / 3)
 
 
-@every_method
+@every_kind
 def test_the_zero_matrix_is_given_up_at_once(name):
     outcome = solve(METHODS[name], np.zeros((8, 8)), ZERO_SUM, x0=ZERO)
     assert status(outcome) in HOPELESS
@@ -98,14 +97,14 @@ def test_the_zero_matrix_is_given_up_at_once(name):
     assert not outcome.x.any()
 
 
-@every_method
+@every_kind
 def test_a_singular_system_with_a_solution_is_solved(name):
     A = problems.neumann(8)
     outcome = solve(METHODS[name], A, A @ np.arange(8.0) ** 2, x0=ZERO)
     assert status(outcome) is Status.converged
 
 
-@every_method
+@every_kind
 def test_a_singular_system_without_a_solution_is_not_called_solved(name):
     outcome = solve(METHODS[name], problems.neumann(8), ZERO_SUM + 1, x0=ZERO)
     assert status(outcome) not in (Status.converged, Status.least_squares)
@@ -122,7 +121,7 @@ def test_a_square_system_without_a_solution_is_called_inconsistent(name):
     np.testing.assert_allclose(outcome.residual, np.ones(8), atol=1e-8)
 
 
-@every_method
+@every_kind
 def test_numbers_that_are_none_are_refused(name):
     for wrong in (np.nan, np.inf):
         outcome = solve(

@@ -4,14 +4,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from jaxsolve.core.status import Status
 from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.solvers.driver import iterate
 from jaxsolve.solvers.nullspace import NullSpace
 from tests.gallery import problems
-from tests.solvers.krylov.systems import METHODS, SIZE, control, solve
+from tests.solvers.krylov.systems import METHODS, SIZE, control, every_kind, solve
 
 
 @eqx.filter_jit
@@ -22,7 +21,7 @@ def together(method, A, b, x0, limits):
     return jax.vmap(one)(A, b, x0)
 
 
-@pytest.mark.parametrize("name", ["CG", "CR", "biCG", "tfQMR", "biCG-stab(2)", "IDR(4)", "GMres", "lsmr"])
+@every_kind
 def test_lanes_do_not_touch_each_other(name):
     easy = problems.definite(SIZE, 5160)
     hopeless = problems.hilbert(SIZE)

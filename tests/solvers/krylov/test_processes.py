@@ -12,7 +12,7 @@ from jaxsolve.solvers.krylov.basis import arnoldi, bidiagonalise, bidiagonalise_
 from jaxsolve.solvers.krylov.idr import shadow_space
 from jaxsolve.solvers.krylov.minres import MINRES
 from tests.gallery import problems
-from tests.solvers.krylov.systems import METHODS, preconditioner
+from tests.solvers.krylov.systems import METHODS, every_kind, preconditioner
 
 
 def grown(A, b, m):
@@ -89,7 +89,7 @@ def test_the_shadow_space_is_the_same_every_time_and_spans():
     assert np.abs(P.mean(axis=1)).max() < 0.01
 
 
-@pytest.mark.parametrize("name", METHODS)
+@every_kind
 @pytest.mark.parametrize("preconditioned", [False, True])
 def test_the_estimate_follows_the_true_residual(name, preconditioned):
     method = METHODS[name]
