@@ -11,7 +11,7 @@ import scipy.io
 import scipy.sparse
 
 from jaxsolve.core.errors import StructureError
-from jaxsolve.io.facts import proven_traits
+from jaxsolve.operators.facts import proven_traits
 from jaxsolve.operators.sparse import SparseMatrix
 
 #: What files of each ending hold, for people.

@@ -8,7 +8,7 @@ from jaxsolve.core.staging import is_traced
 from jaxsolve.linear.prepare import chosen_method
 from jaxsolve.linear.problem import pose
 from jaxsolve.linear.request import Solve, method_name, preconditioner_name
-from jaxsolve.linear.select import choose, choose_preconditioner
+from jaxsolve.linear.select import choose, choose_preconditioner, known_traits
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.sparse import SparseMatrix
@@ -77,10 +77,11 @@ def explain(
 
 
 def _facts(A: LinearOperator) -> dict[str, Any]:
+    traits, source = known_traits(A)
     facts: dict[str, Any] = {
         "shape": A.shape,
         "dtype": A.dtype.name,
-        "traits": ", ".join(A.traits.names()) or "none declared",
+        "traits": f"{', '.join(traits.names()) or 'none'} {source}",
         "execution": type(A.layout()).__name__,
         "values": "traced" if is_traced(A) else "constant",
     }

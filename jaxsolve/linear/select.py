@@ -1,7 +1,11 @@
 """Which method and which preconditioner suit a system of which little is known but its structure."""
 
-from jaxsolve.operators.base import LinearOperator
+from jaxsolve.core.memo import by_identity
+from jaxsolve.core.staging import is_traced
+from jaxsolve.core.traits import Traits
+from jaxsolve.operators.base import LinearOperator, declaration
 from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.facts import proven_traits
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.base import AbstractPreconditioner
 from jaxsolve.preconditioners.registry import PRECONDITIONERS
@@ -24,21 +28,33 @@ def choose(A: LinearOperator, preconditioned: bool) -> tuple[AbstractMethod, str
         preconditioned: Whether a preconditioner was asked for, which rules direct methods out.
     """
     m, n = A.shape
-    facts = A.traits
+    facts, source = known_traits(A)
     if m != n:
         return METHODS["lsmr"](), "A is rectangular"
     if not preconditioned:
         if isinstance(A, DenseMatrix) and n <= DENSE_LIMIT:
             if facts.positive_definite:
-                return METHODS["Cholesky"](), f"A is dense, small ({n}) and declared positive definite"
+                return METHODS["Cholesky"](), f"A is dense, small ({n}) and {source} positive definite"
             return METHODS["LU"](), f"A is dense and small ({n})"
         if isinstance(A, SparseMatrix) and max(A.pattern.bandwidth) <= NARROW:
             return METHODS["banded"](), f"A has a band of {A.pattern.bandwidth} off-diagonals"
     if facts.positive_definite:
-        return METHODS["CG"](), "A is declared positive definite"
+        return METHODS["CG"](), f"A is {source} positive definite"
     if facts.hermitian:
-        return METHODS["minres"](), "A is declared symmetric (Hermitian)"
+        return METHODS["minres"](), f"A is {source} symmetric (Hermitian)"
     return METHODS["biCG-stab"](2), "nothing is known of the symmetry of A"
+
+
+def known_traits(A: LinearOperator) -> tuple[Traits, str]:
+    """What is known of A, and whether it is "declared" or "proved" by its entries, which takes some tens of products."""
+    if A.traits != Traits() or not isinstance(A, SparseMatrix) or A.data.ndim > 1 or is_traced(A.data):
+        return A.traits, "declared"
+    return _proved(A), "proved"
+
+
+@by_identity
+def _proved(A: SparseMatrix) -> Traits:
+    return declaration(A, proven_traits(A.to_scipy()))
 
 
 def choose_preconditioner(A: LinearOperator) -> tuple[AbstractPreconditioner, str]:
@@ -54,4 +70,6 @@ def choose_preconditioner(A: LinearOperator) -> tuple[AbstractPreconditioner, st
         and "amg" in PRECONDITIONERS
     ):
         return PRECONDITIONERS["amg"](), f"A is sparse, of symmetric pattern and large ({A.shape[0]})"
-    return PRECONDITIONERS["jacobi"](), "A is small, or its pattern is not symmetric"
+    if isinstance(A, SparseMatrix) and not A.pattern.is_symmetric:
+        return PRECONDITIONERS["jacobi"](), "the pattern of A is not symmetric"
+    return PRECONDITIONERS["jacobi"](), "A is small, or not sparse"

@@ -229,3 +229,18 @@ def test_auto_solves_what_it_is_given():
 def test_empty_systems_are_solved():
     assert js.solve_linear(np.zeros((0, 0)), np.zeros(0), SOLVE).shape == (0,)
     assert js.solve_linear(lambda x: x, {"a": jnp.zeros((0, 2))}, SOLVE)["a"].shape == (0, 2)
+
+
+def test_auto_proves_what_the_entries_of_a_constant_matrix_tell():
+    poisson = sps.csr_array(problems.poisson(40))
+    b = np.ones(40)
+
+    def chosen(A):
+        return js.explain(A, b, js.Solve(preconditioner="jacobi"))
+
+    assert chosen(poisson).method == "CG"
+    assert "A is proved positive definite" in str(chosen(poisson))
+    assert chosen(poisson - sps.eye_array(40)).method == "minres"
+    assert chosen(poisson + sps.diags_array([np.ones(39)], offsets=[1])).method == "biCG-stab(2)"
+    assert jax.jit(lambda A: js.solve_linear_info(A, b).x)(js.SparseMatrix.from_scipy(poisson)).shape == (40,)
+    assert js.solve_linear_info(poisson, b, js.Solve(preconditioner="jacobi")).method == "CG"

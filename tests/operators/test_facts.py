@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from jaxsolve.io.facts import facts_of, proven_traits
+from jaxsolve.operators.facts import facts_of, proven_traits
 
 
 def laplacian(n, ends=2.0):
