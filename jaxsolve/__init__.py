@@ -21,6 +21,10 @@ from jaxsolve.nonlinear.equations import solve_fixed_point as solve_fixed_point
 from jaxsolve.nonlinear.equations import solve_fixed_point_info as solve_fixed_point_info
 from jaxsolve.nonlinear.equations import solve_nonlinear as solve_nonlinear
 from jaxsolve.nonlinear.equations import solve_nonlinear_info as solve_nonlinear_info
+from jaxsolve.nonlinear.minima import least_squares as least_squares
+from jaxsolve.nonlinear.minima import least_squares_info as least_squares_info
+from jaxsolve.nonlinear.minima import minimize as minimize
+from jaxsolve.nonlinear.minima import minimize_info as minimize_info
 from jaxsolve.operators.algebra import Block as Block
 from jaxsolve.operators.algebra import Diagonal as Diagonal
 from jaxsolve.operators.algebra import Identity as Identity

@@ -10,6 +10,7 @@ import jax.core
 import numpy as np
 from jax import Array
 
+from jaxsolve.core.host import FAILURES
 from jaxsolve.core.status import CONVERGED, DIVERGED, Status
 
 
@@ -168,6 +169,9 @@ def describe(info: SolveInfo, advice: bool = True) -> str:
         f"(tolerance {targets[worst]:.3g})"
     )
     text = f"{what}{lane} {figures}"
+    if advice and status == Status.host_failure and FAILURES:
+        error = FAILURES[-1]
+        return f"{text}. {status.message} {type(error).__name__}: {error}"
     return f"{text}. {status.message}" if advice and failed.any() else text
 
 

@@ -24,6 +24,7 @@ class Status(enum.IntEnum):
     divergence = 9
     nonfinite = 10
     invalid_input = 11
+    host_failure = 12
 
     def __str__(self) -> str:
         return self.name
@@ -77,5 +78,6 @@ _MESSAGES = {
         "The iterates became infinite or NaN: the recurrence overflowed or divided by zero. Use another method "
         "(`GMres`) or preconditioner."
     ),
+    Status.host_failure: "Code on the host raised an exception:",
     Status.invalid_input: "b, x0 or A holds NaN or infinity. Check the input; no method can help.",
 }

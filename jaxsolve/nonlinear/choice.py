@@ -35,7 +35,7 @@ FUNCTIONS = {
 SMALL = 512
 
 
-def chosen(solve: Any, statement: Statement, bounded: bool, constraints: Any) -> Solve:
+def chosen(solve: Any, statement: Statement, constrained: bool) -> Solve:
     """The request with the method that runs.
 
     Raises:
@@ -44,31 +44,31 @@ def chosen(solve: Any, statement: Statement, bounded: bool, constraints: Any) ->
     """
     method = solve.method
     if isinstance(method, str):
-        method = _automatic(statement, bounded, constraints)
+        method = _automatic(statement, constrained)
     if statement.goal == MINIMUM and (
         isinstance(method, CG) or (isinstance(method, SciPyKrylov) and method.kind == "cg")
     ):
         # Fletcher and Reeves' method bears the name of the linear one.
         method = SciPyMinimize("CG")
-    _check(solve, method, statement.goal)
-    _check_limits(method, bounded, constraints)
+    method = _checked(solve, method, statement.goal)
+    _check_limits(method, statement.bounded, constrained)
     return eqx.tree_at(lambda s: s.method, solve, method, is_leaf=lambda leaf: leaf is solve.method)
 
 
-def _automatic(statement: Statement, bounded: bool, constraints: Any) -> AbstractNonlinearMethod:
+def _automatic(statement: Statement, constrained: bool) -> AbstractNonlinearMethod:
     match statement.goal:
         case goal if goal == ROOT:
             return Newton()
         case goal if goal == FIXED_POINT:
             return Newton() if statement.unknown.size <= SMALL else Anderson()
         case goal if goal == FIT:
-            return SciPyLeastSquares("trf") if bounded else LevenbergMarquardt()
-    if constraints is not None:
+            return SciPyLeastSquares("trf") if statement.bounded else LevenbergMarquardt()
+    if constrained:
         return SciPyMinimize("SLSQP")
-    return SciPyMinimize("L-BFGS-B") if bounded else LBFGS()
+    return SciPyMinimize("L-BFGS-B") if statement.bounded else LBFGS()
 
 
-def _check(solve: Solve, method: Any, goal: str) -> None:
+def _checked(solve: Solve, method: Any, goal: str) -> AbstractNonlinearMethod:
     fitting = ", ".join(
         sorted((name for name, make in NONLINEAR.items() if goal in make().solves), key=str.casefold)
     )
@@ -90,9 +90,10 @@ def _check(solve: Solve, method: Any, goal: str) -> None:
             f"`{method.name}` solves no linear systems and takes no preconditioner; leave it out, or use "
             f"{'newton' if goal in (ROOT, FIXED_POINT) else 'levenberg-marquardt'!r}."
         )
+    return method
 
 
-def _check_limits(method: AbstractNonlinearMethod, bounded: bool, constraints: Any) -> None:
+def _check_limits(method: AbstractNonlinearMethod, bounded: bool, constrained: bool) -> None:
     takes_bounds = isinstance(method, SciPyLeastSquares) and method.kind != "lm"
     takes_constraints = False
     if isinstance(method, SciPyMinimize):
@@ -102,6 +103,6 @@ def _check_limits(method: AbstractNonlinearMethod, bounded: bool, constraints: A
         raise ValueError(
             f"`{method.name}` takes no bounds; use one of {', '.join(able)} (minimize) or trf, dogbox (least_squares)."
         )
-    if constraints is not None and not takes_constraints:
+    if constrained and not takes_constraints:
         able = [kind for kind, facts in SCIPY_MINIMIZERS.items() if facts[3]]
         raise ValueError(f"`{method.name}` takes no constraints; use one of {', '.join(able)}.")

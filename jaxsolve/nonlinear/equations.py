@@ -45,7 +45,7 @@ def solve_nonlinear(
     >>> round(float(cube_root(8.0)), 4), round(float(jax.grad(cube_root)(8.0)), 4)
     (2.0, 0.0833)
     """
-    return answered(_equations(f, y, solve, args, kwargs), _request(solve), throw=True).x
+    return answered(_equations(f, y, solve, args, kwargs), requested(solve), throw=True).x
 
 
 def solve_nonlinear_info(
@@ -60,7 +60,7 @@ def solve_nonlinear_info(
     >>> bool(info.converged)
     False
     """
-    return answered(_equations(f, y, solve, args, kwargs), _request(solve), throw=False)
+    return answered(_equations(f, y, solve, args, kwargs), requested(solve), throw=False)
 
 
 def solve_fixed_point(g: Callable[..., Any], solve: Solve | None = None, *args: Any, **kwargs: Any) -> Any:
@@ -87,7 +87,7 @@ def solve_fixed_point(g: Callable[..., Any], solve: Solve | None = None, *args: 
     >>> round(float(js.solve_fixed_point(jnp.cos, js.Solve("anderson", x0=1.0))), 4)
     0.7391
     """
-    return answered(_fixed_point(g, solve, args, kwargs), _request(solve), throw=True).x
+    return answered(_fixed_point(g, solve, args, kwargs), requested(solve), throw=True).x
 
 
 def solve_fixed_point_info(
@@ -99,10 +99,11 @@ def solve_fixed_point_info(
     >>> js.solve_fixed_point_info(jnp.cos, js.Solve("picard", x0=1.0)).status.name
     'converged'
     """
-    return answered(_fixed_point(g, solve, args, kwargs), _request(solve), throw=False)
+    return answered(_fixed_point(g, solve, args, kwargs), requested(solve), throw=False)
 
 
-def _request(solve: Any) -> Solve:
+def requested(solve: Any) -> Solve:
+    """The request, the default one where there is none."""
     if solve is None:
         return Solve()
     if not isinstance(solve, Solve):
@@ -116,7 +117,7 @@ def guess(solve: Any, function: str) -> Any:
     Raises:
         ValueError: If there is none.
     """
-    x0 = _request(solve).x0
+    x0 = requested(solve).x0
     if x0 is None:
         raise ValueError(
             f"{function} needs a first guess, which also gives the structure of x: js.Solve(..., x0=x0)."
@@ -126,13 +127,13 @@ def guess(solve: Any, function: str) -> Any:
 
 def _equations(f: Any, y: Any, solve: Any, args: tuple, kwargs: dict) -> Callable[[], Posed]:
     def pose() -> Posed:
-        x0 = _request(solve).x0
+        x0 = requested(solve).x0
         if x0 is None:
             x0 = jax.tree.map(jnp.zeros_like, arrays("y", y))
-        return state(ROOT, f, x0, y, args, kwargs)
+        return (*state(ROOT, f, x0, y, args, kwargs), None)
 
     return pose
 
 
 def _fixed_point(g: Any, solve: Any, args: tuple, kwargs: dict) -> Callable[[], Posed]:
-    return lambda: state(FIXED_POINT, g, guess(solve, "solve_fixed_point"), None, args, kwargs)
+    return lambda: (*state(FIXED_POINT, g, guess(solve, "solve_fixed_point"), None, args, kwargs), None)

@@ -16,6 +16,7 @@ from jaxsolve.linear.problem import Problem
 from jaxsolve.linear.request import Solve, method_name
 from jaxsolve.linear.verdict import Judge
 from jaxsolve.nonlinear.choice import chosen
+from jaxsolve.nonlinear.host.limits import Limits
 from jaxsolve.nonlinear.implicit import Task, implicit_search
 from jaxsolve.nonlinear.inner import gradient_request
 from jaxsolve.nonlinear.search import search
@@ -24,40 +25,34 @@ from jaxsolve.operators.algebra import Identity
 from jaxsolve.solvers.driver import Outcome
 from jaxsolve.telemetry.ear import Ear, ear
 
-#: A problem as arrays: its statement, what it depends on, and the flat first guess.
-Posed = tuple[Statement, Given, Array]
+#: A problem as arrays: its statement, what it depends on, the flat first guess, and constraints.
+Posed = tuple[Statement, Given, Array, Limits | None]
 
 
-def answered(
-    pose: Callable[[], Posed], solve: Any, throw: bool, bounded: bool = False, constraints: Any = None
-) -> SolveInfo:
+def answered(pose: Callable[[], Posed], solve: Solve, throw: bool) -> SolveInfo:
     """How the solve of a problem went.
 
     Args:
         pose: States the problem.
         solve: The request.
         throw: Whether failures raise.
-        bounded: Whether there are bounds.
-        constraints: What SciPy is to keep x to.
     """
     listener = ear()
     if listener is None:
-        return _answered(pose, solve, throw, bounded, constraints, None)
+        return _answered(pose, solve, throw, None)
     with listener.quiet():
-        return _answered(pose, solve, throw, bounded, constraints, listener)
+        return _answered(pose, solve, throw, listener)
 
 
 def _answered(
     pose: Callable[[], Posed],
     asked: Solve,
     throw: bool,
-    bounded: bool,
-    constraints: Any,
     listener: Ear | None,
 ) -> SolveInfo:
     started = time.perf_counter()
-    statement, given, x0 = pose()
-    solve = chosen(asked, statement, bounded, constraints)
+    statement, given, x0, limits = pose()
+    solve = chosen(asked, statement, limits is not None)
     request = Frozen(asked)
     settings = request.split(asked)
     # Where the search starts from is an argument of its own.
@@ -70,11 +65,11 @@ def _answered(
     judged = False
     outcome = None
     if not is_traced((given, x0, numbers)):
-        outcome = search(statement, inner, watch, constraints, given, x0)
+        outcome = search(statement, inner, watch, limits, given, x0)
     if outcome is None or is_traced(outcome.status):
         judge = _judge(asked, solve, request, settings, statement, listener, throw)
         judged = judge is not None
-        task = Task(statement, frozen, judge, watch, constraints)
+        task = Task(statement, frozen, judge, watch, limits)
         outcome = implicit_search(task, given, jax.lax.stop_gradient(numbers), jax.lax.stop_gradient(x0))
     compiled = is_traced(outcome.status)
     if not compiled:

@@ -17,6 +17,7 @@ from jaxsolve.core.results import Frozen
 from jaxsolve.linear.forward import guarded
 from jaxsolve.linear.push import pushed
 from jaxsolve.linear.verdict import Judge
+from jaxsolve.nonlinear.host.limits import Limits
 from jaxsolve.nonlinear.inner import gradient_request
 from jaxsolve.nonlinear.linearisation import differentiable, linearised
 from jaxsolve.nonlinear.search import search
@@ -35,21 +36,21 @@ class Task:
         request: The request without its numbers.
         judge: Where outcomes go, None where nothing is raised and nobody listens.
         watch: What observes the loop.
-        constraints: Further conditions on x that SciPy takes, None for none.
+        limits: Constraints that SciPy takes, None for none.
     """
 
     statement: Statement
     request: Frozen
     judge: Judge | None
     watch: Watch
-    constraints: Any = None
+    limits: Limits | None = None
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def implicit_search(task: Task, given: Given, settings: list[Any], x0: Array) -> Outcome:
     """The outcome of a search, differentiable in what is given by the implicit function theorem."""
     solve = task.request.join(settings)
-    outcome = search(task.statement, solve, task.watch, task.constraints, given, x0)
+    outcome = search(task.statement, solve, task.watch, task.limits, given, x0)
     # The verdict only reads the judge of its plan.
     return guarded(task, "solve", outcome)  # pyright: ignore[reportArgumentType]
 
@@ -63,7 +64,7 @@ def _tangent(task: Task, primals: tuple, tangents: tuple) -> tuple[Outcome, Outc
     moved = pushed(given, tangents[0], lambda given: statement.condition(given, x))
     if moved is None:
         return outcome, zeros
-    if task.constraints is not None:
+    if task.limits is not None:
         raise NotImplementedError(
             "gradients of a constrained minimum are not there: they need the multipliers, which SciPy does not give. "
             "Bounds are differentiated; write equality constraints as penalties, or solve the optimality conditions "

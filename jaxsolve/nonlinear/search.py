@@ -10,18 +10,35 @@ from jax import Array
 from jaxsolve.core.results import Frozen
 from jaxsolve.core.vector import norm
 from jaxsolve.linear.request import Solve
+from jaxsolve.nonlinear.descent import DescentSearch, TrustSearch
 from jaxsolve.nonlinear.driver import AbstractSearch, iterate
+from jaxsolve.nonlinear.fitting import GaussNewtonSearch, LevenbergMarquardtSearch
+from jaxsolve.nonlinear.host.limits import Limits
+from jaxsolve.nonlinear.host.search import host_search
 from jaxsolve.nonlinear.inner import inner_request
 from jaxsolve.nonlinear.mixing import AndersonSearch, BroydenSearch, PicardSearch
 from jaxsolve.nonlinear.newton import NewtonSearch, TransientSearch
 from jaxsolve.nonlinear.statement import Given, Statement
 from jaxsolve.solvers.driver import Control, Outcome
-from jaxsolve.solvers.nonlinear import ROOT, Anderson, Broyden, Newton, Picard, PseudoTransient
+from jaxsolve.solvers.nonlinear import (
+    LBFGS,
+    Anderson,
+    Broyden,
+    GaussNewton,
+    GradientDescent,
+    LevenbergMarquardt,
+    Newton,
+    NewtonCG,
+    Picard,
+    PseudoTransient,
+    SciPyLeastSquares,
+    SciPyMinimize,
+)
 from jaxsolve.telemetry.watch import Watch
 
 
 def search(
-    statement: Statement, solve: Solve, watch: Watch, constraints: Any, given: Given, x0: Array
+    statement: Statement, solve: Solve, watch: Watch, limits: Limits | None, given: Given, x0: Array
 ) -> Outcome:
     """The outcome of the method asked for.
 
@@ -29,10 +46,12 @@ def search(
         statement: The problem.
         solve: The request; its numbers may be traced.
         watch: What observes the loop.
-        constraints: What SciPy is to keep x to, None for nothing.
+        limits: Constraints that SciPy takes, None for none.
         given: What the problem depends on.
         x0: First guess, shape (n,).
     """
+    if isinstance(solve.method, SciPyMinimize | SciPyLeastSquares):
+        return host_search(statement, solve, limits, given, x0)
     request = Frozen(solve)
     return _compiled(statement, request, watch, given, request.split(solve), x0)
 
@@ -49,7 +68,7 @@ def _compiled(
         jnp.asarray(solve.max_iterations, jnp.int32),
     )
     # The right-hand side of equations: what y - f(x) leaves is small beside y, or beside y - f(x0).
-    scale = norm(given.rhs.astype(x0.dtype)) if statement.goal == ROOT else jnp.zeros((), real)
+    scale = jnp.zeros((), real) if given.rhs is None else norm(given.rhs.astype(x0.dtype))
     return iterate(_search(statement, given, solve), x0, scale, control, watch)
 
 
@@ -66,4 +85,14 @@ def _search(statement: Statement, given: Given, solve: Solve) -> AbstractSearch:
             return AndersonSearch(statement, given, method.memory, method.damping)
         case Picard():
             return PicardSearch(statement, given, method.damping)
+        case GradientDescent():
+            return DescentSearch(statement, given, 1, plain=True)
+        case LBFGS():
+            return DescentSearch(statement, given, method.memory, plain=False)
+        case NewtonCG():
+            return TrustSearch(statement, given, method.steps)
+        case GaussNewton():
+            return GaussNewtonSearch(statement, given, linear)
+        case LevenbergMarquardt():
+            return LevenbergMarquardtSearch(statement, given, linear, method.damping)
     raise TypeError(f"`{method.name}` is no method of this package.")

@@ -24,12 +24,14 @@ class Given(NamedTuple):
         rhs: The flat right-hand side of equations, None otherwise.
         lower: Lower bounds of shape (n,), None for none.
         upper: Upper bounds.
+        constants: What constraints close over.
     """
 
     parameters: tuple[Array, ...]
     rhs: Array | None = None
     lower: Array | None = None
     upper: Array | None = None
+    constants: tuple[Array, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

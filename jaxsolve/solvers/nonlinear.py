@@ -245,7 +245,7 @@ class SciPyMinimize(AbstractNonlinearMethod):
             )
 
     @property
-    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  # depends on the kind
+    def name(self) -> str:
         """The kind, as SciPy names it."""
         return f"scipy-{self.kind}" if self.kind in ("CG", "Newton-CG") else self.kind
 
@@ -275,7 +275,7 @@ class SciPyLeastSquares(AbstractNonlinearMethod):
             )
 
     @property
-    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]  # depends on the kind
+    def name(self) -> str:
         """The kind, as SciPy names it."""
         return self.kind
 

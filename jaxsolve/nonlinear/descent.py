@@ -1,0 +1,247 @@
+"""Searches for a minimum along lines, with gradients: steepest descent and limited-memory BFGS."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxsolve.core.status import Status
+from jaxsolve.core.vector import dot, norm, squared_norm
+from jaxsolve.nonlinear.driver import AbstractSearch, State
+from jaxsolve.nonlinear.statement import Given, Statement
+
+#: Sufficient decrease and the curvature condition; the values of Nocedal & Wright for quasi-Newton methods.
+DECREASE, CURVATURE = 1e-4, 0.9
+#: Trials along one line.
+TRIALS = 50
+#: Decreases below this times eps |f| are rounding: there the slope alone decides (Hager & Zhang 2005).
+SLACK = 8
+
+
+class DescentState(State):
+    """The state with the objective and the step that led to it.
+
+    Attributes:
+        value: f(x).
+        dx: The last steps, last one last, shape (memory, n).
+        dg: The changes of the gradient along them; rows of zeros where there are none.
+        count: Steps so far.
+    """
+
+    value: Array
+    dx: Array
+    dg: Array
+    count: Array
+
+
+class DescentSearch(AbstractSearch):
+    """x <- x + t d along d = -H ∇f with H the inverse Hessian that the last steps tell of.
+
+    With a memory of one step and no more than its length, H is the Barzilai-Borwein step.
+    """
+
+    statement: Statement
+    given: Given
+    memory: int
+    plain: bool
+
+    def start(self, x: Array) -> DescentState:
+        value, gradient = self.statement.gradient(self.given, x)
+        empty = jnp.zeros((self.memory, x.shape[0]), x.dtype)
+        zero = jnp.array(0, jnp.int32)
+        return DescentState(x, -gradient, zero + 1, zero, value, empty, empty, zero)
+
+    def step(self, s: DescentState, target: Array) -> DescentState:
+        d = self._direction(s)
+        slope = -dot(s.gap, d)
+        downhill = slope < 0
+        d, slope = jnp.where(downhill, d, s.gap), jnp.where(downhill, slope, -squared_norm(s.gap))
+        x, value, gradient, tries = wolfe(self.statement, self.given, s.x, d, s.value, slope)
+        gained = (value < s.value) | ((value <= s.value + slack(s.value)) & (norm(gradient) < norm(s.gap)))
+        x, value = jnp.where(gained, x, s.x), jnp.where(gained, value, s.value)
+        gap = jnp.where(gained, -gradient, s.gap)
+        dx, dg = x - s.x, s.gap - gap
+        # Pairs without positive curvature would make H indefinite.
+        useful = dot(dx, dg) > jnp.finfo(x.dtype).eps * norm(dx) * norm(dg)
+        dxs, dgs = (
+            jnp.where(useful, jnp.concatenate([old[1:], new[None]]), old)
+            for old, new in ((s.dx, dx), (s.dg, dg))
+        )
+        # After a failure with memory, once more along the gradient.
+        forgotten = ~gained & (jnp.any(s.dg != 0))
+        halt = jnp.where(gained | forgotten, 0, int(Status.stagnation)).astype(jnp.int32)
+        dxs, dgs = jnp.where(forgotten, 0, dxs), jnp.where(forgotten, 0, dgs)
+        return DescentState(x, gap, s.evaluations + tries, halt, value, dxs, dgs, s.count + 1)
+
+    def _direction(self, s: DescentState) -> Array:
+        last_dx, last_dg = s.dx[-1], s.dg[-1]
+        curved = dot(last_dx, last_dg)
+        known = curved > 0
+        safe = jnp.where(known, curved, 1)
+        size = norm(s.gap)
+        first = 1 / jnp.where(size > 0, size, 1)
+        if self.plain:
+            return jnp.where(known, squared_norm(last_dx) / safe, first) * s.gap
+        scale = jnp.where(known, curved / jnp.where(known, squared_norm(last_dg), 1), first)
+        return two_loops(s.dx, s.dg, scale, s.gap)
+
+
+def two_loops(dx: Array, dg: Array, scale: Array, v: Array) -> Array:
+    """H v for the inverse Hessian of BFGS from `scale` times the identity (Nocedal & Wright, algorithm 7.4)."""
+    curved = jnp.sum(dx * dg, axis=1)
+    weights = jnp.where(curved > 0, 1 / jnp.where(curved > 0, curved, 1), 0)
+
+    def back(q: Array, pair: Any) -> tuple[Array, Array]:
+        s, y, rho = pair
+        alpha = rho * dot(s, q)
+        return q - alpha * y, alpha
+
+    def forth(r: Array, pair: Any) -> tuple[Array, None]:
+        s, y, rho, alpha = pair
+        return r + s * (alpha - rho * dot(y, r)), None
+
+    q, alphas = lax.scan(back, v, (dx, dg, weights), reverse=True)
+    return lax.scan(forth, scale * q, (dx, dg, weights, alphas))[0]
+
+
+def slack(value: Array) -> Array:
+    """What differences of the objective mean nothing below."""
+    return SLACK * jnp.finfo(value.dtype).eps * jnp.abs(value)
+
+
+def wolfe(
+    statement: Statement, given: Given, x: Array, d: Array, value: Array, slope: Array
+) -> tuple[Array, Array, Array, Array]:
+    """A point x + t d with sufficient decrease and a flatter slope, by doubling and bisection from t = 1.
+
+    Args:
+        statement: The problem.
+        given: What it depends on.
+        x: The start.
+        d: The direction.
+        value: f(x).
+        slope: ∇f · d, negative.
+
+    Returns:
+        The point, the objective and its gradient there, and the number of evaluations.
+
+    Source: Lewis & Overton (2013), Nonsmooth optimization via quasi-Newton methods, algorithm 4.6.
+    """
+
+    def trial(t):
+        z = x + t * d
+        return (z, *statement.gradient(given, z))
+
+    def judged(t, f, g):
+        high = ~(f <= value + DECREASE * t * slope + slack(value))
+        steep = dot(g, d) < CURVATURE * slope
+        return high, steep & ~high
+
+    def running(carry):
+        t, _, _, k, (_, f, g) = carry
+        high, steep = judged(t, f, g)
+        return (high | steep) & (k < TRIALS)
+
+    def advance(carry):
+        t, low, top, k, (_, f, g) = carry
+        high, _ = judged(t, f, g)
+        low, top = jnp.where(high, low, t), jnp.where(high, t, top)
+        t = jnp.where(jnp.isfinite(top), (low + top) / 2, 2 * low)
+        return t, low, top, k + 1, trial(t)
+
+    one = jnp.ones((), value.dtype)
+    begin = (one, 0 * one, jnp.inf * one, jnp.array(1, jnp.int32), trial(one))
+    _, _, _, tries, (z, f, g) = lax.while_loop(running, advance, begin)
+    return z, f, g, tries
+
+
+class TrustState(State):
+    """The state with the objective, the radius of trust and the first gradient's norm."""
+
+    value: Array
+    radius: Array
+    first: Array
+
+
+class TrustSearch(AbstractSearch):
+    """Minimises the quadratic model within a radius by truncated conjugate gradients (Steihaug)."""
+
+    statement: Statement
+    given: Given
+    steps: int | None
+
+    def start(self, x: Array) -> TrustState:
+        value, gradient = self.statement.gradient(self.given, x)
+        curved = dot(gradient, self._hessian(x)(gradient))
+        size = norm(gradient)
+        # The way along the gradient to the minimum of the model.
+        cauchy = size**3 / jnp.where(curved > 0, curved, 1)
+        radius = jnp.where(curved > 0, 10 * cauchy, jnp.maximum(norm(x), 1))
+        zero = jnp.array(0, jnp.int32)
+        return TrustState(x, -gradient, zero + 2, zero, value, radius, size)
+
+    def _hessian(self, x: Array) -> Any:
+        return jax.linearize(lambda z: self.statement.gradient(self.given, z)[1], x)[1]
+
+    def step(self, s: TrustState, target: Array) -> TrustState:
+        size = norm(s.gap)
+        forcing = jnp.minimum(0.5, jnp.sqrt(size / jnp.where(s.first > 0, s.first, 1))) * size
+        limit = min(s.x.shape[0], 200) if self.steps is None else self.steps
+        hessian = self._hessian(s.x)
+        p, Hp, edge, products = steihaug(hessian, s.gap, s.radius, forcing, limit)
+        x = s.x + p
+        value, gradient = self.statement.gradient(self.given, x)
+        loose = slack(s.value)
+        expected = dot(s.gap, p) - dot(p, Hp) / 2
+        gain = (s.value - value + loose) / (expected + loose)
+        better = (value < s.value) | (norm(gradient) < size)
+        gained = (gain > DECREASE) & better & jnp.isfinite(value)
+        sound = jnp.isfinite(gain)
+        radius = jnp.where((gain > 0.75) & edge, 2 * s.radius, s.radius)
+        radius = jnp.where(~sound | (gain < 0.25) | ~gained, 0.25 * jnp.minimum(norm(p), s.radius), radius)
+        tiny = norm(p) <= jnp.finfo(x.dtype).eps * norm(x)
+        halt = jnp.where(~gained & (tiny | (radius == 0)), int(Status.stagnation), 0).astype(jnp.int32)
+        return TrustState(
+            jnp.where(gained, x, s.x),
+            jnp.where(gained, -gradient, s.gap),
+            s.evaluations + products + 1,
+            halt,
+            jnp.where(gained, value, s.value),
+            radius,
+            s.first,
+        )
+
+
+def steihaug(
+    hessian: Any, rhs: Array, radius: Array, forcing: Array, limit: int
+) -> tuple[Array, Array, Array, Array]:
+    """The p that conjugate gradients for H p = rhs reach before they leave ‖p‖ <= radius or meet negative curvature.
+
+    Returns:
+        p, H p, whether it lies on the edge, and the number of products.
+    """
+
+    def running(carry):
+        _, _, r, _, edge, k = carry
+        return ~edge & (norm(r) > forcing) & (k < limit)
+
+    def advance(carry):
+        p, Hp, r, q, _, k = carry
+        Hq = hessian(q)
+        curved, rho = dot(q, Hq), squared_norm(r)
+        alpha = rho / jnp.where(curved > 0, curved, 1)
+        out = ~(curved > 0) | (norm(p + alpha * q) >= radius)
+        # The t > 0 with ‖p + t q‖ = radius.
+        a, b, c = squared_norm(q), dot(p, q), squared_norm(p) - radius**2
+        root = jnp.sqrt(jnp.maximum(b**2 - a * c, 0))
+        edge = jnp.maximum(-c, 0) / jnp.where(b + root > 0, b + root, 1)
+        t = jnp.where(out, edge, alpha)
+        left = r - t * Hq
+        beta = squared_norm(left) / jnp.where(rho > 0, rho, 1)
+        return p + t * q, Hp + t * Hq, left, left + beta * q, out, k + 1
+
+    zero = jnp.zeros_like(rhs)
+    begin = (zero, zero, rhs, rhs, jnp.array(False), jnp.array(0, jnp.int32))
+    p, Hp, _, _, edge, k = lax.while_loop(running, advance, begin)
+    return p, Hp, edge, k

@@ -1,0 +1,231 @@
+"""Searches for least squares: Gauss-Newton along lines, and Levenberg-Marquardt."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxsolve.core.status import Status
+from jaxsolve.core.tree import Packing
+from jaxsolve.core.vector import dot, norm, squared_norm
+from jaxsolve.linear.request import Solve, needs_entries
+from jaxsolve.nonlinear.descent import slack, wolfe
+from jaxsolve.nonlinear.driver import AbstractSearch, State
+from jaxsolve.nonlinear.linearisation import DENSE, inverse_of, solved
+from jaxsolve.nonlinear.statement import Given, Statement
+from jaxsolve.operators.function import function_operator
+from jaxsolve.tracer.assemble import trace_operator
+
+#: Entries of a dense Jacobian.
+MOST_ENTRIES = 4_000_000
+#: The tolerance of inner least-squares solves.
+INNER = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """The residuals near a point, r + J d.
+
+    Attributes:
+        residual: r, shape (m,).
+        matrix: J where it is dense, else None.
+        products: v -> J v and w -> Jᵀ w.
+        linear: What the user asks of inner solves.
+    """
+
+    residual: Array
+    matrix: Array | None
+    products: tuple[Callable[[Array], Array], Callable[[Array], Array]]
+    linear: Solve | None
+
+    @property
+    def gradient(self) -> Array:
+        """Jᵀ r."""
+        return self.products[1](self.residual)
+
+    def step(self, damping: Array, active: Array) -> tuple[Array, Array]:
+        """argmin ‖r + J d‖² + damping ‖d‖², and the number of products with J and Jᵀ; zero unless `active`."""
+        r = jnp.where(active, self.residual, 0)
+        if self.matrix is not None:
+            return _by_rotations(self.matrix, -r, damping), jnp.array(self.matrix.shape[1], jnp.int32)
+        if self.linear is not None and not _rectangular(self.linear):
+            return self._by_normal_equations(-self.products[1](r), damping)
+        return self._by_augmented_system(-r, damping)
+
+    def _by_augmented_system(self, rhs: Array, damping: Array) -> tuple[Array, Array]:
+        """J d = -r and √damping d = 0 together."""
+        J, JT = self.products
+        root = jnp.sqrt(damping)
+
+        def stacked(v: Array) -> Array:
+            return jnp.concatenate([J(v), root * v])
+
+        gradient = JT(rhs)
+        # Methods for least squares stop at ‖Aᵀs‖ <= rtol ‖A‖‖s‖, and at the start s is -r.
+        along = norm(J(gradient)) * norm(rhs)
+        rtol = INNER * squared_norm(gradient) / jnp.where(along > 0, along, 1)
+        rtol = jnp.clip(rtol, 10 * jnp.finfo(rhs.dtype).eps, INNER)
+        size = gradient.shape[0]
+        m = rhs.shape[0] + size
+        unknown, image = Packing.vector(size, rhs.dtype), Packing.vector(m, rhs.dtype)
+        A = function_operator(stacked, unknown, image, rhs.dtype, (), {})[0]
+        solve = Solve("lsmr") if self.linear is None else self.linear
+        rhs = jnp.concatenate([rhs, jnp.zeros(size, rhs.dtype)])
+        inner = solved(A, solve, inverse_of(A, solve), rhs, rtol)
+        return inner.x, inner.evaluations + 3
+
+    def _by_normal_equations(self, rhs: Array, damping: Array) -> tuple[Array, Array]:
+        """(JᵀJ + damping) d = -Jᵀr."""
+        J, JT = self.products
+
+        def normal(v: Array) -> Array:
+            return JT(J(v)) + damping * v
+
+        assert self.linear is not None
+        if needs_entries(self.linear):
+            A = trace_operator(normal, jax.ShapeDtypeStruct(rhs.shape, rhs.dtype))[0]
+        else:
+            unknown = Packing.vector(rhs.shape[0], rhs.dtype)
+            A = function_operator(normal, unknown, unknown, rhs.dtype, (), {})[0]
+        inner = solved(A, self.linear, inverse_of(A, self.linear), rhs, INNER)
+        return inner.x, inner.evaluations
+
+
+def _by_rotations(J: Array, rhs: Array, damping: Array) -> Array:
+    """The damped step by QR of the stacked matrix, which does not square the condition; rank is not assumed."""
+    n = J.shape[1]
+    stacked = jnp.concatenate([J, jnp.sqrt(damping) * jnp.eye(n, dtype=J.dtype)])
+    rhs = jnp.concatenate([rhs, jnp.zeros(n, J.dtype)])
+    Q, R = jnp.linalg.qr(stacked)
+    diagonal = jnp.abs(jnp.diagonal(R))
+    full = jnp.min(diagonal) > n * jnp.finfo(J.dtype).eps * jnp.max(diagonal)
+
+    def substituted():
+        return jax.scipy.linalg.solve_triangular(R, Q.T @ rhs)
+
+    return lax.cond(full, substituted, lambda: jnp.linalg.lstsq(stacked, rhs)[0])
+
+
+def _rectangular(linear: Solve) -> bool:
+    return isinstance(linear.method, str) or linear.method.rectangular
+
+
+def model_at(statement: Statement, given: Given, x: Array, linear: Solve | None) -> Model:
+    """The model of the residuals at x, dense where it is small and nothing else is asked for."""
+
+    def residual(x: Array) -> Array:
+        return statement.value(given, x)
+
+    r, J = jax.linearize(residual, x)
+    transposed = jax.linear_transpose(J, x)
+
+    def JT(w: Array) -> Array:
+        return transposed(w)[0]
+
+    n, m = x.shape[0], r.shape[0]
+    small = linear is None and n <= DENSE and n * m <= MOST_ENTRIES
+    matrix = jax.vmap(J, out_axes=1)(jnp.eye(n, dtype=x.dtype)) if small else None
+    if matrix is not None:
+        dense = matrix
+        return Model(r, dense, (lambda v: dense @ v, lambda w: w @ dense), linear)
+    return Model(r, matrix, (J, JT), linear)
+
+
+class FitState(State):
+    """The state with ½‖r‖² and the damping.
+
+    Attributes:
+        value: ½‖r‖².
+        damping: λ.
+        growth: What λ grows by after the next failure.
+    """
+
+    value: Array
+    damping: Array
+    growth: Array
+
+
+class GaussNewtonSearch(AbstractSearch):
+    """x <- x + t d with d = argmin ‖r + J d‖."""
+
+    statement: Statement
+    given: Given
+    linear: Solve | None
+
+    def start(self, x: Array) -> FitState:
+        value, gradient = self.statement.gradient(self.given, x)
+        zero = jnp.array(0, jnp.int32)
+        return FitState(x, -gradient, zero + 1, zero, value, jnp.zeros_like(value), jnp.zeros_like(value))
+
+    def step(self, s: FitState, target: Array) -> FitState:
+        model = model_at(self.statement, self.given, s.x, self.linear)
+        d, products = model.step(s.damping, norm(s.gap) > target)
+        slope = -dot(s.gap, d)
+        downhill = slope < 0
+        d, slope = jnp.where(downhill, d, s.gap), jnp.where(downhill, slope, -squared_norm(s.gap))
+        x, value, gradient, tries = wolfe(self.statement, self.given, s.x, d, s.value, slope)
+        return _moved(s, x, value, gradient, s.evaluations + products + tries)
+
+
+class LevenbergMarquardtSearch(AbstractSearch):
+    """x <- x + argmin ‖r + J d‖² + λ‖d‖², λ from how well the model told the decrease (Nielsen)."""
+
+    statement: Statement
+    given: Given
+    linear: Solve | None
+    first: float
+
+    def start(self, x: Array) -> FitState:
+        value, gradient = self.statement.gradient(self.given, x)
+        model = model_at(self.statement, self.given, x, self.linear)
+        # The largest squared column of J bounds what a product along the gradient tells.
+        along = squared_norm(model.products[0](gradient)) / jnp.maximum(
+            squared_norm(gradient), jnp.finfo(value.dtype).tiny
+        )
+        zero = jnp.array(0, jnp.int32)
+        return FitState(x, -gradient, zero + 3, zero, value, self.first * along, 2 * jnp.ones_like(value))
+
+    def step(self, s: FitState, target: Array) -> FitState:
+        model = model_at(self.statement, self.given, s.x, self.linear)
+        d, products = model.step(s.damping, norm(s.gap) > target)
+        x = s.x + d
+        value, gradient = self.statement.gradient(self.given, x)
+        expected = dot(d, s.damping * d + s.gap) / 2
+        loose = slack(s.value)
+        gain = (s.value - value + loose) / (jnp.maximum(expected, 0) + loose)
+        better = (value < s.value) | ((value <= s.value + loose) & (norm(gradient) < norm(s.gap)))
+        gained = better & jnp.isfinite(value)
+        eased = s.damping * jnp.maximum(1 / 3, 1 - (2 * jnp.where(gained, gain, 0) - 1) ** 3)
+        damping = jnp.where(gained, eased, s.damping * s.growth)
+        growth = jnp.where(gained, 2, 2 * s.growth)
+        tiny = norm(d) <= jnp.finfo(x.dtype).eps * norm(s.x)
+        new = _moved(s, x, value, gradient, s.evaluations + products + 1)
+        lost = ~gained & (tiny | ~jnp.isfinite(damping))
+        halt = jnp.where(lost, int(Status.stagnation), 0).astype(jnp.int32)
+        return FitState(
+            jnp.where(gained, x, s.x),
+            jnp.where(gained, -gradient, s.gap),
+            new.evaluations,
+            halt,
+            jnp.where(gained, value, s.value),
+            damping,
+            growth,
+        )
+
+
+def _moved(s: FitState, x: Array, value: Array, gradient: Array, evaluations: Any) -> FitState:
+    better = (value < s.value) | ((value <= s.value + slack(s.value)) & (norm(gradient) < norm(s.gap)))
+    gained = better & jnp.isfinite(value)
+    halt = jnp.where(gained, 0, int(Status.stagnation)).astype(jnp.int32)
+    return FitState(
+        jnp.where(gained, x, s.x),
+        jnp.where(gained, -gradient, s.gap),
+        evaluations,
+        halt,
+        jnp.where(gained, value, s.value),
+        s.damping,
+        s.growth,
+    )

@@ -1,0 +1,198 @@
+"""SciPy's minimisers on NumPy arrays; whoever calls answers what they ask."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+
+from jaxsolve.solvers.nonlinear import SCIPY_MINIMIZERS, SciPyLeastSquares, SciPyMinimize
+
+#: What is asked: nothing more, the objective and its gradient (residuals and their Jacobian), a product with the
+#: Hessian, the constraints and their Jacobian, nothing yet.
+DONE, VALUE, PRODUCT, LIMITS, WAIT = 0, 1, 2, 3, 4
+#: How it ended: without success, with it, at the iteration limit, with an exception.
+FAILED, SUCCESS, EXHAUSTED, RAISED = 0, 1, 2, 3
+
+#: Answers a question (kind, x, v) with arrays.
+Ask = Callable[[int, np.ndarray, np.ndarray], tuple[np.ndarray, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What SciPy is to do.
+
+    Attributes:
+        x0: First guess.
+        target: The norm that the gradient has to reach.
+        rtol: The relative tolerance, for methods that look at something else.
+        limit: Iterations.
+        lower: Lower bounds, None for none.
+        upper: Upper bounds.
+    """
+
+    x0: np.ndarray
+    target: float
+    rtol: float
+    limit: int
+    lower: np.ndarray | None = None
+    upper: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What SciPy found."""
+
+    x: np.ndarray
+    iterations: int
+    code: int
+
+
+def run(method: SciPyMinimize | SciPyLeastSquares, limits: Any, ask: Ask, job: Job) -> Report:
+    """The minimum that SciPy finds.
+
+    Args:
+        method: Which of its methods.
+        limits: The constraints, None for none.
+        ask: Answers questions.
+        job: Tolerances and bounds.
+    """
+    with np.errstate(all="ignore"):
+        return (
+            _fit(method, ask, job)
+            if isinstance(method, SciPyLeastSquares)
+            else _minimum(method, limits, ask, job)
+        )
+
+
+def _minimum(method: SciPyMinimize, limits: Any, ask: Ask, job: Job) -> Report:
+    kind, n = method.kind, job.x0.size
+    gradients, hessians, _, _ = SCIPY_MINIMIZERS[kind]
+    nothing = np.zeros(n)
+    steps = 0
+
+    def value(x):
+        f, g = ask(VALUE, x, nothing)
+        return (float(f), np.asarray(g, float)) if gradients else float(f)
+
+    def product(x, v):
+        return np.asarray(ask(PRODUCT, x, np.asarray(v, float))[0], float)
+
+    def hessian(x):
+        H = np.stack([product(x, row) for row in np.eye(n)])
+        return (H + H.T) / 2
+
+    def count(*_: Any, **__: Any) -> None:
+        nonlocal steps
+        steps += 1
+
+    further: dict[str, Any] = {}
+    if hessians:
+        further = {"hess": hessian} if kind in ("trust-exact", "dogleg") else {"hessp": product}
+    if job.lower is not None and job.upper is not None:
+        further["bounds"] = scipy.optimize.Bounds(job.lower, job.upper)
+    if limits is not None:
+        further["constraints"] = _constraints(limits, ask, nothing)
+    options = {**_tolerances(kind, job), **dict(method.options)}
+    found = scipy.optimize.minimize(
+        value,
+        job.x0,
+        jac=True if gradients else None,
+        method=kind,
+        options=options,
+        callback=count,
+        **further,
+    )
+    iterations = int(getattr(found, "nit", steps))
+    exhausted = not found.success and iterations >= job.limit
+    return Report(np.asarray(found.x, float), iterations, _code(found.success, exhausted))
+
+
+def _constraints(limits: Any, ask: Ask, nothing: np.ndarray) -> list[Any]:
+    """Equations and inequalities apart, as some methods want them."""
+    lower, upper = np.asarray(limits.lower), np.asarray(limits.upper)
+    equal = lower == upper
+    parts = []
+    for which in (equal, ~equal):
+        if which.any():
+            parts.append(
+                scipy.optimize.NonlinearConstraint(
+                    lambda x, which=which: np.asarray(ask(LIMITS, x, nothing)[0], float)[which],
+                    lower[which],
+                    upper[which],
+                    jac=lambda x, which=which: np.asarray(ask(LIMITS, x, nothing)[1], float)[which],
+                )
+            )
+    return parts
+
+
+def _tolerances(kind: str, job: Job) -> dict[str, Any]:
+    """The options of a method that stops no earlier than asked."""
+    n, rtol = job.x0.size, job.rtol
+    flat = job.target / np.sqrt(n)
+    # SciPy's own tolerances are absolute and 1e-5 like the default rtol: at least as exact as it would be.
+    gtol = min(flat, rtol) if rtol > 0 else flat
+    reach = rtol * max(1.0, float(np.max(np.abs(job.x0))))
+    match kind:
+        case "L-BFGS-B":
+            return {"gtol": gtol, "ftol": 0.0, "maxiter": job.limit, "maxfun": 100 * job.limit}
+        case "BFGS" | "CG":
+            return {"gtol": gtol, "maxiter": job.limit}
+        case "TNC":
+            return {"gtol": gtol, "ftol": 0.0, "xtol": 0.0, "maxfun": 100 * job.limit}
+        case "Newton-CG":
+            return {"xtol": 1e-3 * rtol, "maxiter": job.limit}
+        case "SLSQP":
+            return {"ftol": rtol**2, "maxiter": job.limit}
+        case "trust-constr":
+            return {"gtol": gtol, "xtol": 1e-4 * rtol, "maxiter": job.limit}
+        case "trust-ncg" | "trust-krylov" | "trust-exact" | "dogleg":
+            return {"gtol": min(job.target, rtol) if rtol > 0 else job.target, "maxiter": job.limit}
+        case "Nelder-Mead":
+            return {"xatol": reach, "fatol": rtol**2, "maxiter": job.limit, "maxfev": 100 * job.limit}
+        case "Powell":
+            return {"xtol": rtol, "ftol": rtol**2, "maxiter": job.limit, "maxfev": 1000 * job.limit}
+        case "COBYLA":
+            return {"tol": reach, "maxiter": job.limit}
+        case "COBYQA":
+            return {"final_tr_radius": reach, "maxiter": job.limit}
+    return {"maxiter": job.limit}
+
+
+def _fit(method: SciPyLeastSquares, ask: Ask, job: Job) -> Report:
+    known: dict[bytes, tuple[np.ndarray, ...]] = {}
+    nothing = np.zeros(job.x0.size)
+
+    def asked(x):
+        key = x.tobytes()
+        if key not in known:
+            known.clear()
+            known[key] = ask(VALUE, x, nothing)
+        return known[key]
+
+    steps = 0
+
+    def jacobian(x):
+        nonlocal steps
+        steps += 1
+        return np.asarray(asked(x)[1], float)
+
+    bounds = (-np.inf, np.inf) if job.lower is None else (job.lower, job.upper)
+    gtol = job.target / np.sqrt(job.x0.size)
+    tight = np.finfo(float).eps
+    further = {"gtol": max(gtol, tight), "ftol": tight, "xtol": tight, "max_nfev": job.limit}
+    further |= dict(method.options)
+    found = scipy.optimize.least_squares(
+        lambda x: np.asarray(asked(x)[0], float),
+        job.x0,
+        jac=jacobian,
+        bounds=bounds,
+        method=method.kind,
+        **further,
+    )
+    return Report(np.asarray(found.x, float), steps, _code(found.success, found.status == 0))
+
+
+def _code(success: bool, exhausted: bool) -> int:
+    return SUCCESS if success else EXHAUSTED if exhausted else FAILED

@@ -1,0 +1,133 @@
+"""Sessions: SciPy in a thread of its own, led from a compiled program by questions and answers.
+
+A callback must not run JAX, and SciPy wants functions to call. So the loop is the program's: it evaluates on the
+device what SciPy asks for, hands the answer to the callback, and gets the next question. Nothing waits for the device
+but the device itself; under vmap all lanes are evaluated together, each with its own session.
+"""
+
+import dataclasses
+import itertools
+import logging
+import queue
+import threading
+import time
+from typing import Any
+
+import numpy as np
+
+from jaxsolve.core.host import FAILURES
+from jaxsolve.nonlinear.host.scipy import DONE, RAISED, WAIT, Job, Report, run
+
+#: Seconds that a question is waited for before the loop turns without it.
+PAUSE = 0.005
+#: Seconds after which a session that nobody has answered is taken for given up.
+FORGOTTEN = 3600
+
+_LOG = logging.getLogger("jaxsolve.host")
+_NUMBERS = itertools.count(1)
+_OPEN: dict[int, "Session"] = {}
+
+
+class Session:
+    """One minimisation by SciPy that has been started and waits for answers."""
+
+    def __init__(self, method: Any, limits: Any, job: Job):
+        self.questions: queue.SimpleQueue = queue.SimpleQueue()
+        self.answers: queue.SimpleQueue = queue.SimpleQueue()
+        self.start = job.x0
+        self.seen = time.monotonic()
+        # A daemon: a program that was given up leaves it waiting, and must not keep the process alive.
+        threading.Thread(target=self._work, args=(method, limits, job), daemon=True).start()
+
+    def _work(self, method: Any, limits: Any, job: Job) -> None:
+        try:
+            report = run(method, limits, self._ask, job)
+        except BaseException as error:  # whatever is raised must reach the program that waits
+            FAILURES.append(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+            _LOG.warning("%s in %s: %s", type(error).__name__, method.name, error)
+            report = Report(self.start, 0, RAISED)
+        self.questions.put((DONE, report, None))
+
+    def _ask(self, kind: int, x: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, ...]:
+        # Copies: SciPy goes on writing into its arrays.
+        self.questions.put((kind, np.array(x, float), np.array(v, float)))
+        answer = self.answers.get()
+        if answer is None:
+            raise TimeoutError(f"no answer in {FORGOTTEN} s: the program that asked for this has ended.")
+        return answer
+
+
+#: A question as arrays: session, kind, x, v, iterations, code.
+Question = tuple[Any, ...]
+
+
+def _next(number: int, session: Session) -> Question:
+    session.seen = time.monotonic()
+    try:
+        kind, content, v = session.questions.get(timeout=PAUSE)
+    except queue.Empty:
+        return number, WAIT, session.start, np.zeros_like(session.start), 0, 0
+    if kind == DONE:
+        _OPEN.pop(number, None)
+        return number, DONE, content.x, np.zeros_like(content.x), content.iterations, content.code
+    return number, kind, content, v, 0, 0
+
+
+def _lanes(function: Any, arguments: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+    size = max(map(len, arguments))
+    rows = [function(*(a[min(k, len(a) - 1)] for a in arguments)) for k in range(size)]
+    return tuple(np.stack([np.asarray(value) for value in column]) for column in zip(*rows, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class Open:
+    """The callback that starts a session for each lane and returns its first question.
+
+    Attributes:
+        method: SciPy's method.
+        limits: The constraints.
+        bounded: Whether there are bounds.
+    """
+
+    method: Any
+    limits: Any
+    bounded: bool
+
+    def __call__(self, x0, target, rtol, limit, lower, upper, *first):
+        return _lanes(self._open, (x0, target, rtol, limit, lower, upper, *first))
+
+    def _open(self, x0, target, rtol, limit, lower, upper, *first):
+        bounds = (np.array(lower, float), np.array(upper, float)) if self.bounded else (None, None)
+        for other in tuple(_OPEN.values()):
+            if time.monotonic() - other.seen > FORGOTTEN:
+                other.answers.put(None)
+        job = Job(np.array(x0, float), float(target), float(rtol), int(limit), *bounds)
+        number = next(_NUMBERS)
+        _OPEN[number] = session = Session(self.method, self.limits, job)
+        return _next(number, session)
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """The callback that hands over answers and returns the next question; lanes that are done stay as they are.
+
+    Attributes:
+        places: For each kind of question the range of arrays that are its answer.
+    """
+
+    places: tuple[tuple[int, int, int], ...]
+
+    def __call__(self, number, kind, x, iterations, code, *answers):
+        return _lanes(self._step, (number, kind, x, iterations, code, *answers))
+
+    def _step(self, number, kind, x, iterations, code, *answers):
+        session = _OPEN.get(int(number))
+        if kind == DONE:
+            return number, kind, x, np.zeros_like(x), iterations, code
+        if session is None:
+            FAILURES.append(RuntimeError("a session of SciPy was continued after its end."))
+            return number, DONE, x, np.zeros_like(x), iterations, RAISED
+        for asked, start, stop in self.places:
+            if asked == kind:
+                session.answers.put(tuple(np.array(a) for a in answers[start:stop]))
+        return _next(int(number), session)

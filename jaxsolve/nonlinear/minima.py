@@ -1,0 +1,175 @@
+"""minimize and least_squares."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.results import SolveInfo
+from jaxsolve.core.tree import Packing
+from jaxsolve.linear.request import Solve
+from jaxsolve.nonlinear.equations import guess, requested
+from jaxsolve.nonlinear.front import Posed, answered
+from jaxsolve.nonlinear.host.limits import limits_of
+from jaxsolve.nonlinear.statement import Given, Statement, arrays, state
+from jaxsolve.solvers.nonlinear import FIT, MINIMUM
+
+
+def minimize(
+    f: Callable[..., Any],
+    solve: Solve | None = None,
+    *args: Any,
+    bounds: Any = None,
+    constraints: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """The x that minimises f, differentiable in the arguments of f and in what f closes over.
+
+    Converged means ‖∇f(x)‖ <= max(rtol ‖∇f(x0)‖, atol); within bounds P(x - ∇f) - x stands for -∇f, with P what moves
+    x into them. SciPy's methods without gradients, and those with constraints, end by SciPy's own criterion. A local
+    minimum is found, or a saddle point that the gradient does not tell from one.
+
+    Args:
+        f: Called as f(x, *args, **kwargs); returns one number.
+        solve: What is asked: a method ("L-BFGS", "GD", "Newton-CG" on the device; SciPy's "L-BFGS-B", "BFGS", "CG",
+            "TNC", "SLSQP", "trust-ncg", "Nelder-Mead", ... on the host), tolerances, and the first guess x0, which is
+            needed.
+        *args: Further arguments of f.
+        bounds: A pair (lower, upper) of numbers or of pytrees like x; None or infinities for none. Gradients reach
+            them.
+        constraints: Dictionaries with "type" ("eq" for c(x) = 0, "ineq" for c(x) >= 0) and "fun", a JAX function of x;
+            or `scipy.optimize.NonlinearConstraint`s of such functions, or `LinearConstraint`s.
+        **kwargs: Further arguments of f by name.
+
+    Returns:
+        x in the structure of x0.
+
+    Raises:
+        NotConverged: If the tolerance was not reached; `exc.result` is the `SolveInfo`. Also out of gradients.
+        Diverged: If the iterates left for infinity or stopped being numbers.
+        StructureError: If f does not return one number; a ValueError.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> loss = lambda p: (p["a"] - 3) ** 2 + (p["b"] + 1) ** 2
+    >>> p = js.minimize(loss, js.Solve("L-BFGS", x0={"a": 0.0, "b": 0.0}))
+    >>> round(float(p["a"]), 3), round(float(p["b"]), 3)
+    (3.0, -1.0)
+    """
+    return answered(_minimum(f, solve, args, kwargs, bounds, constraints), requested(solve), True).x
+
+
+def minimize_info(
+    f: Callable[..., Any],
+    solve: Solve | None = None,
+    *args: Any,
+    bounds: Any = None,
+    constraints: Any = None,
+    **kwargs: Any,
+) -> SolveInfo:
+    """How a minimisation went: x, the objective, the residual -∇f(x), iterations, status; never raises for failures.
+
+    Takes the arguments of `minimize`; the result is a pytree that passes through jit and vmap.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> info = js.minimize_info(lambda x: x**2 + 1, js.Solve("GD", x0=3.0))
+    >>> info.status.name, float(info.objective)
+    ('converged', 1.0)
+    """
+    return answered(_minimum(f, solve, args, kwargs, bounds, constraints), requested(solve), False)
+
+
+def least_squares(
+    r: Callable[..., Any], solve: Solve | None = None, *args: Any, bounds: Any = None, **kwargs: Any
+) -> Any:
+    """The x that minimises ½‖r(x)‖², differentiable in the arguments of r and in what r closes over.
+
+    Converged means ‖Jᵀr‖ <= max(rtol ‖Jᵀr at x0‖, atol), with J the derivative of r.
+
+    Args:
+        r: Called as r(x, *args, **kwargs); returns any pytree of residuals.
+        solve: What is asked: a method ("levenberg-marquardt", "gauss-newton" on the device; SciPy's "trf", "dogbox",
+            "lm" on the host; or a module such as `js.LevenbergMarquardt(linear=js.Solve("lsmr"))`), tolerances, and the
+            first guess x0, which is needed.
+        *args: Further arguments of r.
+        bounds: As in `minimize`; by SciPy's methods.
+        **kwargs: Further arguments of r by name.
+
+    Returns:
+        x in the structure of x0.
+
+    Raises:
+        NotConverged: If the tolerance was not reached; `exc.result` is the `SolveInfo`. Also out of gradients.
+        Diverged: If the iterates left for infinity or stopped being numbers.
+        StructureError: If r returns no residuals; a ValueError.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> t = jnp.arange(5.0)
+    >>> k = js.least_squares(lambda k: jnp.exp(-k * t) - jnp.exp(-0.5 * t), js.Solve(x0=1.0, rtol=1e-4))
+    >>> round(float(k), 3)
+    0.5
+    """
+    return answered(_fit(r, solve, args, kwargs, bounds), requested(solve), True).x
+
+
+def least_squares_info(
+    r: Callable[..., Any], solve: Solve | None = None, *args: Any, bounds: Any = None, **kwargs: Any
+) -> SolveInfo:
+    """How a least-squares fit went: x, the objective ½‖r‖², the residual -Jᵀr, status; never raises for failures.
+
+    Takes the arguments of `least_squares`; the result is a pytree that passes through jit and vmap.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> float(js.least_squares_info(lambda x: jnp.stack([x - 1, x + 1]), js.Solve(x0=3.0)).objective)
+    1.0
+    """
+    return answered(_fit(r, solve, args, kwargs, bounds), requested(solve), False)
+
+
+def _minimum(
+    f: Any, solve: Any, args: tuple, kwargs: dict, bounds: Any, constraints: Any
+) -> Callable[[], Posed]:
+    def pose() -> Posed:
+        x0 = guess(solve, "minimize")
+        statement, given, x, _ = _bounded(state(MINIMUM, f, x0, None, args, kwargs), bounds)
+        if constraints is None or (isinstance(constraints, list | tuple) and not constraints):
+            return statement, given, x, None
+        limits, constants = limits_of(constraints, statement.unknown, statement.dtype)
+        return statement, given._replace(constants=constants), x, limits
+
+    return pose
+
+
+def _fit(r: Any, solve: Any, args: tuple, kwargs: dict, bounds: Any) -> Callable[[], Posed]:
+    return lambda: _bounded(state(FIT, r, guess(solve, "least_squares"), None, args, kwargs), bounds)
+
+
+def _bounded(posed: tuple[Statement, Given, Array], bounds: Any) -> Posed:
+    """The problem with its bounds as flat vectors."""
+    statement, given, x0 = posed
+    if bounds is None:
+        return statement, given, x0, None
+    if not (isinstance(bounds, tuple | list) and len(bounds) == 2):
+        raise TypeError(
+            f"bounds are a pair (lower, upper), each a number or like x (SciPy's list of pairs: transpose it); got "
+            f"{type(bounds).__name__}{f' of {len(bounds)}' if isinstance(bounds, tuple | list) else ''}."
+        )
+    lower, upper = (
+        _side(name, side, statement.unknown, statement.dtype, fill)
+        for name, side, fill in (("lower", bounds[0], -jnp.inf), ("upper", bounds[1], jnp.inf))
+    )
+    statement = dataclasses.replace(statement, bounded=True)
+    return statement, given._replace(lower=lower, upper=upper), jnp.clip(x0, lower, upper), None
+
+
+def _side(name: str, side: Any, unknown: Packing, dtype: Any, fill: float) -> Array:
+    if side is None:
+        return jnp.full(unknown.size, fill, dtype)
+    side = arrays(f"the {name} bound", side)
+    leaves = jax.tree.leaves(side)
+    if len(leaves) == 1 and leaves[0].ndim == 0:
+        return jnp.broadcast_to(leaves[0].astype(dtype), (unknown.size,))
+    unknown.check(side, f"the {name} bound is a number or like x")
+    return unknown.pack(side, dtype)

@@ -1,0 +1,229 @@
+"""minimize: native and SciPy's methods, bounds, constraints, gradients, batches, and what SciPy raises."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+
+import jaxsolve as js
+from jaxsolve.solvers.nonlinear import SCIPY_MINIMIZERS
+
+DISC = {"type": "ineq", "fun": lambda x: 2 - jnp.sum(x**2)}
+START = jnp.array([-1.2, 1.0])
+NATIVE = ("L-BFGS", "Newton-CG")
+#: A few of SciPy's, one of each kind of question; the others differ in SciPy only.
+HOSTED = ("L-BFGS-B", "trust-ncg", "trust-exact", "Nelder-Mead")
+OTHERS = tuple(kind for kind in SCIPY_MINIMIZERS if kind not in HOSTED)
+host = pytest.mark.parametrize(
+    "kind", [*HOSTED, *(pytest.param(kind, marks=pytest.mark.slow) for kind in OTHERS)]
+)
+
+
+def rosenbrock(x):
+    return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def pair(p, a=1.0):
+    return 0.5 * jnp.sum((p[0] - a) ** 2) + 0.5 * jnp.sum((p[1] + 1) ** 2)
+
+
+def quartic(x, a):
+    return jnp.sum((x - a) ** 4 + (x * a) ** 2) + jnp.sum(x[1:] * x[:-1])
+
+
+@pytest.mark.parametrize("name", NATIVE)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_native_methods_reach_the_minimum_of_rosenbrock(name, dtype):
+    info = js.minimize_info(rosenbrock, js.Solve(name, x0=START.astype(dtype)))
+    assert info.converged
+    assert info.x.dtype == dtype
+    assert info.iterations < 60
+    np.testing.assert_allclose(info.x, 1, atol=5e-3)
+    np.testing.assert_allclose(info.residual, -jax.grad(rosenbrock)(info.x), atol=1e-5)
+    np.testing.assert_allclose(info.objective, rosenbrock(info.x), atol=1e-12)
+
+
+def test_descent_needs_few_steps_for_a_parabola():
+    info = js.minimize_info(lambda x: x**2, js.Solve("GD", x0=3.0))
+    assert info.converged
+    assert info.iterations <= 20
+    assert abs(info.x) < 1e-4
+
+
+@host
+def test_scipy_finds_what_it_finds_alone_eager_and_compiled(kind):
+    solve = js.Solve(js.SciPyMinimize(kind), x0=START, max_iterations=3000)
+
+    def run(x0):
+        return js.minimize_info(rosenbrock, js.Solve(js.SciPyMinimize(kind), x0=x0, max_iterations=3000))
+
+    info, compiled = js.minimize_info(rosenbrock, solve), jax.jit(run)(START)
+    if kind != "COBYLA":
+        assert info.converged
+        np.testing.assert_allclose(info.x, 1, atol=1e-4)
+    np.testing.assert_allclose(compiled.x, info.x, rtol=1e-9)
+    assert compiled.iterations == info.iterations
+    assert compiled.function_evaluations == info.function_evaluations
+
+
+def test_the_case_of_two_points_takes_four_iterations():
+    info = js.minimize_info(pair, js.Solve("L-BFGS-B", x0=(0.0, 0.0)))
+    assert info.converged
+    assert info.iterations <= 4
+    np.testing.assert_allclose(info.x[0], 1, atol=1e-6)
+    np.testing.assert_allclose(info.x[1], -1, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["L-BFGS", "L-BFGS-B"])
+def test_lanes_of_a_vmap_are_minimised_each_for_itself(name):
+    a = jnp.array([0.5, 1.0, 3.0])
+
+    def run(a):
+        return js.minimize_info(quartic, js.Solve(name, x0=jnp.ones(3), rtol=1e-9), a)
+
+    together = jax.jit(jax.vmap(run))(a)
+    alone = [run(v) for v in a]
+    assert together.converged.all()
+    np.testing.assert_allclose(together.x, jnp.stack([i.x for i in alone]), atol=1e-7)
+    if name == "L-BFGS-B":
+        np.testing.assert_array_equal(together.iterations, [int(i.iterations) for i in alone])
+
+
+def test_methods_that_hold_a_lock_run_their_lanes_one_after_the_other():
+    def limit(c):
+        return {"type": "ineq", "fun": lambda x: c - jnp.sum(x**2)}
+
+    def run(c):
+        return js.minimize(
+            lambda x: jnp.sum((x - 2) ** 2), js.Solve("COBYQA", x0=jnp.zeros(2)), constraints=limit(c)
+        )
+
+    np.testing.assert_allclose(jax.jit(jax.vmap(run))(jnp.array([2.0, 0.5])), [[1, 1], [0.5, 0.5]], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["L-BFGS", "L-BFGS-B", "Nelder-Mead"])
+def test_gradients_follow_from_the_minimum_alone(name):
+    rtol = 1e-6 if name == "Nelder-Mead" else 1e-11
+
+    def f(a):
+        return js.minimize(quartic, js.Solve(name, x0=jnp.ones(3), rtol=rtol), a).sum()
+
+    def exact(a):
+        return js.minimize(quartic, js.Solve("Newton-CG", x0=jnp.ones(3), rtol=1e-13), a).sum()
+
+    difference = (exact(1.3 + 1e-4) - exact(1.3 - 1e-4)) / 2e-4
+    for derivative in (jax.grad(f)(1.3), jax.jvp(f, (1.3,), (1.0,))[1], jax.jit(jax.grad(f))(1.3)):
+        np.testing.assert_allclose(derivative, difference, rtol=1e-4 if name == "Nelder-Mead" else 1e-6)
+
+
+def test_second_derivatives_and_the_envelope():
+    solve = js.Solve("L-BFGS", x0=jnp.ones(3), rtol=1e-12)
+
+    def f(a):
+        return js.minimize(quartic, solve, a).sum()
+
+    difference = (jax.grad(f)(1.3 + 1e-4) - jax.grad(f)(1.3 - 1e-4)) / 2e-4
+    np.testing.assert_allclose(jax.hessian(f)(1.3), difference, rtol=1e-5)
+
+    def value(a):
+        return js.minimize_info(quartic, solve, a).objective
+
+    np.testing.assert_allclose(
+        jax.grad(value)(1.3), (value(1.3 + 1e-5) - value(1.3 - 1e-5)) / 2e-5, rtol=1e-6
+    )
+
+
+def test_bounds_hold_and_are_differentiated():
+    def run(a, top):
+        solve = js.Solve("L-BFGS-B", x0=jnp.zeros(3), rtol=1e-10)
+        return js.minimize(lambda x: jnp.sum((x - a) ** 2 * (1 + x**2)), solve, bounds=(None, top))
+
+    a = jnp.array([0.5, 1.0, 2.0])
+    np.testing.assert_allclose(run(a, 1.5), [0.5, 1.0, 1.5], atol=1e-8)
+    np.testing.assert_allclose(jax.jacrev(run)(a, 1.5), jnp.diag(jnp.array([1.0, 1.0, 0.0])), atol=1e-6)
+    np.testing.assert_allclose(jax.jacfwd(run, 1)(a, 1.5), [0, 0, 1], atol=1e-6)
+    np.testing.assert_allclose(jax.jit(run)(a, 1.5), run(a, 1.5), atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["SLSQP", pytest.param("trust-constr", marks=pytest.mark.slow)])
+def test_constraints_hold(kind):
+    limits = [
+        {"type": "ineq", "fun": lambda x: 2 - jnp.sum(x**2)},
+        scipy.optimize.LinearConstraint(np.array([[1.0, -1.0]]), 0, 0),
+    ]
+    x = js.minimize(lambda x: jnp.sum((x - 2) ** 2), js.Solve(kind, x0=jnp.zeros(2)), constraints=limits)
+    np.testing.assert_allclose(x, 1, atol=3e-3)
+    with pytest.raises(NotImplementedError, match="multipliers"):
+        jax.grad(
+            lambda a: js.minimize(
+                lambda x: jnp.sum((x - a) ** 2), js.Solve(kind, x0=jnp.zeros(2)), constraints=limits
+            ).sum()
+        )(2.0)
+
+
+def test_what_scipy_raises_arrives_with_its_words():
+    broken = js.SciPyMinimize("trust-ncg", options={"initial_trust_radius": -1.0})
+    with pytest.raises(ValueError, match="trust radius"):
+        js.minimize(rosenbrock, js.Solve(broken, x0=START))
+    compiled = js.jit(lambda x0: js.minimize(rosenbrock, js.Solve(broken, x0=x0)))
+    with pytest.raises(js.NotConverged, match=r"ValueError.*trust radius") as caught:
+        compiled(START)
+    assert caught.value.result.status is js.Status.host_failure
+    info = jax.jit(jax.vmap(lambda x0: js.minimize_info(rosenbrock, js.Solve(broken, x0=x0))))(
+        jnp.stack([START] * 2)
+    )
+    assert not info.converged.any()
+
+
+def test_what_the_function_raises_is_raised():
+    def broken(x):
+        raise KeyError("no such material")
+
+    with pytest.raises(KeyError, match="no such material"):
+        js.minimize(broken, js.Solve("BFGS", x0=START))
+
+
+@pytest.mark.parametrize("name", ["L-BFGS", "GD", "Newton-CG", "L-BFGS-B"])
+def test_no_minimum_is_no_solution(name):
+    solve = js.Solve(name, x0=jnp.ones(2), max_iterations=60)
+    with pytest.raises(js.ConvergenceException):
+        js.minimize(lambda x: -jnp.sum(x**3), solve)
+    with pytest.raises(js.Diverged, match="invalid_input"):
+        js.minimize(lambda x: jnp.sum(x**2) * jnp.nan, solve)
+
+
+def test_the_name_of_the_linear_method_means_the_minimiser_here():
+    for name in ("CG", "scipy-CG"):
+        info = js.minimize_info(rosenbrock, js.Solve(name, x0=START))
+        assert info.converged
+        assert info.method == "scipy-CG"
+
+
+def test_a_tape_hears_minimisations():
+    solve = js.Solve("L-BFGS", x0=START)
+    with js.SolveTape(record_trajectories=True) as solves:
+        js.minimize(rosenbrock, solve)
+        js.minimize(rosenbrock, js.Solve("BFGS", x0=START))
+    assert [info.method for info in solves] == ["L-BFGS", "BFGS"]
+    assert solves[solve].trajectory.x.shape[1:] == (2,)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: js.minimize(rosenbrock, js.Solve("L-BFGS")), ValueError, "first guess"),
+        (lambda: js.minimize(lambda x: x, js.Solve(x0=START)), ValueError, "needs one number"),
+        (lambda: js.minimize(rosenbrock, js.Solve("GMres", x0=START)), ValueError, "solves linear systems"),
+        (lambda: js.minimize(rosenbrock, js.Solve("newton", x0=START)), ValueError, "is for solve_nonlinear"),
+        (lambda: js.minimize(rosenbrock, js.Solve("L-BFGS", x0=START), bounds=(0, 1)), ValueError, "takes no bounds"),
+        (lambda: js.minimize(rosenbrock, js.Solve("BFGS", x0=START), constraints=DISC), ValueError, "no constraints"),
+        (lambda: js.minimize(rosenbrock, js.Solve(x0=START), bounds=3), TypeError, "pair"),
+        (lambda: js.minimize(rosenbrock, js.Solve(x0=START + 0j)), TypeError, "real numbers"),
+        (lambda: js.minimize(rosenbrock, js.Solve(x0=START), constraints={"fun": jnp.sum}), ValueError, "'type'"),
+        (lambda: js.SciPyMinimize("BFGGS"), ValueError, "known kinds"),
+    ],
+)  # fmt: skip
+def test_malformed_input_is_refused_in_words(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
