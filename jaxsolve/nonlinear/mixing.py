@@ -54,7 +54,7 @@ class AndersonSearch(AbstractSearch):
         scales = jnp.where(sizes > 0, sizes, 1)
         R = (s.dr / scales[:, None]).T
         # Directions below this fraction of the largest are noise; unused rows are zero and get no weight.
-        cut = jnp.sqrt(jnp.finfo(sizes.dtype).eps)
+        cut = float(jnp.finfo(sizes.dtype).eps) ** 0.5
         gamma = jnp.linalg.lstsq(R, s.gap, rcond=cut)[0] / scales
         x = s.x + self.damping * s.gap - gamma @ (s.dx + self.damping * s.dr)
         gap = self.statement.value(self.given, x)

@@ -57,7 +57,7 @@ class Statement:
     def value(self, given: Given, x: Array) -> Array:
         """y - f(x), g(x) - x, the residuals r(x), or the number to minimise."""
         (y,) = self.program(*given.parameters, x)
-        if self.goal == ROOT:
+        if given.rhs is not None:
             return given.rhs - y
         return y - x if self.goal == FIXED_POINT else y
 

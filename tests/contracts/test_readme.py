@@ -5,6 +5,7 @@ import pathlib
 import pytest
 
 import jaxsolve as js
+from jaxsolve.solvers.nonlinear import NONLINEAR
 
 README = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
 
@@ -18,6 +19,12 @@ def test_every_method_has_its_row(entry):
 def test_every_preconditioner_has_its_row(entry):
     kept = "yes" if entry.symmetric else "no"
     assert f"| `{entry.name}` | {entry.needs} | {entry.cost} | {kept} |" in README
+
+
+@pytest.mark.parametrize("name", NONLINEAR)
+def test_every_nonlinear_method_has_its_row(name):
+    method = NONLINEAR[name]()
+    assert f"| `{name}` | {', '.join(method.solves)} | {method.cost} | {method.place} |" in README
 
 
 def test_no_placeholder_is_left():

@@ -91,7 +91,7 @@ def _minimum(method: SciPyMinimize, limits: Any, ask: Ask, job: Job) -> Report:
     if hessians:
         further = {"hess": hessian} if kind in ("trust-exact", "dogleg") else {"hessp": product}
     if job.lower is not None and job.upper is not None:
-        further["bounds"] = scipy.optimize.Bounds(job.lower, job.upper)
+        further["bounds"] = scipy.optimize.Bounds(*_untyped(job.lower, job.upper))
     if limits is not None:
         further["constraints"] = _constraints(limits, ask, nothing)
     options = {**_tolerances(kind, job), **dict(method.options)}
@@ -121,7 +121,9 @@ def _constraints(limits: Any, ask: Ask, nothing: np.ndarray) -> list[Any]:
                     lambda x, which=which: np.asarray(ask(LIMITS, x, nothing)[0], float)[which],
                     lower[which],
                     upper[which],
-                    jac=lambda x, which=which: np.asarray(ask(LIMITS, x, nothing)[1], float)[which],
+                    jac=_untyped(lambda x, which=which: np.asarray(ask(LIMITS, x, nothing)[1], float)[which])[
+                        0
+                    ],
                 )
             )
     return parts
@@ -186,12 +188,17 @@ def _fit(method: SciPyLeastSquares, ask: Ask, job: Job) -> Report:
     found = scipy.optimize.least_squares(
         lambda x: np.asarray(asked(x)[0], float),
         job.x0,
-        jac=jacobian,
+        jac=_untyped(jacobian)[0],
         bounds=bounds,
         method=method.kind,
         **further,
     )
     return Report(np.asarray(found.x, float), steps, _code(found.success, found.status == 0))
+
+
+def _untyped(*values: Any) -> tuple[Any, ...]:
+    # SciPy's types know the defaults only.
+    return values
 
 
 def _code(success: bool, exhausted: bool) -> int:

@@ -144,8 +144,10 @@ def _called(
         bounds = (np.asarray(given.lower, float), np.asarray(given.upper, float))
     job = Job(np.array(x0, float), float(target), float(rtol), int(limit), *bounds)
     report = run(method, limits, ask, job)
-    counts = (jnp.asarray(c, jnp.int32) for c in (report.iterations, asked, report.code))
-    return (jnp.asarray(report.x, x0.dtype), *counts)
+    iterations, evaluations, code = (
+        jnp.asarray(c, jnp.int32) for c in (report.iterations, asked, report.code)
+    )
+    return jnp.asarray(report.x, x0.dtype), iterations, evaluations, code
 
 
 def _led(
