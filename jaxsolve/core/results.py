@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import equinox as eqx
@@ -172,7 +173,24 @@ def describe(info: SolveInfo, advice: bool = True) -> str:
     if advice and status == Status.host_failure and FAILURES:
         error = FAILURES[-1]
         return f"{text}. {status.message} {type(error).__name__}: {error}"
-    return f"{text}. {status.message}" if advice and failed.any() else text
+    if not (advice and failed.any()):
+        return text
+    rounding = _rounding(info, norms[worst], targets[worst]) if status == Status.stagnation else ""
+    return f"{text}. {rounding}{status.message}"
+
+
+def _rounding(info: SolveInfo, norm: float, target: float) -> str:
+    """What rounding leaves of b, where that is what a solve ended at."""
+    rtol, dtype = info.solve.rtol, np.asarray(info.residual_norm).dtype
+    if rtol is None or np.ndim(rtol) or not rtol > 0:
+        return ""
+    size = target / float(rtol)
+    if not norm <= math.sqrt(np.finfo(dtype).eps) * size:
+        return ""
+    return (
+        f"A relative residual of {float(rtol):.0e} can't be reached in {dtype}: on this system rounding leaves about "
+        f"{norm / size:.0e}. "
+    )
 
 
 class ConvergenceException(RuntimeError):

@@ -205,3 +205,14 @@ def test_a_tolerance_below_rounding_ends_as_stagnation_and_says_so():
     assert "rounding level" in info.message
     assert not bool(info.diverged)
     assert float(info.residual_norm) < 1e-2
+
+
+@pytest.mark.parametrize("method", ["GMres", "CG"])
+def test_a_tolerance_below_rounding_is_called_so(method):
+    A = np.float32(problems.poisson(20) + np.eye(20))
+    info = js.solve_linear_info(A, np.ones(20, np.float32), js.Solve(method, rtol=1e-12))
+    assert info.status is js.Status.stagnation
+    assert "A relative residual of 1e-12 can't be reached in float32: on this system rounding" in info.message
+    # Where the residual is far above rounding, that is not what is wrong.
+    cut = js.solve_linear_info(A, np.ones(20, np.float32), js.Solve(method, rtol=1e-12, max_iterations=2))
+    assert "can't be reached" not in cut.message
