@@ -78,6 +78,6 @@ _MESSAGES = {
         "The iterates became infinite or NaN: the recurrence overflowed or divided by zero. Use another method "
         "(`GMres`) or preconditioner."
     ),
-    Status.host_failure: "Code on the host raised an exception:",
+    Status.host_failure: "Code on the host raised an exception. Check the function and what it was given.",
     Status.invalid_input: "b, x0 or A holds NaN or infinity. Check the input; no method can help.",
 }
