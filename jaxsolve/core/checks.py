@@ -1,13 +1,14 @@
 """A check that raises when the values are there: at once in eager mode, out of the compiled program under jit."""
 
 import collections
+import contextlib
 import copy
 import functools
 import itertools
 import logging
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -142,6 +143,18 @@ def _not_ours(record: logging.LogRecord) -> bool:
 
 # JAX logs the traceback of every exception in a callback before it raises it: a page that says nothing more.
 logging.getLogger("jax._src.callback").addFilter(_not_ours)
+
+
+@contextlib.contextmanager
+def classes_kept() -> Iterator[None]:
+    """Inside, what a check raises in a compiled program keeps its class; the program must end inside too."""
+    try:
+        yield
+    except Exception as error:
+        found = _FAILURES.take(str(error))
+        if found is None:
+            raise
+        raise found from None
 
 
 def jit(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from jaxsolve.core.checks import classes_kept
 from jaxsolve.core.results import Frozen, SolveInfo, failure_of
 from jaxsolve.core.staging import is_traced
 from jaxsolve.linear.observe import shown, watch_for
@@ -65,7 +66,9 @@ def _answered(
     judged = False
     outcome = None
     if not is_traced((given, x0, numbers)):
-        outcome = search(statement, inner, watch, limits, given, x0)
+        # Solves inside of the function may fail.
+        with classes_kept():
+            outcome = jax.block_until_ready(search(statement, inner, watch, limits, given, x0))
     if outcome is None or is_traced(outcome.status):
         judge = _judge(asked, solve, request, settings, statement, listener, throw)
         judged = judge is not None

@@ -184,6 +184,17 @@ def test_what_the_function_raises_is_raised():
         js.minimize(broken, js.Solve("BFGS", x0=START))
 
 
+@pytest.mark.parametrize("name", ["L-BFGS", "BFGS"])
+def test_a_solve_that_fails_inside_of_the_function_keeps_its_class(name):
+    def loss(k):
+        return jnp.sum(
+            js.solve_linear(lambda x: k * x, jnp.ones(3), js.Solve("CG", rtol=0.0, max_iterations=0))
+        )
+
+    with pytest.raises(js.NotConverged, match="CG did not converge"):
+        js.minimize(loss, js.Solve(name, x0=2.0))
+
+
 @pytest.mark.parametrize("name", ["L-BFGS", "GD", "Newton-CG", "L-BFGS-B"])
 def test_no_minimum_is_no_solution(name):
     solve = js.Solve(name, x0=jnp.ones(2), max_iterations=60)
