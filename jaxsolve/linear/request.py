@@ -150,7 +150,7 @@ def method_name(method: Any) -> str:
     """The name of a method for people, with its option where that is not the default."""
     if isinstance(method, str):
         return method
-    option = method.option
+    option = type(method).option
     if option is None or getattr(method, option) == getattr(type(method)(), option):
         return method.name
     return f"{method.name.split('(')[0]}({getattr(method, option)})"

@@ -46,7 +46,7 @@ def choose(A: LinearOperator, preconditioned: bool) -> tuple[AbstractMethod, str
 
 
 def known_traits(A: LinearOperator) -> tuple[Traits, str]:
-    """What is known of A, and whether it is "declared" or "proved" by its entries, which takes some tens of products."""
+    """What is known of A, and whether it is "declared" or "proved" by its entries (some tens of products)."""
     if A.traits != Traits() or not isinstance(A, SparseMatrix) or A.data.ndim > 1 or is_traced(A.data):
         return A.traits, "declared"
     return _proved(A), "proved"

@@ -77,6 +77,7 @@ def test_gradients_are_those_of_the_solution_whatever_found_it(name):
     np.testing.assert_allclose(jax.jvp(f, (0.3,), (1.0,))[1], difference, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_second_derivatives_by_every_order_of_modes():
     def f(a):
         return (roots(a) ** 2).sum()

@@ -24,6 +24,7 @@ from jaxsolve.preconditioners.relaxation import SSOR
 from jaxsolve.solvers.driver import Control, iterate
 from jaxsolve.solvers.krylov.cg import CG
 from jaxsolve.solvers.nullspace import NullSpace
+from tests.gallery.methods import mostly_slow
 from tests.preconditioners.problems import couplings, dominant, poisson
 
 ALL = {
@@ -44,15 +45,13 @@ ALL = {
     "amg": Multigrid(visits=2),
 }
 SYMMETRIC = [name for name, recipe in ALL.items() if type(recipe).symmetric]
+#: One of each kind in every run, the others in `-m slow`.
+QUICK = ("jacobi", "ssor", "chebyshev", "cluster", "ruge-stuben", "geometric")
+every_recipe = pytest.mark.parametrize("name", mostly_slow(ALL, QUICK))
+PRECISIONS = (np.float32, np.float64, np.complex64, np.complex128)
 CASES = [("grid", np.float64)]
-KINDS = [
-    ("graph", np.complex128),
-    ("grid", np.complex64),
-    ("graph", np.float32),
-    ("graph", np.float64),
-    ("grid", np.complex128),
-]
-CASES += [pytest.param(*case, marks=pytest.mark.slow) for case in KINDS]
+CASES += [pytest.param("graph", dtype, marks=pytest.mark.slow) for dtype in PRECISIONS]
+CASES += [pytest.param("grid", dtype, marks=pytest.mark.slow) for dtype in PRECISIONS if dtype != np.float64]
 
 
 def recipe_for(name, kind):
@@ -86,7 +85,7 @@ def solve(A, M, b, rtol=1e-8):
 
 
 @pytest.mark.parametrize(("kind", "dtype"), CASES)
-@pytest.mark.parametrize("name", ALL)
+@every_recipe
 def test_operators_are_linear_and_their_transposes_exact(name, kind, dtype):
     recipe = recipe_for(name, kind)
     A = dominant(couplings(kind, dtype), dtype)
@@ -100,7 +99,7 @@ def test_operators_are_linear_and_their_transposes_exact(name, kind, dtype):
 
 
 @pytest.mark.parametrize(("kind", "dtype"), CASES)
-@pytest.mark.parametrize("name", ALL)
+@every_recipe
 def test_symmetric_recipes_build_definite_operators_of_definite_matrices(name, kind, dtype):
     recipe = recipe_for(name, kind)
     B = couplings(kind, dtype)
@@ -119,7 +118,7 @@ def test_symmetric_recipes_build_definite_operators_of_definite_matrices(name, k
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SYMMETRIC)
+@pytest.mark.parametrize("name", mostly_slow(SYMMETRIC, QUICK))
 def test_complex_symmetric_matrices_get_complex_symmetric_operators(name):
     B = couplings("grid", np.complex128)
     A = dominant((B + B.T) / 2, np.complex128, symmetric=True)
@@ -128,7 +127,7 @@ def test_complex_symmetric_matrices_get_complex_symmetric_operators(name):
     assert close(transposed, whole.T, np.complex128)
 
 
-@pytest.mark.parametrize("name", ALL)
+@every_recipe
 def test_traced_and_batched_values_give_what_concrete_ones_give(name):
     recipe = ALL[name]
     B = couplings("grid", np.float64)
@@ -149,7 +148,7 @@ def test_traced_and_batched_values_give_what_concrete_ones_give(name):
     assert close(2 * half, eager, np.float64)
 
 
-@pytest.mark.parametrize("name", SYMMETRIC)
+@pytest.mark.parametrize("name", mostly_slow(SYMMETRIC, QUICK))
 @pytest.mark.parametrize("dtype", [pytest.param(np.float32, marks=pytest.mark.slow), np.float64])
 def test_insulated_systems_are_solved(name, dtype):
     A = SparseMatrix.from_scipy(poisson((12, 16), "insulated").astype(dtype)).declare(symmetric=True)
@@ -188,7 +187,7 @@ def test_unknown_entries_are_refused_with_advice(name):
         ALL[name].build(Opaque(DenseMatrix(jnp.eye(4))))
 
 
-@pytest.mark.parametrize("name", ALL)
+@every_recipe
 def test_rectangular_matrices_are_refused(name):
     with pytest.raises(StructureError, match="needs a square matrix"):
         ALL[name].build(SparseMatrix.from_dense(np.ones((3, 4))))
