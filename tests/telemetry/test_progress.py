@@ -12,6 +12,8 @@ from jaxsolve.core.errors import MissingBackendError
 from jaxsolve.telemetry import progress
 from jaxsolve.telemetry.progress import Meter
 
+pytest.importorskip("tqdm")
+
 n = 40
 LONG = 2.001 * jnp.eye(n) - jnp.eye(n, k=1) - jnp.eye(n, k=-1)
 ONES = jnp.ones(n)

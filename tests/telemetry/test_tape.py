@@ -108,6 +108,7 @@ def test_a_closed_tape_opens_again_and_an_open_one_does_not():
 
 
 def test_a_tape_is_a_table():
+    pytest.importorskip("pandas")
     with js.SolveTape() as solves:
         js.solve_linear(A, jnp.stack([b, 2 * b]), CG)
         jax.grad(loss)(b)
