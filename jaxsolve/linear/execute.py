@@ -47,8 +47,8 @@ def execute(
     together = eager and isinstance(method, AbstractDense) and isinstance(problem.A, DenseMatrix)
     inverse = None if together else prepared(method, solve.preconditioner, problem, nulls, eager)
     # Called on the class: Equinox makes a module of every bound method, which costs 20 µs.
-    kind: type[LinearOperator] = type(problem.A)
-    A = kind.layout(problem.A)
+    kind: Any = type(problem.A)
+    A: LinearOperator = kind.layout(problem.A)
     guess = None if problem.x0 is None else 0
     if eager:
         parts = (A, inverse, problem.b, problem.x0, control, nulls)
