@@ -12,9 +12,9 @@ from jax import Array
 from jaxsolve.core.optional import require
 from jaxsolve.telemetry.tell import tell
 
-#: A call from a compiled loop costs up to 0.2 ms, an iteration some 10 ns an unknown: every `WORK / n` iterations it
+#: A call from a compiled loop costs up to 0.6 ms, an iteration some 7 ns an unknown: every `WORK / n` iterations it
 #: costs a percent of the loop.
-WORK = 2_000_000
+WORK = 20_000_000
 #: Small systems run through this many iterations in milliseconds.
 SELDOM = 1000
 #: Seconds between two drawings: a terminal is slower than a loop.

@@ -55,7 +55,7 @@ def test_short_solves_have_no_bar(capsys):
 
 def test_large_systems_report_more_often_than_small_ones():
     assert Meter.for_size("CG", True, 10).every == 1000
-    assert Meter.for_size("CG", True, 10**4).every == 200
+    assert Meter.for_size("CG", True, 10**5).every == 200
     assert Meter.for_size("CG", True, 10**8).every == 1
     assert Meter.for_size("CG", 7, 10**8).every == 7
 
