@@ -3,8 +3,6 @@
 import sys
 
 import jax.numpy as jnp
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -12,7 +10,9 @@ import scipy.sparse as sp
 import jaxsolve as js
 from jaxsolve.core.errors import MissingBackendError, StructureError
 
+mpl = pytest.importorskip("matplotlib")
 mpl.use("Agg")
+plt = pytest.importorskip("matplotlib.pyplot")
 
 n = 40
 A = 2.001 * jnp.eye(n) - jnp.eye(n, k=1) - jnp.eye(n, k=-1)
