@@ -172,7 +172,8 @@ def describe(info: SolveInfo, advice: bool = True) -> str:
     text = f"{what}{lane} {figures}"
     if advice and status == Status.host_failure and FAILURES:
         error = FAILURES[-1]
-        return f"{text}. {status.message} {type(error).__name__}: {error}"
+        # Threads share the list, so that it may be another one's.
+        return f"{text}. {status.message} The last one raised was {type(error).__name__}: {error}"
     if not (advice and failed.any()):
         return text
     rounding = _rounding(info, norms[worst], targets[worst]) if status == Status.stagnation else ""
@@ -180,12 +181,13 @@ def describe(info: SolveInfo, advice: bool = True) -> str:
 
 
 def _rounding(info: SolveInfo, norm: float, target: float) -> str:
-    """What rounding leaves of b, where that is what a solve ended at."""
-    rtol, dtype = info.solve.rtol, np.asarray(info.residual_norm).dtype
-    if rtol is None or np.ndim(rtol) or not rtol > 0:
+    """What rounding leaves of b, where that is what a solve ended at: the tolerance is below it, the residual near."""
+    request, dtype = info.solve, np.asarray(info.residual_norm).dtype
+    rtol, atol, eps = request.rtol, request.atol, np.finfo(dtype).eps
+    if any(v is None or np.ndim(v) for v in (rtol, atol)) or atol != 0 or not 0 < rtol < eps:
         return ""
     size = target / float(rtol)
-    if not norm <= math.sqrt(np.finfo(dtype).eps) * size:
+    if not norm <= math.sqrt(eps) * size:
         return ""
     return (
         f"A relative residual of {float(rtol):.0e} can't be reached in {dtype}: on this system rounding leaves about "

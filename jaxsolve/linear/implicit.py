@@ -20,7 +20,7 @@ from jaxsolve.linear.forward import Plan, System, guarded, run
 from jaxsolve.linear.pseudo import pseudo_tangent
 from jaxsolve.linear.push import pushed
 from jaxsolve.operators.base import LinearOperator
-from jaxsolve.solvers.driver import Control, Outcome, unit_of
+from jaxsolve.solvers.driver import Outcome, unit_of
 from jaxsolve.solvers.nullspace import NullSpace
 
 
@@ -45,7 +45,7 @@ def _tangent(plan, primals, tangents):
     m, n = system.A.shape
     dx = tangent_solve(plan, system, rhs) if m == n else pseudo_tangent(plan, system, tangent.A, outcome, rhs)
     # The residual is that of a solved system for every b and A: its derivative is zero, as are those of the counts.
-    zeros = jax.tree.map(_zero_tangent, outcome)
+    zeros = jax.tree.map(zero_tangent, outcome)
     return outcome, zeros._replace(x=dx)
 
 
@@ -62,8 +62,10 @@ def tangent_solve(plan: Plan, system: System, rhs: Array) -> Array:
         inverse_t = None if inverse is None else inverse.transpose()
         # JAX drops everything but x here: a failure that is not raised is a wrong gradient.
         method, nulls_t = plan.gradient_method, nulls.transposed()
-        c, noise = _effective(A, nulls, c)
-        limits = Control(control.rtol, jnp.maximum(control.atol, noise), control.max_iterations)
+        limits = control
+        if nulls.basis is not None or nulls.detect:
+            c, noise = _effective(A, nulls, c)
+            limits = control._replace(atol=jnp.maximum(control.atol, noise))
         outcome = run(method, At, inverse_t, c, None, limits, nulls_t, watch=plan.watch)
         return guarded(plan, "adjoint", outcome).x
 
@@ -75,7 +77,7 @@ def _effective(A: LinearOperator, nulls: NullSpace, c: Array) -> tuple[Array, An
     """A cotangent of x without what no x has, all being orthogonal to the null space; and the size of its rounding."""
     found, _ = nulls.detected(A, unit_of(A, c)[0])
     if found.basis is None and found.found is None:
-        return c, 0
+        return c, 0.0
     # A cotangent of constants leaves rounding, which is not to be solved for.
     size = norm(c)
     noise = 100 * jnp.finfo(size.dtype).eps * size
@@ -84,7 +86,8 @@ def _effective(A: LinearOperator, nulls: NullSpace, c: Array) -> tuple[Array, An
     return found.transposed().project_solution(c), noise
 
 
-def _zero_tangent(value: Array) -> Any:
+def zero_tangent(value: Array) -> Any:
+    """The tangent of a value that does not change: of integers it has the dtype float0."""
     if jnp.issubdtype(value.dtype, jnp.inexact):
         return jnp.zeros_like(value)
     return np.zeros(value.shape, jax.dtypes.float0)

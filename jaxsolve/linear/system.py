@@ -133,7 +133,7 @@ def _solved(
         # Looking at the status waits for the result, so the time is that of the solve.
         np.asarray(outcome.status)
     seconds = np.nan if compiled else time.perf_counter() - started
-    info = _info(outcome, settings, request, method_name(method), problem, seconds)
+    info = solve_info(outcome, settings, request, method_name(method), problem, seconds)
     if listener is not None:
         listener.hear_traced(info)
         # What was judged has been told by its program.
@@ -151,7 +151,7 @@ def _frozen(solve: Solve) -> tuple[Frozen, list[Any]]:
     return request, request.split(solve)
 
 
-def _info(
+def solve_info(
     outcome: Outcome, settings: list[Any], request: Frozen, method: str, problem: Problem, seconds: float
 ) -> SolveInfo:
     """The outcome in the user's structures."""
@@ -171,4 +171,5 @@ def _info(
         request=request,
         method=method,
         trajectory=shown(outcome.trajectory, problem),
+        objective=shaped.objective,
     )

@@ -1,5 +1,6 @@
 """One way for all nonlinear problems: from the request through the search to the result."""
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,9 +13,10 @@ from jax import Array
 from jaxsolve.core.checks import classes_kept
 from jaxsolve.core.results import Frozen, SolveInfo, failure_of
 from jaxsolve.core.staging import is_traced
-from jaxsolve.linear.observe import shown, watch_for
+from jaxsolve.linear.observe import watch_for
 from jaxsolve.linear.problem import Problem
 from jaxsolve.linear.request import Solve, method_name
+from jaxsolve.linear.system import solve_info
 from jaxsolve.linear.verdict import Judge
 from jaxsolve.nonlinear.choice import chosen
 from jaxsolve.nonlinear.host.limits import Limits
@@ -23,7 +25,6 @@ from jaxsolve.nonlinear.inner import gradient_request
 from jaxsolve.nonlinear.search import search
 from jaxsolve.nonlinear.statement import Given, Statement
 from jaxsolve.operators.algebra import Identity
-from jaxsolve.solvers.driver import Outcome
 from jaxsolve.telemetry.ear import Ear, ear
 
 #: A problem as arrays: its statement, what it depends on, the flat first guess, and constraints.
@@ -78,7 +79,9 @@ def _answered(
     if not compiled:
         np.asarray(outcome.status)
     seconds = np.nan if compiled else time.perf_counter() - started
-    info = _info(outcome, settings, request, method_name(solve.method), statement, system, seconds)
+    if outcome.objective is None:
+        system = dataclasses.replace(system, rhs=statement.image)
+    info = solve_info(outcome, settings, request, method_name(solve.method), system, seconds)
     if listener is not None:
         listener.hear_traced(info)
         # What was judged has been told by its program.
@@ -106,33 +109,3 @@ def _judge(
     names = (method_name(solve.method), f"{method_name(solve.method)} ({gradient})")
     structures = (statement.unknown, statement.unknown, ())
     return Judge.judging(asked.suppress, request, settings, names, structures, listener, throw)
-
-
-def _info(
-    outcome: Outcome,
-    settings: list[Any],
-    request: Frozen,
-    method: str,
-    statement: Statement,
-    system: Problem,
-    seconds: float,
-) -> SolveInfo:
-    """The outcome in the user's structures."""
-    residual = statement.unknown.unpack(outcome.residual)
-    if outcome.objective is None:
-        residual = statement.image.unpack(outcome.residual)
-    return SolveInfo(
-        x=statement.unknown.unpack(outcome.x),
-        residual=residual,
-        residual_norm=outcome.residual_norm,
-        target=outcome.target,
-        iterations=outcome.iterations,
-        function_evaluations=outcome.evaluations,
-        code=outcome.status,
-        solve_time=seconds,
-        settings=settings,
-        request=request,
-        method=method,
-        trajectory=shown(outcome.trajectory, system),
-        objective=outcome.objective,
-    )

@@ -10,11 +10,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.results import Frozen
 from jaxsolve.linear.forward import guarded
+from jaxsolve.linear.implicit import zero_tangent
 from jaxsolve.linear.push import pushed
 from jaxsolve.linear.verdict import Judge
 from jaxsolve.nonlinear.host.limits import Limits
@@ -60,7 +60,7 @@ def _tangent(task: Task, primals: tuple, tangents: tuple) -> tuple[Outcome, Outc
     given, settings, x0 = primals
     outcome = implicit_search(task, given, settings, x0)
     x, statement = outcome.x, task.statement
-    zeros = jax.tree.map(_zero_tangent, outcome)
+    zeros = jax.tree.map(zero_tangent, outcome)
     moved = pushed(given, tangents[0], lambda given: statement.condition(given, x))
     if moved is None:
         return outcome, zeros
@@ -80,9 +80,3 @@ def _tangent(task: Task, primals: tuple, tangents: tuple) -> tuple[Outcome, Outc
         along = pushed(given, tangents[0], lambda given: statement.objective(given, x))
         zeros = zeros._replace(objective=jnp.zeros_like(outcome.objective) if along is None else along)
     return outcome, zeros
-
-
-def _zero_tangent(value: Any) -> Any:
-    if jnp.issubdtype(value.dtype, jnp.inexact):
-        return jnp.zeros(value.shape, value.dtype)
-    return np.zeros(value.shape, jax.dtypes.float0)

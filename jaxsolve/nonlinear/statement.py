@@ -12,7 +12,7 @@ from jax import Array
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.tree import Packing, inexact, typed
 from jaxsolve.core.vector import squared_norm
-from jaxsolve.operators.program import Program, trace_program
+from jaxsolve.operators.program import Program, separated, trace_program
 from jaxsolve.solvers.nonlinear import FIT, FIXED_POINT, MINIMUM, ROOT
 
 
@@ -116,17 +116,11 @@ def _stated(
         raise TypeError(
             f"{goal} are over real numbers; x0 has dtype {dtype.name}. Take its real and imaginary parts as a pair."
         )
-    leaves, treedef = jax.tree.flatten((args, kwargs))
-    # Python ints and bools may steer the code (axes, flags): they stay what they are.
-    numeric = [isinstance(leaf, jax.Array | np.ndarray | np.generic | float | complex) for leaf in leaves]
-    values = [jnp.asarray(leaf) for leaf, number in zip(leaves, numeric, strict=True) if number]
-    others = [leaf for leaf, number in zip(leaves, numeric, strict=True) if not number]
+    values, merged = separated(args, kwargs)
     images: list[Packing] = []
 
     def flat(values: list[Array], x: Array) -> Array:
-        numbers, rest = iter(values), iter(others)
-        merged = [next(numbers) if number else next(rest) for number in numeric]
-        args, kwargs = jax.tree.unflatten(treedef, merged)
+        args, kwargs = merged(values)
         out = jax.tree.map(jnp.asarray, f(unknown.unpack(x), *args, **kwargs))
         image = Packing.of(out)
         images.append(image)
@@ -137,10 +131,7 @@ def _stated(
     shapes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in values]
     program, constants, out = trace_program(flat, shapes, jax.ShapeDtypeStruct((unknown.size,), dtype))
     if out.dtype != dtype:
-        unknown = dataclasses.replace(
-            unknown, dtypes=tuple(jnp.promote_types(d, out.dtype) for d in unknown.dtypes)
-        )
-        return _stated(goal, f, x0, y, args, kwargs, unknown, jnp.dtype(out.dtype))
+        return _stated(goal, f, x0, y, args, kwargs, unknown.widened(out.dtype), jnp.dtype(out.dtype))
     rhs = None if y is None else Packing.of(y).pack(y, dtype)
     given = Given(tuple(jnp.asarray(c) for c in (*constants, *values)), rhs)
     return Statement(goal, program, unknown, images[-1], jnp.dtype(dtype)), given, unknown.pack(x0, dtype)

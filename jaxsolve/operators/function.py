@@ -6,7 +6,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
@@ -14,7 +13,7 @@ from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import Packing, inexact
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.linearity import Degree, degree
-from jaxsolve.operators.program import Program, trace_program
+from jaxsolve.operators.program import Program, separated, trace_program
 
 
 class FunctionOperator(LinearOperator):
@@ -92,16 +91,10 @@ def function_operator(
         StructureError: If f does not return the structure of the right-hand side.
         NotLinearError: If f is not affine.
     """
-    leaves, treedef = jax.tree.flatten((args, kwargs))
-    # Python ints and bools may steer the code (axes, flags): they stay what they are.
-    numeric = [isinstance(leaf, jax.Array | np.ndarray | np.generic | float | complex) for leaf in leaves]
-    values = [jnp.asarray(leaf) for leaf, number in zip(leaves, numeric, strict=True) if number]
-    others = [leaf for leaf, number in zip(leaves, numeric, strict=True) if not number]
+    values, merged = separated(args, kwargs)
 
     def flat(values: list[Array], x: Array) -> Array:
-        numbers, rest = iter(values), iter(others)
-        merged = [next(numbers) if number else next(rest) for number in numeric]
-        args, kwargs = jax.tree.unflatten(treedef, merged)
+        args, kwargs = merged(values)
         y = f(unknown.unpack(x), *args, **kwargs)
         check_output(f, y, rhs)
         return rhs.pack(y, inexact(dtype, *(leaf.dtype for leaf in jax.tree.leaves(y))))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -38,6 +39,23 @@ class Program:
 
     def __repr__(self) -> str:
         return f"Program({len(self.jaxpr.eqns)} equations)"
+
+
+def separated(args: tuple, kwargs: dict) -> tuple[list[Array], Callable[[list[Array]], tuple[tuple, dict]]]:
+    """The numbers among the arguments of a function as arrays, and how arguments are made of such arrays again.
+
+    Python ints and bools may steer the code (axes, flags): they stay what they are.
+    """
+    leaves, treedef = jax.tree.flatten((args, kwargs))
+    numeric = [isinstance(leaf, jax.Array | np.ndarray | np.generic | float | complex) for leaf in leaves]
+    values = [jnp.asarray(leaf) for leaf, number in zip(leaves, numeric, strict=True) if number]
+
+    def merged(values: list[Array]) -> tuple[tuple, dict]:
+        numbers = iter(values)
+        mixed = [next(numbers) if number else leaf for leaf, number in zip(leaves, numeric, strict=True)]
+        return jax.tree.unflatten(treedef, mixed)
+
+    return values, merged
 
 
 def trace_program(f: Callable[..., Any], *inputs: Any) -> tuple[Program, list[Any], Any]:

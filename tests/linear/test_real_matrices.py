@@ -21,8 +21,8 @@ RTOL = 1e-5
 DENSE_LIMIT = 6000
 #: Bands wider than this are left to the other methods.
 BAND_LIMIT = 300
-#: Small ones for every run: definite but ill-conditioned, complex.
-QUICK = ("LFAT5", "w156")
+#: Small ones of each kind for every run: definite but ill-conditioned, indefinite and singular, complex.
+QUICK = ("LFAT5", "fidapm05", "w156")
 QUICK_METHODS = ("biCG-stab", "minres", "LU")
 FOLDER = matrix_folder()
 
