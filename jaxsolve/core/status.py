@@ -79,5 +79,7 @@ _MESSAGES = {
         "(`GMres`) or preconditioner."
     ),
     Status.host_failure: "Code on the host raised an exception. Check the function and what it was given.",
-    Status.invalid_input: "b, x0 or A holds NaN or infinity. Check the input; no method can help.",
+    Status.invalid_input: (
+        "b, x0 or A holds NaN or infinity, or numbers whose norm overflows. Check the input; no method can help."
+    ),
 }

@@ -114,8 +114,19 @@ def typed(v: Array, dtype: Any) -> Array:
 
 
 def inexact(*dtypes: Any) -> Any:
-    """The promoted dtype, floating point at least (the default one where all are integers)."""
+    """The promoted dtype, floating point at least (the default one where all are integers).
+
+    Raises:
+        TypeError: For numbers of half precision.
+    """
     if dtypes and all(d == dtypes[0] for d in dtypes) and jnp.issubdtype(dtypes[0], jnp.inexact):
-        return jnp.dtype(dtypes[0])
-    dtype = jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
-    return dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.result_type(dtype, float)
+        dtype = jnp.dtype(dtypes[0])
+    else:
+        dtype = jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
+        dtype = dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.result_type(dtype, float)
+    if dtype.itemsize < 4:
+        raise TypeError(
+            f"systems are solved in float32, float64, complex64 or complex128; got {dtype.name}. "
+            "Convert them first: A.astype(jnp.float32), b.astype(jnp.float32)."
+        )
+    return dtype

@@ -7,6 +7,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import scipy.sparse.linalg
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
@@ -72,7 +73,7 @@ def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bo
         )
     b = _arrays("b", b)
     x0 = None if solve.x0 is None else _arrays("x0", solve.x0)
-    function = callable(A) and not isinstance(A, LinearOperator)
+    function = callable(A) and not isinstance(A, LinearOperator | scipy.sparse.linalg.LinearOperator)
     if not function and (args or kwargs):
         given = ", ".join([*(type(a).__name__ for a in args), *kwargs])
         raise TypeError(
@@ -144,7 +145,7 @@ def _pose_matrix(A: LinearOperator, b: Any, x0: Any) -> Problem:
         raise StructureError(
             f"A of shape {A.shape} needs {n} unknowns; {what} has {unknown.size}: {unknown}."
         )
-    guess = None if x0 is None else unknown.pack(x0, dtype)
+    guess = None if x0 is None else unknown.pack(jax.tree.map(lambda v: _guess(v, dtype), x0), dtype)
     return Problem(A, rhs.pack(b, dtype), guess, unknown, rhs, (), False)
 
 
@@ -171,8 +172,9 @@ def _pose_batch(A: LinearOperator, b: Array, x0: Any, stack: tuple[int, ...]) ->
             unknown = Packing.of(x0)
             x0 = x0.reshape(n)
         if x0.shape[-1:] != (n,) or jnp.broadcast_shapes(x0.shape[:-1], batch) != batch:
-            raise StructureError(f"x0 must have shape {(*batch, n)} (or ({n},)); got {x0.shape}.")
-        guess = x0.astype(b.dtype)
+            either = f" (or ({n},))" if batch else ""
+            raise StructureError(f"x0 must have shape {(*batch, n)}{either}; got {x0.shape}.")
+        guess = _guess(x0, b.dtype)
     if not batch:
         return Problem(A, b, guess, unknown, rhs, (), False)
     lanes = math.prod(batch)
@@ -187,6 +189,14 @@ def _pose_batch(A: LinearOperator, b: Array, x0: Any, stack: tuple[int, ...]) ->
     if guess is not None:
         guess = jnp.broadcast_to(guess, (*batch, n)).reshape(lanes, n)
     return Problem(A, b, guess, unknown, rhs, batch, bool(stack))
+
+
+def _guess(x0: Array, dtype: Any) -> Array:
+    if jnp.iscomplexobj(x0) and not jnp.issubdtype(dtype, jnp.complexfloating):
+        raise TypeError(
+            f"x0 is {x0.dtype.name}, but A and b are real, and so is x. Pass x0.real, or a complex b."
+        )
+    return typed(x0, dtype)
 
 
 def _misfit(shape: tuple[int, int], stack: tuple[int, ...], rhs: Packing, single: bool) -> str:

@@ -80,7 +80,7 @@ class Solve(eqx.Module):
         self.method = as_method(method)
         self.rtol = _number("rtol", rtol if rel_tol is None else rel_tol)
         self.atol = _number("atol", atol if abs_tol is None else abs_tol)
-        self.max_iterations = _number("max_iterations", max_iterations)
+        self.max_iterations = _count("max_iterations", max_iterations)
         self.x0 = x0
         self.preconditioner = as_preconditioner(preconditioner)
         self.suppress = _classes(suppress)
@@ -214,16 +214,25 @@ def needs_entries(solve: Solve | None) -> bool:
 
 def _number(name: str, value: Any) -> Any:
     if isinstance(value, int | float | np.number | np.ndarray) and not isinstance(value, bool):
-        if np.any(np.asarray(value) < 0):
-            raise ValueError(f"{name} must not be negative; got {value}.")
+        if not np.all(np.asarray(value) >= 0):
+            fault = "NaN" if np.any(np.isnan(value)) else "negative"
+            raise ValueError(f"{name} must not be {fault}; got {value}.")
         return value
     if eqx.is_array(value):
         return value
     raise TypeError(f"{name} expects a number; got {type(value).__name__}.")
 
 
+def _count(name: str, value: Any) -> Any:
+    value = _number(name, value)
+    kind = value.dtype if eqx.is_array(value) or isinstance(value, np.generic) else np.dtype(type(value))
+    if not np.issubdtype(kind, np.integer) and not (isinstance(value, float) and value.is_integer()):
+        raise TypeError(f"{name} counts steps and must be an integer; got {value} of type {kind}.")
+    return int(value) if isinstance(value, float) else value
+
+
 def _classes(suppress: Any) -> tuple[type, ...]:
-    classes = (suppress,) if isinstance(suppress, type) else tuple(suppress)
+    classes = (suppress,) if isinstance(suppress, type | str) else tuple(suppress)
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, ConvergenceException)):
             raise TypeError(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
+import scipy.sparse.linalg
 from jax.experimental.sparse import BCOO, BCSR
 
 from jaxsolve.core.errors import StructureError
@@ -43,6 +44,11 @@ def as_operator(A: Any) -> LinearOperator:
         return _from_jax_sparse(A)
     if scipy.sparse.issparse(A):
         return SparseMatrix.from_scipy(A)
+    if isinstance(A, scipy.sparse.linalg.LinearOperator):
+        raise TypeError(
+            f"A must be {ACCEPTED}; got SciPy's {type(A).__name__}, whose products JAX can't run. Hand over the "
+            "matrix, or the product as a function of JAX arrays."
+        )
     if not (eqx.is_array(A) or isinstance(A, list | tuple | np.ndarray)):
         raise TypeError(f"A must be {ACCEPTED}; got {type(A).__name__}.")
     try:

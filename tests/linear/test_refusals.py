@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse as sps
+import scipy.sparse.linalg as spl
 
 import jaxsolve as js
 from jaxsolve.core.errors import NotLinearError, StructureError
@@ -36,6 +37,25 @@ def test_what_is_no_matrix():
     )
     refused(TypeError, r"A must be .*; got str", "CG", b)
     refused(StructureError, r"got an array of shape \(3,\)", b, b)
+
+
+def test_products_of_scipy():
+    refused(
+        TypeError, r"got SciPy's MatrixLinearOperator, whose .* as a function", spl.aslinearoperator(A), b
+    )
+
+
+def test_half_precision():
+    half = jnp.asarray(A, jnp.bfloat16)
+    refused(TypeError, r"float32, float64, complex64 or complex128; got bfloat16\. Convert", half, half[0])
+    refused(TypeError, "got float16", lambda x: 2 * x, jnp.ones(3, jnp.float16))
+    x = js.solve_linear(half, jnp.ones(3, jnp.float32))
+    assert x.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("x0", [np.zeros(3) + 1j, np.zeros((3, 1)) + 1j])
+def test_a_complex_guess_for_a_real_system(x0):
+    refused(TypeError, "x0 is complex.* but A and b are real, and so is x", A, b, js.Solve(x0=x0))
 
 
 def test_a_right_hand_side_that_does_not_fit():
@@ -139,8 +159,20 @@ def test_numbers_that_are_none(name):
         rf"{name} must be a number or have the batch's shape \(\); got shape \(2,\)",
         A,
         b,
-        ANY("CG", **{name: np.ones(2)}),
+        ANY("CG", **{name: np.ones(2, int)}),
     )
+
+
+def test_numbers_that_stop_nothing():
+    with pytest.raises(ValueError, match="rtol must not be NaN; got nan"):
+        js.Solve(rtol=float("nan"))
+    with pytest.raises(
+        TypeError, match=r"max_iterations counts steps and must be an integer; got 10\.5 of type"
+    ):
+        js.Solve(max_iterations=10.5)
+    with pytest.raises(TypeError, match="max_iterations counts steps and must be an integer"):
+        js.Solve(max_iterations=jnp.asarray(10.0))
+    assert js.Solve(max_iterations=1e3).max_iterations == 1000
 
 
 def test_suppress_of_other_exceptions():
