@@ -98,7 +98,7 @@ def _preconditioner(
         recipe = choose_preconditioner(A)[0]
     if isinstance(recipe, AbstractPreconditioner):
         recipe = recipe.suited(method.definite_preconditioner)
-        return recipe.build(A) if recipe.concrete else _built(recipe, A)
+        return recipe.build(A) if recipe.eager else _built(recipe, A)
     if callable(recipe) and not isinstance(recipe, LinearOperator):
         unknown, rhs = problem.unknown, problem.rhs
         try:
