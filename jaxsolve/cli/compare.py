@@ -19,7 +19,7 @@ from jaxsolve.cli.inputs import (
 from jaxsolve.cli.outputs import matplotlib, save
 from jaxsolve.cli.runs import REFUSED, SKIPPED, Run, history, measured
 from jaxsolve.cli.tables import print_json, print_table, progress, scientific, seconds
-from jaxsolve.linear.request import Solve, method_name
+from jaxsolve.linear.request import AUTO, Solve, method_name
 from jaxsolve.linear.select import choose
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.registry import PRECONDITIONERS
@@ -125,7 +125,7 @@ def combinations(
         return [(m, p) for m in names for p in recipes if p is None or (square and _takes(method_of(m)))]
     pairs: list[tuple[str, Any]] = [(name, None) for name in names]
     if methods is None and square and not several:
-        suited = method_name(choose(A, True)[0])
+        suited = method_name(choose(A, Solve(preconditioner=AUTO)).method)
         pairs += [(suited, preconditioner_of(name)) for name in PRECONDITIONERS]
     return pairs
 

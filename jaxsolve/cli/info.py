@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxsolve.cli.inputs import load_matrix
 from jaxsolve.cli.tables import print_facts, print_json
-from jaxsolve.linear.request import method_name
+from jaxsolve.linear.request import Solve, method_name, preconditioner_name
 from jaxsolve.linear.select import choose
 from jaxsolve.operators.facts import Facts, facts_of
 from jaxsolve.operators.layout import is_banded
@@ -41,7 +41,7 @@ def run(given: argparse.Namespace) -> bool:
 
 def _report(path: str, A: SparseMatrix, facts: Facts) -> dict[str, Any]:
     pattern = A.pattern
-    method, reason = choose(A, False)
+    choice = choose(A, Solve())
     counts = np.diff(pattern.indptr)
     return {
         "matrix": path,
@@ -57,8 +57,9 @@ def _report(path: str, A: SparseMatrix, facts: Facts) -> dict[str, Any]:
         "diagonals": len(pattern.offsets),
         "layout": "diagonals" if is_banded(pattern) else "rows",
         "dominance": facts.dominance.kind,
-        "suggested_method": method_name(method),
-        "reason": reason,
+        "suggested_method": method_name(choice.method),
+        "suggested_preconditioner": preconditioner_name(choice.preconditioner).lower(),
+        "reason": "; ".join(choice.reasons),
     }
 
 
@@ -112,5 +113,7 @@ def _lines(report: dict[str, Any], facts: Facts) -> list[tuple[str, str]]:
         lines.append(("empty", f"{facts.empty_rows} rows, {facts.empty_columns} columns"))
     if report["traits"]:
         lines.append(("proven", ", ".join(name.replace("_", " ") for name in report["traits"])))
-    lines.append(("suggested", f"{report['suggested_method']}: {report['reason']}"))
+    recipe = report["suggested_preconditioner"]
+    pair = report["suggested_method"] + ("" if recipe == "none" else f" + {recipe}")
+    lines.append(("suggested", f"{pair}: {report['reason']}"))
     return lines

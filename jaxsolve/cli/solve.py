@@ -54,7 +54,8 @@ def run(given: argparse.Namespace) -> bool:
     tolerance = max(given.rtol, given.atol / size) if size > 0 else given.rtol
     if given.output:
         attempt(write_vector, given.output, x)
-    reason = choose(A, preconditioner is not None)[1] if method == AUTO else ""
+    choice = choose(A, solve)
+    reason = "; ".join(choice.reasons) if method == AUTO else ""
     report = {
         "matrix": given.matrix,
         "rows": A.shape[0],
@@ -63,7 +64,7 @@ def run(given: argparse.Namespace) -> bool:
         "dtype": np.dtype(x.dtype).name,
         "method": info.method,
         "reason": reason,
-        "preconditioner": preconditioner_name(preconditioner).lower(),
+        "preconditioner": preconditioner_name(choice.preconditioner).lower(),
         "status": info.status.name,
         "converged": bool(info.converged),
         "false": is_false(info.status, residual, slope, tolerance, A.dtype),

@@ -14,9 +14,10 @@ from jaxsolve.core.results import Frozen
 from jaxsolve.core.staging import is_traced
 from jaxsolve.linear.forward import Plan, System, launch, run
 from jaxsolve.linear.implicit import implicit_solve
-from jaxsolve.linear.prepare import chosen_method, limits, prepared
+from jaxsolve.linear.prepare import chosen, limits, prepared
 from jaxsolve.linear.problem import Problem
 from jaxsolve.linear.request import Solve
+from jaxsolve.linear.select import Choice
 from jaxsolve.linear.verdict import Judge
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dense import DenseMatrix
@@ -30,7 +31,7 @@ from jaxsolve.telemetry.watch import Watch
 def execute(
     problem: Problem,
     solve: Solve,
-    method: AbstractMethod,
+    choice: Choice,
     nulls: NullSpace,
     judge: Callable[[], Judge | None],
     settings: Any,
@@ -41,11 +42,11 @@ def execute(
     Concrete systems go straight to the compiled driver. What is traced goes through the implicit solve, which
     differentiates and raises; under jit even constants yield tracers, which shows in the first outcome.
     """
-    control = limits(solve, problem)
+    control, method = limits(solve, problem), choice.method
     eager = not is_traced((problem.A, problem.b, problem.x0, nulls, settings))
     # A dense matrix is factorised by the program that solves with it: one call less.
     together = eager and isinstance(method, AbstractDense) and isinstance(problem.A, DenseMatrix)
-    inverse = None if together else prepared(method, solve.preconditioner, problem, nulls, eager)
+    inverse = None if together else prepared(method, choice.preconditioner, problem, nulls, eager)
     # Called on the class: Equinox makes a module of every bound method, which costs 20 µs.
     kind: Any = type(problem.A)
     A: LinearOperator = kind.layout(problem.A)
@@ -58,9 +59,9 @@ def execute(
             return outcome
     if together:
         inverse = prepared(method, None, problem, nulls, eager)
-    chosen, other, limited = _gradient(solve, method, inverse, control, problem, nulls)
+    gradient_method, other, limited = _gradient(solve, method, inverse, control, problem, nulls)
     x0, control = lax.stop_gradient((problem.x0, control))
-    plan = Plan(method, chosen, judge(), watch)
+    plan = Plan(method, gradient_method, judge(), watch)
     system = System(A, inverse, problem.b, x0, control, nulls, (other, limited))
     if not problem.batch:
         return implicit_solve(plan, system)
@@ -71,7 +72,7 @@ def execute(
 def execute_stack(
     problem: Problem,
     solve: Solve,
-    method: AbstractMethod,
+    choice: Choice,
     nulls: NullSpace,
     judge: Callable[[], Judge | None],
     settings: Any,
@@ -81,16 +82,16 @@ def execute_stack(
     control = limits(solve, problem)
     parts = (problem.A, problem.b, problem.x0, control)
     if not is_traced((parts, nulls, settings)):
-        recipe = Frozen(solve.preconditioner)
-        key = (method, recipe, problem.unknown, problem.rhs, watch)
-        outcome = _run_stack(key, recipe.split(solve.preconditioner), *parts, nulls)
+        recipe = Frozen(choice.preconditioner)
+        key = (choice.method, recipe, problem.unknown, problem.rhs, watch)
+        outcome = _run_stack(key, recipe.split(choice.preconditioner), *parts, nulls)
         if not is_traced(outcome.status):
             return outcome
 
     def lane(A, b, x0, control):
         one = dataclasses.replace(problem, A=A, b=b, x0=x0, batch=(), matrices=False)
         limited = eqx.tree_at(lambda s: (s.rtol, s.atol, s.max_iterations), solve, tuple(control))
-        return execute(one, limited, method, nulls, judge, settings, watch)
+        return execute(one, limited, choice, nulls, judge, settings, watch)
 
     return jax.vmap(lane, in_axes=(0, 0, None if problem.x0 is None else 0, 0))(*parts)
 
@@ -117,6 +118,6 @@ def _gradient(
     if other is None:
         # The user's atol is in the units of b, which those systems do not have.
         return method, inverse, Control(control.rtol, jnp.zeros_like(control.atol), control.max_iterations)
-    chosen = chosen_method(other, problem.A)
-    own = prepared(chosen, other.preconditioner, problem, nulls, eager=False)
-    return chosen, own, limits(eqx.tree_at(lambda s: s.atol, other, 0.0), problem)
+    choice = chosen(other, problem.A)
+    own = prepared(choice.method, choice.preconditioner, problem, nulls, eager=False)
+    return choice.method, own, limits(eqx.tree_at(lambda s: s.atol, other, 0.0), problem)

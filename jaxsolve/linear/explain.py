@@ -3,93 +3,119 @@
 import dataclasses
 from typing import Any
 
-from jaxsolve.core.results import SolveInfo, describe
+from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.staging import is_traced
-from jaxsolve.linear.prepare import chosen_method
+from jaxsolve.linear.diagnosis import Diagnosis, diagnose
+from jaxsolve.linear.knowledge import Knowledge
+from jaxsolve.linear.prepare import chosen
 from jaxsolve.linear.problem import pose
 from jaxsolve.linear.request import Solve, method_name, preconditioner_name
-from jaxsolve.linear.select import choose, choose_preconditioner, known_traits
-from jaxsolve.operators.base import LinearOperator
+from jaxsolve.linear.select import alternatives
+from jaxsolve.operators.convert import as_operator
 from jaxsolve.operators.dia import DiagonalsOperator
-from jaxsolve.operators.sparse import SparseMatrix
+
+#: Rules that hold too are listed up to here.
+MOST_ALTERNATIVES = 3
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Explanation:
-    """A choice, its reason and the facts it rests on; prints as a few lines.
+    """A choice, its reasons, the facts it rests on and the alternatives; its `str` is a few lines.
 
     Attributes:
         method: Name of the method.
         preconditioner: Name of the preconditioner, "None" for none.
         reasons: Why these.
         facts: What is known of the system.
+        alternatives: What would suit too, and why.
     """
 
     method: str
     preconditioner: str
     reasons: tuple[str, ...]
     facts: dict[str, Any]
+    alternatives: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"method: {self.method}", f"preconditioner: {self.preconditioner}"]
         lines += [f"because {reason}" for reason in self.reasons]
-        return "\n".join([*lines, *(f"{name}: {value}" for name, value in self.facts.items())])
+        lines += [f"{name}: {value}" for name, value in self.facts.items()]
+        return "\n".join([*lines, *(f"or {other}" for other in self.alternatives)])
+
+    def __repr__(self) -> str:
+        return f"Explanation({self.method}, preconditioner={self.preconditioner})"
 
 
 def explain(
     A: Any, b: Any = None, solve: Solve | None = None, *f_args: Any, **f_kwargs: Any
-) -> Explanation | str:
-    """What `solve_linear(A, b, solve)` would do and why; or, for a `SolveInfo`, how that solve went and what follows.
+) -> Explanation | Diagnosis:
+    """Prints and returns what `solve_linear(A, b, solve)` would do and why; or how a solve went and what follows.
 
     Args:
-        A: What `solve_linear` takes, or a `SolveInfo`.
-        b: The right-hand side; not needed for a `SolveInfo`.
+        A: What `solve_linear` takes, or a `SolveInfo` (of a failure: `exception.result`).
+        b: The right-hand side. With a `SolveInfo`, the matrix it was solved with, for one that came out of jit; the
+            result of an eager solve knows its own.
         solve: The request.
         *f_args: Further arguments of a function A.
         **f_kwargs: The same by name.
 
+    Returns:
+        An `Explanation`: method, preconditioner, reasons, facts, alternatives. For a `SolveInfo` a `Diagnosis`:
+        estimates of condition number and eigenvalues by some dozens of products (exact up to 256 unknowns), what they
+        say of the method that was used, and advice.
+
     >>> import jax.numpy as jnp
-    >>> print(explain(jnp.eye(3), jnp.ones(3)))
+    >>> choice = explain(jnp.eye(3), jnp.ones(3))
     method: LU
     preconditioner: None
-    because A is dense and small (3)
+    because A is dense, n <= 8192: factors of a dense matrix are exact and cost what a few hundred iterations do
     shape: (3, 3)
     dtype: ...
-    traits: none declared
+    traits: none known
     execution: DenseMatrix
     values: constant
+    or IDR(s) + jacobi: the diagonal of A is known, nothing of its symmetry
+    or IDR(s): nothing is known of the symmetry of A
     """
     if isinstance(A, SolveInfo):
-        return describe(A)
-    solve = Solve() if solve is None else solve
+        found = diagnose(A, None if b is None else as_operator(b))
+    else:
+        found = _choice(A, b, Solve() if solve is None else solve, f_args, f_kwargs)
+    print(found)  # noqa: T201  (that is what it is for)
+    return found
+
+
+def _choice(A: Any, b: Any, solve: Solve, f_args: tuple, f_kwargs: dict) -> Explanation:
     problem = pose(A, b, solve, f_args, f_kwargs, True)
-    method = chosen_method(solve, problem.A)
-    reasons = [
-        choose(problem.A, solve.preconditioner is not None)[1]
-        if isinstance(solve.method, str)
-        else "you asked for it"
-    ]
-    recipe = solve.preconditioner
-    if isinstance(recipe, str):
-        recipe, reason = choose_preconditioner(problem.A)
-        reasons.append(reason)
-    return Explanation(method_name(method), preconditioner_name(recipe), tuple(reasons), _facts(problem.A))
+    choice = chosen(solve, problem.A)
+    others = () if choice.rule is None else alternatives(problem.A, solve, choice.rule)
+    return Explanation(
+        method_name(choice.method),
+        preconditioner_name(choice.preconditioner),
+        choice.reasons,
+        _facts(Knowledge.of(problem.A)),
+        tuple(f"{rule.pair}: {rule.when}" for rule in others[:MOST_ALTERNATIVES]),
+    )
 
 
-def _facts(A: LinearOperator) -> dict[str, Any]:
-    traits, source = known_traits(A)
+def _facts(k: Knowledge) -> dict[str, Any]:
+    source = "" if k.source == "unknown" else f" {k.source}"
     facts: dict[str, Any] = {
-        "shape": A.shape,
-        "dtype": A.dtype.name,
-        "traits": f"{', '.join(traits.names()) or 'none'} {source}",
-        "execution": type(A.layout()).__name__,
-        "values": "traced" if is_traced(A) else "constant",
+        "shape": k.A.shape,
+        "dtype": k.A.dtype.name,
+        "traits": f"{', '.join(k.traits.names()) or 'none known'}{source}",
+        "execution": type(k.A.layout()).__name__,
+        "values": "traced" if is_traced(k.A) else "constant",
     }
-    if isinstance(A, SparseMatrix):
-        layout = A.layout()
-        facts["entries"] = A.nnz
-        facts["bandwidth"] = A.pattern.bandwidth
-        facts["symmetric pattern"] = A.pattern.is_symmetric
+    if k.matrix is not None:
+        layout = k.matrix.layout()
+        facts["entries"] = k.entries
+        facts["bandwidth"] = k.bandwidth
+        facts["symmetric pattern"] = k.couples_both_ways
         if isinstance(layout, DiagonalsOperator):
             facts["diagonals"] = len(layout.offsets)
+        if not k.rectangular:
+            facts["grid"] = k.grid
+            facts["zeros on the diagonal"] = k.zero_diagonal
+            facts["diagonal dominance"] = k.dominance
     return facts

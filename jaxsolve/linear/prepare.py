@@ -11,7 +11,7 @@ from jaxsolve.core.errors import NotLinearError, StructureError
 from jaxsolve.linear.forward import factorised
 from jaxsolve.linear.problem import Problem
 from jaxsolve.linear.request import Solve, preconditioner_name
-from jaxsolve.linear.select import choose, choose_preconditioner
+from jaxsolve.linear.select import Choice, choose
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.convert import as_operator
 from jaxsolve.operators.function import function_operator
@@ -20,36 +20,34 @@ from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.direct.dense import AbstractDense
 from jaxsolve.solvers.driver import Control
 from jaxsolve.solvers.nonlinear import AbstractNonlinearMethod
-from jaxsolve.solvers.nullspace import NullSpace
+from jaxsolve.solvers.nullspace import NullSpace, pinned
 from jaxsolve.solvers.split import Split
 
 
-def chosen_method(solve: Solve, A: LinearOperator) -> AbstractMethod:
-    """The method asked for, or the one that suits A.
+def chosen(solve: Solve, A: LinearOperator) -> Choice:
+    """The method and the preconditioner asked for, or those that suit A.
 
     Raises:
-        StructureError: If it cannot solve a system of this shape.
+        StructureError: If the method cannot solve a system of this shape.
         ValueError: If it is for nonlinear problems, or if it takes no preconditioner and is given one.
     """
-    method = solve.method
-    if isinstance(method, AbstractNonlinearMethod):
+    if isinstance(solve.method, AbstractNonlinearMethod):
         raise ValueError(
-            f"`{method.name}` is for {' and '.join(method.solves)}, not for linear systems; use 'auto', a method of "
-            "js.methods(), or js.solve_nonlinear, js.least_squares or js.minimize."
+            f"`{solve.method.name}` is for {' and '.join(solve.method.solves)}, not for linear systems; use 'auto', a "
+            "method of js.methods(), or js.solve_nonlinear, js.least_squares or js.minimize."
         )
-    if isinstance(method, str):
-        method = choose(A, solve.preconditioner is not None)[0]
-    m, n = A.shape
-    if m != n and not method.rectangular:
-        raise StructureError(
-            f"`{method.name}` solves square systems; A has shape {A.shape}. Use 'lsqr', 'lsmr' or 'QR'."
-        )
-    if solve.preconditioner is not None and not method.preconditioned:
+    named = isinstance(solve.method, AbstractMethod)
+    if named and solve.preconditioner is not None and not solve.method.preconditioned:
         raise ValueError(
-            f"`{method.name}` factorises A and takes no preconditioner; got "
+            f"`{solve.method.name}` factorises A and takes no preconditioner; got "
             f"{preconditioner_name(solve.preconditioner)}. Leave it out, or use a Krylov method such as 'GMres'."
         )
-    return method
+    m, n = A.shape
+    if named and m != n and not solve.method.rectangular:
+        raise StructureError(
+            f"`{solve.method.name}` solves square systems; A has shape {A.shape}. Use 'lsqr', 'lsmr' or 'QR'."
+        )
+    return choose(A, solve)
 
 
 def limits(solve: Solve, problem: Problem) -> Control:
@@ -79,7 +77,8 @@ def prepared(method: AbstractMethod, recipe: Any, problem: Problem, nulls: NullS
     A = problem.A if eager else lax.stop_gradient(problem.A)
     if not method.preconditioned:
         dense = isinstance(method, AbstractDense)
-        return lax.stop_gradient(factorised(method, A, nulls) if dense else method.prepare(A))
+        inverse = factorised(method, A, nulls) if dense else method.prepare(pinned(A, nulls))
+        return lax.stop_gradient(inverse)
     if isinstance(recipe, tuple):
         return Split(*(prepared(method, part, problem, nulls, eager) for part in recipe))
     return lax.stop_gradient(_preconditioner(method, recipe, A, problem))
@@ -94,11 +93,9 @@ def _preconditioner(
     method: AbstractMethod, recipe: Any, A: LinearOperator, problem: Problem
 ) -> LinearOperator:
     m, n = A.shape
-    if isinstance(recipe, str):
-        recipe = choose_preconditioner(A)[0]
     if isinstance(recipe, AbstractPreconditioner):
         recipe = recipe.suited(method.definite_preconditioner)
-        return recipe.build(A) if recipe.concrete else _built(recipe, A)
+        return recipe.build(A) if recipe.eager else _built(recipe, A)
     if callable(recipe) and not isinstance(recipe, LinearOperator):
         unknown, rhs = problem.unknown, problem.rhs
         try:

@@ -1,6 +1,8 @@
 """Problem: a system as the user gave it, turned into flat vectors, operators and batches, or refused."""
 
 import dataclasses
+import functools
+import inspect
 import math
 from typing import Any
 
@@ -10,9 +12,9 @@ import jax.numpy as jnp
 import scipy.sparse.linalg
 from jax import Array, lax
 
-from jaxsolve.core.errors import StructureError
+from jaxsolve.core.errors import StructureError, TraceError
 from jaxsolve.core.tree import Packing, inexact, typed
-from jaxsolve.linear.request import Solve, needs_entries
+from jaxsolve.linear.request import AUTO, Solve, needs_entries
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.convert import ACCEPTED, as_operator, batch_shape, with_dtype
 from jaxsolve.operators.function import check_output, function_operator
@@ -80,7 +82,7 @@ def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bo
             f"further arguments ({given}) are passed on to A, so A must be a function; got {_kind(A)}."
         )
     if function:
-        problem = _pose_function(A, b, x0, args, kwargs, grad_for_f, needs_entries(solve))
+        problem = _pose_function(A, b, x0, args, kwargs, grad_for_f, solve)
     else:
         problem = _pose_matrix(as_operator(A), b, x0)
         if not grad_for_f:
@@ -89,15 +91,17 @@ def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bo
 
 
 def _pose_function(
-    f: Any, b: Any, x0: Any, args: tuple, kwargs: dict, grad_for_f: bool, entries: bool
+    f: Any, b: Any, x0: Any, args: tuple, kwargs: dict, grad_for_f: bool, solve: Solve
 ) -> Problem:
     rhs = Packing.of(b)
     unknown = rhs if x0 is None else Packing.of(x0)
     dtype = inexact(rhs.dtype, *([] if x0 is None else unknown.dtypes))
-    if entries or isinstance(f, LinearFunction):
-        operator, offset = _traced(f, unknown, rhs, dtype, args, kwargs)
-    else:
-        operator, offset = function_operator(f, unknown, rhs, dtype, args, kwargs)
+    found = None
+    if needs_entries(solve) or isinstance(f, LinearFunction):
+        found = _traced(f, unknown, rhs, dtype, args, kwargs)
+    elif solve.method == AUTO and solve.preconditioner is None:
+        found = _readable(f, unknown, rhs, dtype, args, kwargs)
+    operator, offset = found or function_operator(f, unknown, rhs, dtype, args, kwargs)
     if not grad_for_f:
         operator, offset = lax.stop_gradient((operator, offset))
     if operator.dtype != dtype:
@@ -109,6 +113,28 @@ def _pose_function(
         vector = vector - offset
     guess = None if x0 is None else unknown.pack(x0, dtype)
     return Problem(operator, vector, guess, unknown, rhs, (), False)
+
+
+#: Code of functions that could not be read as sparse matrices, with the size of the unknown: not tried again.
+_UNREADABLE: set[tuple[Any, int]] = set()
+
+
+def _readable(
+    f: Any, unknown: Packing, rhs: Packing, dtype: Any, args: tuple, kwargs: dict
+) -> tuple[LinearOperator, Array | None] | None:
+    """The function as a sparse matrix where it can be read as one, so that any method can be chosen; else None."""
+    inner = f.func if isinstance(f, functools.partial) else inspect.unwrap(f)
+    key = (getattr(inner, "__code__", type(inner)), unknown.size)
+    if key in _UNREADABLE:
+        return None
+    try:
+        return _traced(f, unknown, rhs, dtype, args, kwargs)
+    except TraceError:
+        _UNREADABLE.add(key)
+    except (TypeError, ValueError, IndexError):
+        # What is wrong with it is said by who takes the function as it is.
+        pass
+    return None
 
 
 def _traced(

@@ -1,75 +1,283 @@
-"""Which method and which preconditioner suit a system of which little is known but its structure."""
+"""Which method and which preconditioner suit a system: a table of rules, tried from the top."""
 
-from jaxsolve.core.memo import by_identity
-from jaxsolve.core.staging import is_traced
-from jaxsolve.core.traits import Traits
-from jaxsolve.operators.base import LinearOperator, declaration
-from jaxsolve.operators.dense import DenseMatrix
-from jaxsolve.operators.facts import proven_traits
-from jaxsolve.operators.sparse import SparseMatrix
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxsolve.linear.knowledge import Knowledge
+from jaxsolve.linear.request import Solve, as_method
+from jaxsolve.operators.base import LinearOperator
 from jaxsolve.preconditioners.base import AbstractPreconditioner
 from jaxsolve.preconditioners.registry import PRECONDITIONERS
 from jaxsolve.solvers.base import AbstractMethod
-from jaxsolve.solvers.registry import METHODS
 
-#: Dense matrices up to this size are factorised: 2/3 n³ operations are a second on one core.
-DENSE_LIMIT = 2048
+#: Dense matrices up to this size are factorised: 20 s at 8192 on one core, where iterations may not end at all.
+DENSE_LIMIT = 8192
+#: Sparse matrices up to this size become dense ones: 10 ms on one core, no callback, whole batches at once.
+SMALL = 256
 #: Bands up to this width are eliminated.
 NARROW = 2
-#: Sparse matrices from this size on are worth a hierarchy.
+#: Sparse factors up to this size take 0.5 s in two dimensions, 1 s in three; multigrid compiles longer than that.
+DIRECT = 20_000
+#: The same where multigrid cannot be relied on: 4 s for a grid in three dimensions.
+RELIABLE = 40_000
+#: Away from a CPU: the factors stay on the host, and each application is a round trip.
+REMOTE = 5_000
+#: Longer rows fill the factors.
+ENTRIES = 4_000_000
+#: Sparse matrices from this size on are worth a hierarchy, where a preconditioner is asked for.
 COARSE_LIMIT = 1000
 
 
-def choose(A: LinearOperator, preconditioned: bool) -> tuple[AbstractMethod, str]:
-    """A method for A and the reason for it.
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A line of the table.
 
-    Args:
-        A: The operator.
-        preconditioned: Whether a preconditioner was asked for, which rules direct methods out.
+    Attributes:
+        when: What has to hold, in words.
+        holds: The same, of what is known.
+        method: Name of the method.
+        preconditioner: Name of the preconditioner, None for none.
+        why: The reason for this choice.
     """
-    m, n = A.shape
-    facts, source = known_traits(A)
-    if m != n:
-        return METHODS["lsmr"](), "A is rectangular"
-    if not preconditioned:
-        if isinstance(A, DenseMatrix) and n <= DENSE_LIMIT:
-            if facts.positive_definite:
-                return METHODS["Cholesky"](), f"A is dense, small ({n}) and {source} positive definite"
-            return METHODS["LU"](), f"A is dense and small ({n})"
-        if isinstance(A, SparseMatrix) and max(A.pattern.bandwidth) <= NARROW:
-            return METHODS["banded"](), f"A has a band of {A.pattern.bandwidth} off-diagonals"
-    if facts.positive_definite:
-        return METHODS["CG"](), f"A is {source} positive definite"
-    if facts.hermitian:
-        return METHODS["minres"](), f"A is {source} symmetric (Hermitian)"
-    return METHODS["biCG-stab"](2), "nothing is known of the symmetry of A"
+
+    when: str
+    holds: Callable[[Knowledge], bool]
+    method: str
+    preconditioner: str | None
+    why: str
+
+    @property
+    def pair(self) -> str:
+        """Method and preconditioner in words."""
+        return self.method if self.preconditioner is None else f"{self.method} + {self.preconditioner}"
 
 
-def known_traits(A: LinearOperator) -> tuple[Traits, str]:
-    """What is known of A, and whether it is "declared" or "proved" by its entries (some tens of products)."""
-    if A.traits != Traits() or not isinstance(A, SparseMatrix) or A.data.ndim > 1 or is_traced(A.data):
-        return A.traits, "declared"
-    return _proved(A), "proved"
+def _direct(limit: int) -> Callable[[Knowledge], bool]:
+    def holds(k: Knowledge) -> bool:
+        most = limit if jax.default_backend() == "cpu" else REMOTE
+        return k.sparse and k.n <= most and k.entries <= ENTRIES
+
+    return holds
 
 
-@by_identity
-def _proved(A: SparseMatrix) -> Traits:
-    return declaration(A, proven_traits(A.to_scipy()))
+#: Without iterations, for `Solve("auto")` alone.
+FACTORISATIONS = (
+    Rule("A is rectangular", lambda k: k.rectangular, "lsmr", None, "it needs no full rank"),
+    Rule(
+        f"A is dense, known to be positive definite, n <= {DENSE_LIMIT}",
+        lambda k: k.dense and k.n <= DENSE_LIMIT and k.positive,
+        "Cholesky",
+        None,
+        "factors of a dense matrix are exact and cost what a few hundred iterations do",
+    ),
+    Rule(
+        f"A is dense, n <= {DENSE_LIMIT}",
+        lambda k: k.dense and k.n <= DENSE_LIMIT,
+        "LU",
+        None,
+        "factors of a dense matrix are exact and cost what a few hundred iterations do",
+    ),
+    Rule(
+        f"A has a band of at most {NARROW} diagonals on each side",
+        lambda k: k.sparse and max(k.bandwidth) <= NARROW,
+        "banded",
+        None,
+        "elimination in a narrow band costs a few products",
+    ),
+    Rule(
+        f"A is sparse, n <= {SMALL}, or half full, n <= {DENSE_LIMIT}",
+        lambda k: k.sparse and (k.n <= SMALL or (k.n <= DENSE_LIMIT and 2 * k.entries > k.n**2)),
+        "LU",
+        None,
+        "a small dense matrix is factorised on the device, whole batches at once",
+    ),
+    Rule(
+        f"A is sparse, n <= {DIRECT} ({REMOTE} away from a CPU)",
+        _direct(DIRECT),
+        "sparse-direct",
+        None,
+        "sparse factors of this size take less than a second and no property of A for granted",
+    ),
+)
+
+#: A method with its preconditioner, also for `preconditioner="auto"`.
+PAIRS = (
+    Rule(
+        f"A is sparse, known to be definite, n >= {COARSE_LIMIT}",
+        lambda k: k.sparse and k.definite and k.couples_both_ways and k.n >= COARSE_LIMIT,
+        "CG",
+        "amg",
+        "iterations do not grow with the size",
+    ),
+    Rule(
+        f"A is sparse, n <= {RELIABLE} ({REMOTE} away from a CPU)",
+        _direct(RELIABLE),
+        "sparse-direct",
+        None,
+        "sparse factors of this size take seconds and no property of A for granted",
+    ),
+    Rule(
+        "A is sparse, known to be positive definite",
+        lambda k: k.sparse and k.positive and k.couples_both_ways,
+        "CG",
+        "ic",
+        "incomplete factors keep definiteness and take care of scales",
+    ),
+    Rule(
+        f"A is sparse, symmetric, its diagonal positive, no negative curvature in a probe, n >= {COARSE_LIMIT}",
+        lambda k: k.sparse and k.n >= COARSE_LIMIT and k.hermitian and k.probably_definite,
+        "CG",
+        "amg",
+        "most such matrices are definite, and CG says so if this one is not",
+    ),
+    Rule(
+        f"A is sparse, its rows dominated by the diagonal, pattern symmetric, n >= {COARSE_LIMIT}",
+        lambda k: k.sparse and k.n >= COARSE_LIMIT and k.couples_both_ways and k.dominant,
+        "GMres",
+        "amg",
+        "diffusion with convection: multigrid needs no symmetry there",
+    ),
+    Rule(
+        f"A is a stencil on a grid with unknown (traced) values, n >= {COARSE_LIMIT}",
+        lambda k: k.sparse and k.n >= COARSE_LIMIT and k.traced and k.grid and not k.zero_diagonal,
+        "GMres",
+        "amg",
+        "stencils mostly are diffusion; GMres needs no symmetry, which is not known",
+    ),
+    Rule(
+        "A is sparse",
+        lambda k: k.sparse,
+        "GMres",
+        "ilu",
+        "incomplete factors with rows matched and scaled meet zero diagonals and indefinite matrices",
+    ),
+    Rule(
+        "A is known to be definite, and so is its diagonal",
+        lambda k: k.definite and k.diagonal,
+        "CG",
+        "jacobi",
+        "the diagonal takes out scales for nothing",
+    ),
+    Rule(
+        "the diagonal of A is known, nothing of its symmetry",
+        lambda k: k.diagonal and not k.hermitian,
+        "IDR(s)",
+        "jacobi",
+        "the diagonal takes out scales for nothing",
+    ),
+)
+
+#: A method alone, also for a preconditioner that was given.
+PLAIN = (
+    Rule("A is known to be definite", lambda k: k.definite, "CG", None, "the cheapest iteration"),
+    Rule(
+        "A is known to be symmetric (Hermitian)",
+        lambda k: k.hermitian,
+        "minres",
+        None,
+        "it may be indefinite",
+    ),
+    Rule(
+        "nothing is known of the symmetry of A",
+        lambda k: True,
+        "IDR(s)",
+        None,
+        "of the methods with short recurrences the one that solves most real matrices",
+    ),
+)
 
 
-def choose_preconditioner(A: LinearOperator) -> tuple[AbstractPreconditioner, str]:
-    """A preconditioner for A and the reason for it.
+class Choice(NamedTuple):
+    """What is done with a system.
 
-    Args:
-        A: The operator, its entries known.
+    Attributes:
+        method: The method.
+        preconditioner: What was asked for, a recipe in place of "auto".
+        reasons: Why, a sentence each.
+        rule: The rule that was used, None where nothing was left open.
     """
-    if (
-        isinstance(A, SparseMatrix)
-        and A.shape[0] >= COARSE_LIMIT
-        and A.pattern.is_symmetric
-        and "amg" in PRECONDITIONERS
-    ):
-        return PRECONDITIONERS["amg"](), f"A is sparse, of symmetric pattern and large ({A.shape[0]})"
-    if isinstance(A, SparseMatrix) and not A.pattern.is_symmetric:
-        return PRECONDITIONERS["jacobi"](), "the pattern of A is not symmetric"
-    return PRECONDITIONERS["jacobi"](), "A is small, or not sparse"
+
+    method: AbstractMethod
+    preconditioner: Any
+    reasons: tuple[str, ...]
+    rule: Rule | None = None
+
+
+def choose(A: LinearOperator, solve: Solve) -> Choice:
+    """The method and the preconditioner for A, as far as a request leaves them open.
+
+    With method "auto" and no preconditioner both are chosen; with a named method, None means none.
+    """
+    recipe, named = solve.preconditioner, isinstance(solve.method, AbstractMethod)
+    if named and not isinstance(recipe, str):
+        return Choice(solve.method, recipe, ("you asked for it",))
+    k = Knowledge.of(A)
+    if named:
+        return _preconditioned(k, solve.method)
+    rule = next(rule for rule in rules_for(solve) if rule.holds(k))
+    if recipe is None or isinstance(recipe, str):
+        recipe = None if rule.preconditioner is None else PRECONDITIONERS[rule.preconditioner]()
+    return Choice(as_method(rule.method), recipe, _reasons(k, rule), rule)
+
+
+def rules_for(solve: Solve) -> tuple[Rule, ...]:
+    """The rules that a request leaves open, in their order."""
+    if solve.preconditioner is None:
+        return FACTORISATIONS + PAIRS + PLAIN
+    rectangular = FACTORISATIONS[:1]
+    if isinstance(solve.preconditioner, str):
+        return rectangular + tuple(rule for rule in PAIRS if rule.preconditioner is not None) + PLAIN
+    return rectangular + PLAIN
+
+
+def alternatives(A: LinearOperator, solve: Solve, used: Rule | None) -> tuple[Rule, ...]:
+    """What the next rules would do that hold too, each pair of method and preconditioner once."""
+    k, found = Knowledge.of(A), {}
+    for rule in rules_for(solve):
+        pair = (rule.method, rule.preconditioner)
+        if (
+            rule is not used
+            and (used is None or pair != (used.method, used.preconditioner))
+            and rule.holds(k)
+        ):
+            found.setdefault(pair, rule)
+    return tuple(found.values())
+
+
+def table() -> str:
+    """The rules as text, in the order in which they are tried."""
+    return "\n".join(f"{rule.pair:16} {rule.when}: {rule.why}" for rule in FACTORISATIONS + PAIRS + PLAIN)
+
+
+def _preconditioned(k: Knowledge, method: AbstractMethod) -> Choice:
+    """A named method, with the preconditioner that suits it and A."""
+    if k.rectangular:
+        return Choice(
+            method, None, ("you asked for the method", "no preconditioner is for rectangular matrices")
+        )
+    if "positive_definite" in method.wants and not k.asymmetric:
+        k = k.trusted()
+    for rule in PAIRS:
+        if rule.preconditioner is not None and rule.holds(k):
+            recipe = PRECONDITIONERS[rule.preconditioner]()
+            if not method.definite_preconditioner or _stays_definite(recipe, k):
+                return Choice(method, recipe, ("you asked for the method", *_reasons(k, rule)), rule)
+    if k.diagonal and not (method.definite_preconditioner and k.zero_diagonal):
+        reason = f"`{method.name}` needs a definite preconditioner, which of the better ones none is sure to be here"
+        return Choice(method, PRECONDITIONERS["jacobi"](), ("you asked for the method", reason))
+    return Choice(method, None, ("you asked for the method", "the entries of A are not known"))
+
+
+def _stays_definite(recipe: AbstractPreconditioner, k: Knowledge) -> bool:
+    """Whether a recipe is sure to be positive definite for a method that needs that."""
+    if recipe.name == "ilu":
+        return k.couples_both_ways and not k.asymmetric
+    return k.definite
+
+
+def _reasons(k: Knowledge, rule: Rule) -> tuple[str, ...]:
+    when = rule.when if k.source == "unknown" else rule.when.replace("known to be", k.source)
+    return (f"{when}: {rule.why}",)

@@ -14,9 +14,10 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.memo import by_identity
 from jaxsolve.core.results import Frozen, SolveInfo, failure_of
 from jaxsolve.core.staging import is_traced
+from jaxsolve.linear.diagnosis import remember
 from jaxsolve.linear.execute import execute, execute_stack
 from jaxsolve.linear.observe import shown, watch_for
-from jaxsolve.linear.prepare import chosen_method
+from jaxsolve.linear.prepare import chosen
 from jaxsolve.linear.problem import Problem, null_space, pose
 from jaxsolve.linear.request import Solve, method_name
 from jaxsolve.linear.verdict import Judge
@@ -115,7 +116,8 @@ def _solved(
     problem = pose(A, b, solve, args, kwargs, grad_for_f)
     if solve.preprocess is not None:
         problem = dataclasses.replace(problem, A=as_operator(solve.preprocess(problem.A)))
-    method = chosen_method(solve, problem.A)
+    choice = chosen(solve, problem.A)
+    method = choice.method
     nulls = null_space(solve, problem)
     request, settings = _frozen(solve)
     watch = watch_for(solve, problem, method, listener)
@@ -127,13 +129,15 @@ def _solved(
         return judges[0]
 
     run = execute_stack if problem.matrices else execute
-    outcome = run(problem, solve, method, nulls, judge, settings, watch)
+    outcome = run(problem, solve, choice, nulls, judge, settings, watch)
     compiled = is_traced(outcome.status)
     if not compiled:
         # Looking at the status waits for the result, so the time is that of the solve.
         np.asarray(outcome.status)
     seconds = np.nan if compiled else time.perf_counter() - started
     info = solve_info(outcome, settings, request, method_name(method), problem, seconds)
+    if not compiled and not problem.matrices:
+        remember(info, problem, choice)
     if listener is not None:
         listener.hear_traced(info)
         # What was judged has been told by its program.

@@ -12,7 +12,7 @@ from jaxsolve.core.errors import TraceError
 from jaxsolve.core.tree import Packing
 from jaxsolve.linear.forward import Plan, System, run
 from jaxsolve.linear.implicit import tangent_solve
-from jaxsolve.linear.prepare import chosen_method, limits, prepared
+from jaxsolve.linear.prepare import chosen, limits, prepared
 from jaxsolve.linear.problem import Problem, null_space
 from jaxsolve.linear.request import Solve, needs_entries
 from jaxsolve.linear.verdict import Judge
@@ -80,13 +80,14 @@ def matrix_free(F: Function, x: Array) -> LinearOperator:
 def inverse_of(A: LinearOperator, solve: Solve) -> Any:
     """The factorisation or the preconditioner that a request asks for, None where neither is."""
     problem = _problem(A, jnp.zeros(A.shape[0], A.dtype))
-    method = chosen_method(solve, A)
-    return prepared(method, solve.preconditioner, problem, null_space(solve, problem), eager=False)
+    method, recipe, *_ = chosen(solve, A)
+    return prepared(method, recipe, problem, null_space(solve, problem), eager=False)
 
 
 def lasts(A: LinearOperator, solve: Solve) -> bool:
     """Whether what `inverse_of` gives for A is of use for other matrices near A: preconditioners, not factors."""
-    return chosen_method(solve, A).preconditioned and solve.preconditioner is not None
+    method, recipe, *_ = chosen(solve, A)
+    return method.preconditioned and recipe is not None
 
 
 def solved(A: LinearOperator, solve: Solve, inverse: Any, rhs: Array, rtol: Any) -> Outcome:
@@ -103,9 +104,9 @@ def solved(A: LinearOperator, solve: Solve, inverse: Any, rhs: Array, rtol: Any)
 def differentiable(A: LinearOperator, solve: Solve, rhs: Array, judge: Judge | None) -> Array:
     """The solution of A d = rhs as a linear function of rhs, differentiable in A; failures raise."""
     problem = _problem(A, rhs)
-    method = chosen_method(solve, A)
+    method, recipe, *_ = chosen(solve, A)
     nulls = null_space(solve, problem)
-    inverse = prepared(method, solve.preconditioner, problem, nulls, eager=False)
+    inverse = prepared(method, recipe, problem, nulls, eager=False)
     control = lax.stop_gradient(limits(eqx.tree_at(lambda s: s.atol, solve, 0.0), problem))
     plan = Plan(method, method, judge, SILENT)
     system = System(A.layout(), inverse, rhs, None, control, nulls, (inverse, control))

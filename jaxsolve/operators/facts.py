@@ -4,10 +4,13 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import scipy.linalg
 from scipy.sparse import csgraph
 
 #: Rows count as strictly dominant by this margin, relative to the diagonal: row sums that are zero round.
 MARGIN = 1e-10
+#: Products of a probe for negative curvature.
+PROBES = 40
 #: Asymmetry that counts as rounding, in units of eps sqrt(|a_ii a_jj|).
 ROUNDING = 64
 
@@ -122,6 +125,33 @@ def proven_traits(matrix: Any) -> dict[str, bool]:
         positive = bool((matrix.diagonal().real > 0).all())
         traits["positive_definite"] = positive and dominance_of(matrix).nonsingular
     return {name: True for name, value in traits.items() if value}
+
+
+def smallest_curvature(A: Any) -> float:
+    """The smallest value of vᴴ A v / vᴴ D v that `PROBES` steps of Lanczos' process find for a Hermitian CSR matrix.
+
+    D is the diagonal; where that is not positive, its smallest entry is the answer. A negative value proves that A is
+    not positive definite, a positive one makes definiteness likely.
+    """
+    d = A.diagonal().real
+    if not len(d) or d.min() <= 0:
+        return float(d.min(initial=0))
+    scale = 1 / np.sqrt(d)
+    v = np.random.default_rng(6113).standard_normal(len(d))
+    v = v / np.linalg.norm(v)
+    before, beta = np.zeros_like(v), 0.0
+    alphas, betas = [], []
+    for _ in range(min(PROBES, len(d))):
+        w = scale * (A @ (scale * v)) - beta * before
+        alphas.append(np.vdot(v, w).real)
+        w = w - alphas[-1] * v
+        beta = float(np.linalg.norm(w))
+        # The diagonal of the scaled matrix is ones: this is small beside it.
+        if beta < 1e-10:
+            break
+        betas.append(beta)
+        before, v = v, w / beta
+    return float(scipy.linalg.eigvalsh_tridiagonal(alphas, betas[: len(alphas) - 1]).min())
 
 
 def dominance_of(A: Any) -> Dominance:

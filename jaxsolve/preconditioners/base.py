@@ -1,9 +1,10 @@
-"""AbstractPreconditioner: a recipe that turns a matrix into an operator close to its inverse."""
+"""AbstractPreconditioner: a recipe that turns a matrix into an operator close to its inverse; and sums of recipes."""
 
 import abc
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -11,7 +12,7 @@ from jax import Array
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.algebra import Diagonal, Identity
-from jaxsolve.operators.base import Declared, LinearOperator
+from jaxsolve.operators.base import Declared, LinearOperator, Wrapper
 from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.ell import RowsOperator, gather_or_zero, plan_rows
@@ -45,7 +46,28 @@ class AbstractPreconditioner(eqx.Module):
 
     def suited(self, definite: bool) -> "AbstractPreconditioner":
         """The recipe for a method that needs (or does not need) a positive definite preconditioner."""
-        return self
+        return jax.tree.map(
+            lambda part: part.suited(definite) if isinstance(part, AbstractPreconditioner) else part,
+            self,
+            is_leaf=self._is_part,
+        )
+
+    @property
+    def eager(self) -> bool:
+        """Whether it, or a recipe inside of it, is `concrete`."""
+        parts = jax.tree.leaves(self, is_leaf=self._is_part)
+        return self.concrete or any(isinstance(p, AbstractPreconditioner) and p.eager for p in parts)
+
+    def _is_part(self, x: Any) -> bool:
+        return x is not self and isinstance(x, AbstractPreconditioner)
+
+    def __add__(self, other: "AbstractPreconditioner") -> "AbstractPreconditioner":
+        """`Additive`: both see the same residual."""
+        return Additive(self, other) if isinstance(other, AbstractPreconditioner) else NotImplemented
+
+    def __matmul__(self, other: "AbstractPreconditioner") -> "AbstractPreconditioner":
+        """`Multiplicative`: `other` first, as operators are applied, then this one on what it leaves."""
+        return Multiplicative(other, self) if isinstance(other, AbstractPreconditioner) else NotImplemented
 
 
 def inherited(A: LinearOperator) -> Traits:
@@ -126,3 +148,111 @@ def reciprocal(d: Array) -> Array:
     largest = jnp.max(jnp.abs(d), axis=-1, keepdims=True, initial=0)
     instead = jnp.where(largest > 0, largest, 1).astype(d.dtype)
     return 1 / jnp.where(d == 0, instead, d)
+
+
+class Additive(AbstractPreconditioner):
+    """The sum of preconditioners: each sees the same residual. Also written `one + other`.
+
+    Args:
+        parts: Preconditioners, at least one.
+    """
+
+    name: ClassVar[str] = "additive"
+    cost: ClassVar[str] = "the sum of its parts"
+
+    parts: tuple[AbstractPreconditioner, ...]
+
+    def __init__(self, *parts: AbstractPreconditioner):
+        self.parts = _some(parts, "Additive")
+
+    def build(self, A: LinearOperator) -> LinearOperator:
+        """The sum of the operators."""
+        square(A, self.name)
+        total = self.parts[0].build(A)
+        for part in self.parts[1:]:
+            total = total + part.build(A)
+        return total
+
+
+class Multiplicative(AbstractPreconditioner):
+    """One preconditioner after another, each on the residual that the ones before have left.
+
+    Not symmetric in general: for CG use `Symmetrized`, or pass the parts there and back. Also written
+    `last @ first`, as the product of the operators' error propagations I - M A is.
+
+    Args:
+        parts: Preconditioners in the order of their application.
+    """
+
+    name: ClassVar[str] = "multiplicative"
+    cost: ClassVar[str] = "the sum of its parts and a product between two"
+    symmetric: ClassVar[bool] = False
+
+    parts: tuple[AbstractPreconditioner, ...]
+
+    def __init__(self, *parts: AbstractPreconditioner):
+        self.parts = _some(parts, "Multiplicative")
+
+    def build(self, A: LinearOperator) -> LinearOperator:
+        """The operators in sequence."""
+        square(A, self.name)
+        return Sequence(A.layout(), tuple(part.build(A) for part in self.parts), Traits())
+
+
+class Symmetrized(AbstractPreconditioner):
+    """Preconditioners there and back: first, ..., last, ..., first. Symmetric where its parts are.
+
+    Args:
+        parts: Preconditioners in the order of their application, the last one applied once.
+    """
+
+    name: ClassVar[str] = "symmetrized"
+    cost: ClassVar[str] = "all parts but the last twice and a product between two"
+
+    parts: tuple[AbstractPreconditioner, ...]
+
+    def __init__(self, *parts: AbstractPreconditioner):
+        self.parts = _some(parts, "Symmetrized")
+
+    def build(self, A: LinearOperator) -> LinearOperator:
+        """The operators in sequence."""
+        square(A, self.name)
+        built = tuple(part.build(A) for part in self.parts)
+        facts = inherited(A)
+        # Definite only if each part alone converges, which nobody has declared.
+        facts = Traits(symmetric=facts.symmetric, hermitian=facts.hermitian)
+        return Sequence(A.layout(), built + built[-2::-1], facts)
+
+
+def _some(parts: tuple[AbstractPreconditioner, ...], name: str) -> tuple[AbstractPreconditioner, ...]:
+    if not parts or not all(isinstance(part, AbstractPreconditioner) for part in parts):
+        raise StructureError(
+            f"{name} expects preconditioners, for example {name}(Jacobi(), Cluster()); got {parts}."
+        )
+    return parts
+
+
+class Sequence(Wrapper):
+    """Corrections by several approximate inverses, one after another; costs a product between two."""
+
+    operator: LinearOperator
+    parts: tuple[LinearOperator, ...]
+    facts: Traits = eqx.field(static=True)
+
+    @property
+    def traits(self) -> Traits:
+        """The declared facts."""
+        return self.facts
+
+    def mv(self, x: Array) -> Array:
+        """The sum of the corrections for the right-hand side x."""
+        y = self.parts[0].mv(x)
+        for part in self.parts[1:]:
+            y = y + part.mv(x - self.operator.mv(y))
+        return y
+
+    def transpose(self) -> LinearOperator:
+        """The transposed parts in reverse order, on the transposed matrix."""
+        if is_self_transposed(self):
+            return self
+        return Sequence(self.operator.T, tuple(part.T for part in self.parts[::-1]), self.facts.T)

@@ -19,12 +19,12 @@ from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.amg.aggregate import partition
 from jaxsolve.preconditioners.base import (
     AbstractPreconditioner,
+    Sequence,
     inherited,
     is_self_transposed,
     square,
     with_entries,
 )
-from jaxsolve.preconditioners.compose import Sequence
 from jaxsolve.preconditioners.graph import neighbours
 from jaxsolve.preconditioners.grid import boxes, grid_of
 from jaxsolve.preconditioners.jacobi import Jacobi
@@ -64,24 +64,13 @@ class Cluster(AbstractPreconditioner):
         """The combination of smoother and correction."""
         matrix = with_entries(A, self.name)
         smoother = self.smoother.build(A)
-        correction = coarse_correction(matrix, self._clusters(matrix.pattern))
+        correction = coarse_correction(matrix, clusters_of(matrix.pattern, self.count, self.labels))
         if not self.multiplicative:
             return smoother + correction
         facts = inherited(A)
         facts = Traits(symmetric=facts.symmetric, hermitian=facts.hermitian)
         # The correction in the middle, so that the combination is as symmetric as its parts.
         return Sequence(A.layout(), (smoother, correction, smoother), facts)
-
-    def _clusters(self, pattern: Pattern) -> "Clusters":
-        if self.labels is None:
-            return clusters_of(pattern, self.count)
-        labels = np.asarray(self.labels)
-        if labels.shape != (pattern.shape[0],) or labels.min(initial=0) < 0:
-            raise StructureError(
-                f"Cluster expects one label of at least 0 for each of {pattern.shape[0]} rows; "
-                f"got {labels.shape[0]}, the smallest {labels.min(initial=0)}."
-            )
-        return Clusters(np.unique(labels, return_inverse=True)[1])
 
 
 class Deflation(AbstractPreconditioner):
@@ -92,9 +81,10 @@ class Deflation(AbstractPreconditioner):
     constant on subdomains of equal coefficient it is immune to jumps between them.
 
     Args:
-        basis: Shape (n, k) with k vectors, or None for the indicator vectors of `count` clusters.
+        basis: Shape (n, k) with k vectors, or None for the indicator vectors of clusters.
         count: About how many clusters where no basis is given.
         inner: The preconditioner for the rest.
+        labels: The cluster of each row, as in `Cluster`; found from the pattern where None.
 
     Source: Tang, Nabben, Vuik, Erlangga, Comparison of two-level preconditioners (2009), BNN in table 1.
     """
@@ -105,13 +95,14 @@ class Deflation(AbstractPreconditioner):
     basis: Array | None = None
     count: int = eqx.field(static=True, default=256)
     inner: AbstractPreconditioner = eqx.field(default_factory=Jacobi)
+    labels: tuple[int, ...] | None = eqx.field(static=True, default=None)
 
     def build(self, A: LinearOperator) -> LinearOperator:
         """Correction, inner preconditioner, correction."""
         n = square(A, self.name)
         if self.basis is None:
             matrix = with_entries(A, self.name)
-            correction = coarse_correction(matrix, clusters_of(matrix.pattern, self.count))
+            correction = coarse_correction(matrix, clusters_of(matrix.pattern, self.count, self.labels))
         else:
             if self.basis.ndim != 2 or self.basis.shape[0] != n:
                 raise StructureError(
@@ -153,8 +144,16 @@ class Clusters:
 _CLUSTERS: "weakref.WeakKeyDictionary[Pattern, dict[int, Clusters]]" = weakref.WeakKeyDictionary()
 
 
-def clusters_of(pattern: Pattern, count: int) -> Clusters:
-    """About `count` clusters of the rows of a pattern; found once and remembered."""
+def clusters_of(pattern: Pattern, count: int, labels: tuple[int, ...] | None = None) -> Clusters:
+    """About `count` clusters of the rows of a pattern, found once and remembered; or those that are given."""
+    if labels is not None:
+        given = np.asarray(labels)
+        if given.shape != (pattern.shape[0],) or given.min(initial=0) < 0:
+            raise StructureError(
+                f"labels are one integer of at least 0 for each of {pattern.shape[0]} rows; "
+                f"got {given.shape[0]}, the smallest {given.min(initial=0)}."
+            )
+        return Clusters(np.unique(given, return_inverse=True)[1])
     known = _CLUSTERS.setdefault(pattern, {})
     if count not in known:
         grid = grid_of(pattern)

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from scipy.sparse import csgraph
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import index_array
@@ -13,8 +14,9 @@ from jaxsolve.core.traits import Traits
 from jaxsolve.operators.algebra import Diagonal
 from jaxsolve.operators.base import Declared, LinearOperator
 from jaxsolve.operators.dense import DenseMatrix
-from jaxsolve.operators.ell import gather_or_zero
+from jaxsolve.operators.ell import gather, gather_or_zero
 from jaxsolve.operators.pattern import Pattern
+from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.base import (
     AbstractPreconditioner,
     inherited,
@@ -23,6 +25,8 @@ from jaxsolve.preconditioners.base import (
     square,
     with_entries,
 )
+from jaxsolve.preconditioners.graph import neighbours
+from jaxsolve.preconditioners.local import padded_rows, piece_positions
 
 
 def known_diagonal(A: LinearOperator) -> Array | None:
@@ -58,13 +62,14 @@ class Jacobi(AbstractPreconditioner):
 
 
 class BlockJacobi(AbstractPreconditioner):
-    """The inverses of the square blocks along the diagonal.
+    """The inverses of the square blocks along the diagonal, or of the blocks that a pattern couples.
 
     The last block is smaller where `size` does not divide n; a singular block is replaced by its diagonal.
     One batched inversion in the set-up, one batched product an application.
 
     Args:
-        size: Rows per block; the number of unknowns of a node is natural.
+        size: Rows per block (the number of unknowns of a node is natural), or a `Pattern` of the matrix's shape whose
+            connected parts are the blocks, of any rows and sizes: that of the strong couplings, say.
 
     Source: Saad (2003), section 4.1.1.
     """
@@ -72,17 +77,40 @@ class BlockJacobi(AbstractPreconditioner):
     name: ClassVar[str] = "block-jacobi"
     cost: ClassVar[str] = "set-up n size^2, application n size"
 
-    size: int = eqx.field(static=True, default=16)
+    size: int | Pattern = eqx.field(static=True, default=16)
 
     def __check_init__(self) -> None:
-        if self.size < 1:
+        if not isinstance(self.size, Pattern) and self.size < 1:
             raise StructureError(f"BlockJacobi needs a size of at least 1 row; got {self.size}.")
 
     def build(self, A: LinearOperator) -> LinearOperator:
         """The block diagonal operator."""
         n = square(A, self.name)
+        if isinstance(self.size, Pattern):
+            return _coupled_blocks(with_entries(A, self.name), self.size)
         blocks = diagonal_blocks(A, min(self.size, max(n, 1)))
         return BlockDiagonal(guarded_inverse(blocks), n, inherited(A))
+
+
+def _coupled_blocks(A: SparseMatrix, coupling: Pattern) -> LinearOperator:
+    """The inverses of the blocks that a pattern couples, the rows brought together and back."""
+    if coupling.shape != A.shape:
+        raise StructureError(
+            f"BlockJacobi expects a pattern of the matrix's shape {A.shape}; got one of {coupling.shape}."
+        )
+    n = A.shape[0]
+    count, labels = csgraph.connected_components(neighbours(coupling), directed=False)
+    order = np.argsort(labels, kind="stable")
+    width = int(np.bincount(labels, minlength=1).max())
+    rows = padded_rows(labels[order], order, count, width, n)
+    blocks = gather_or_zero(A.data, index_array(piece_positions(A.pattern, rows, BlockJacobi.name)))
+    unused = (rows == n)[:, :, None] * np.eye(width, dtype=np.int8)
+    blocks = guarded_inverse(blocks + index_array(unused).astype(blocks.dtype))
+    places = np.empty(n, np.int32)
+    places[rows[rows < n]] = np.flatnonzero(rows.reshape(-1) < n)
+    return Rearranged(
+        BlockDiagonal(blocks, count * width, inherited(A)), index_array(rows.reshape(-1)), index_array(places)
+    )
 
 
 def diagonal_blocks(A: LinearOperator, size: int) -> Array:
@@ -121,6 +149,47 @@ def guarded_inverse(blocks: Array) -> Array:
     size = jnp.max(jnp.abs(inverse), axis=(-2, -1), keepdims=True)
     usable = jnp.isfinite(size) & (size < 0.01 / jnp.finfo(blocks.dtype).eps)
     return jnp.where(usable, jnp.where(usable, inverse, 0) / jnp.swapaxes(scale, -2, -1), plain)
+
+
+class Rearranged(LinearOperator):
+    """An operator on more unknowns, whose vectors take x apart and hold zeros besides.
+
+    Attributes:
+        operator: Shape (m, m).
+        order: The entry of x in each of m places, n for none.
+        places: The place of each of n entries.
+    """
+
+    operator: LinearOperator
+    order: Array
+    places: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        return (self.places.shape[0], self.places.shape[0])
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the entries."""
+        return self.operator.dtype
+
+    @property
+    def traits(self) -> Traits:
+        """Those of the operator, which a principal submatrix keeps."""
+        return self.operator.traits
+
+    def mv(self, x: Array) -> Array:
+        """The product, between two gathers."""
+        return gather(self.operator.mv(gather_or_zero(x, self.order)), self.places)
+
+    def transpose(self) -> LinearOperator:
+        """The transposed operator in the same places."""
+        return Rearranged(self.operator.T, self.order, self.places)
+
+    def conj(self) -> LinearOperator:
+        """The conjugate operator in the same places."""
+        return Rearranged(self.operator.conj(), self.order, self.places)
 
 
 class BlockDiagonal(LinearOperator):

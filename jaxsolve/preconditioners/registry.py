@@ -7,8 +7,10 @@ from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
 from jaxsolve.preconditioners.amg.recipes import RugeStuben, SmoothedAggregation
 from jaxsolve.preconditioners.base import AbstractPreconditioner
 from jaxsolve.preconditioners.coarse import Cluster, Deflation
+from jaxsolve.preconditioners.fsai import FSAI
 from jaxsolve.preconditioners.ilu import ILU, Cholesky0
 from jaxsolve.preconditioners.jacobi import BlockJacobi, Jacobi
+from jaxsolve.preconditioners.nystrom import Nystrom
 from jaxsolve.preconditioners.polynomial import Chebyshev, Neumann
 from jaxsolve.preconditioners.relaxation import SSOR
 
@@ -21,6 +23,8 @@ PRECONDITIONERS: dict[str, Callable[..., AbstractPreconditioner]] = {
     "ssor": SSOR,
     "chebyshev": Chebyshev,
     "neumann": Neumann,
+    "fsai": FSAI,
+    "nystrom": Nystrom,
     "cluster": Cluster,
     "deflation": Deflation,
     "amg": Multigrid,

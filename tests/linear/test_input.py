@@ -239,8 +239,8 @@ def test_auto_proves_what_the_entries_of_a_constant_matrix_tell():
         return js.explain(A, b, js.Solve(preconditioner="jacobi"))
 
     assert chosen(poisson).method == "CG"
-    assert "A is proved positive definite" in str(chosen(poisson))
+    assert "A is proved definite" in str(chosen(poisson))
     assert chosen(poisson - sps.eye_array(40)).method == "minres"
-    assert chosen(poisson + sps.diags_array([np.ones(39)], offsets=[1])).method == "biCG-stab(2)"
+    assert chosen(poisson + sps.diags_array([np.ones(39)], offsets=[1])).method == "IDR(s)"
     assert jax.jit(lambda A: js.solve_linear_info(A, b).x)(js.SparseMatrix.from_scipy(poisson)).shape == (40,)
     assert js.solve_linear_info(poisson, b, js.Solve(preconditioner="jacobi")).method == "CG"

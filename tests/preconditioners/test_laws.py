@@ -16,8 +16,8 @@ from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.amg.automatic import Multigrid
 from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
 from jaxsolve.preconditioners.amg.recipes import RugeStuben, SmoothedAggregation
+from jaxsolve.preconditioners.base import Additive, Multiplicative, Symmetrized
 from jaxsolve.preconditioners.coarse import Cluster, Deflation
-from jaxsolve.preconditioners.compose import Additive, Multiplicative, Symmetrized
 from jaxsolve.preconditioners.jacobi import BlockJacobi, Jacobi
 from jaxsolve.preconditioners.polynomial import Chebyshev, Neumann
 from jaxsolve.preconditioners.relaxation import SSOR

@@ -1,0 +1,170 @@
+"""Diagnosis: how a solve went, what the spectrum of its matrix says of that, and what to do."""
+
+import dataclasses
+import math
+import weakref
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxsolve.core.results import SolveInfo, describe
+from jaxsolve.core.status import Status
+from jaxsolve.linear.prepare import prepared
+from jaxsolve.linear.problem import Problem
+from jaxsolve.linear.request import Solve, as_method, method_name, preconditioner_name
+from jaxsolve.linear.select import Choice, choose
+from jaxsolve.linear.spectrum import Spectrum, spectrum_of
+from jaxsolve.operators.base import LinearOperator, Product
+from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.solvers.nullspace import NullSpace
+
+#: A solve of more iterations counts as slow.
+SLOW = 100
+#: A residual of this many rounding errors of b - A x is at the end of what a dtype allows.
+ROUNDING = 64
+#: Relative asymmetry above the square root of eps times this is no rounding.
+ASYMMETRY = 0.01
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Diagnosis:
+    """How a solve went and why; its `str` is a few lines.
+
+    Attributes:
+        summary: What happened, with figures.
+        spectrum: Of A; None where the matrix is not at hand.
+        preconditioned: Of M A with the preconditioner that was used; None for none.
+        attainable: The smallest relative residual that rounding allows, NaN where unknown.
+        findings: What explains the outcome.
+        advice: What to do.
+    """
+
+    summary: str
+    spectrum: Spectrum | None
+    preconditioned: Spectrum | None
+    attainable: float
+    findings: tuple[str, ...]
+    advice: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [self.summary]
+        if self.spectrum is not None:
+            lines.append(f"A: {self.spectrum}")
+        if self.preconditioned is not None:
+            lines.append(f"preconditioned: {self.preconditioned}")
+        return "\n".join([*lines, *self.findings, *(f"-> {advice}" for advice in self.advice)])
+
+    def __repr__(self) -> str:
+        return f"Diagnosis({self.summary})"
+
+
+#: The systems of infos that are alive, by the identity of their residual norm.
+_SYSTEMS: dict[int, tuple[Any, Problem, Choice]] = {}
+
+
+def remember(info: SolveInfo, problem: Problem, choice: Choice) -> None:
+    """Keeps the system of an info, and what was chosen for it, for as long as the info lives."""
+    key = id(info.residual_norm)
+    _SYSTEMS[key] = (weakref.ref(info.residual_norm, lambda _: _SYSTEMS.pop(key, None)), problem, choice)
+
+
+def diagnose(info: SolveInfo, A: LinearOperator | None = None) -> Diagnosis:
+    """How a solve went and why.
+
+    Args:
+        info: Concrete.
+        A: The matrix; None for that of the solve, which is known for eager ones.
+    """
+    summary = describe(info, advice=False)
+    reference, problem, choice = _SYSTEMS.get(id(info.residual_norm), (None, None, None))
+    through = None
+    if A is None and problem is not None and choice is not None and reference() is info.residual_norm:
+        A, through = problem.A, _preconditioned(problem, choice)
+    if A is None:
+        missing = "the matrix is not at hand: for a diagnosis of its spectrum pass it, js.explain(info, A)"
+        worst = Status(int(np.max(info.code, initial=0)))
+        return Diagnosis(summary, None, None, math.nan, (missing,), (worst.message,))
+    spectrum = spectrum_of(A)
+    floor = _attainable(info, spectrum)
+    findings, advice = _judged(info, A, spectrum, through, floor)
+    return Diagnosis(summary, spectrum, through, floor, findings, advice)
+
+
+def _preconditioned(problem: Problem, choice: Choice) -> Spectrum | None:
+    """The spectrum of M A; None without preconditioner, or with one on each side."""
+    if choice.preconditioner is None or isinstance(choice.preconditioner, tuple):
+        return None
+    M = prepared(choice.method, choice.preconditioner, problem, NullSpace(), eager=True)
+    return spectrum_of(Product(M, problem.A)) if M.shape == problem.A.shape else None
+
+
+def _attainable(info: SolveInfo, spectrum: Spectrum) -> float:
+    """eps (‖A‖ ‖x‖ + ‖b‖) / ‖b‖: what rounding leaves of b - A x."""
+    x = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(info.x)])
+    eps = float(np.finfo(x.dtype).eps)
+    size, b = spectrum.norm * float(np.linalg.norm(x)), _size_of_b(info)
+    return eps * (size + b) / b if b > 0 else math.nan
+
+
+def _size_of_b(info: SolveInfo) -> float:
+    rtol, target = (float(np.max(np.asarray(v))) for v in (info.solve.rtol, info.target))
+    return target / rtol if rtol > 0 else math.nan
+
+
+def _judged(
+    info: SolveInfo, A: LinearOperator, spectrum: Spectrum, through: Spectrum | None, floor: float
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    findings, advice = [], []
+    method, rtol = _method(info), float(np.max(np.asarray(info.solve.rtol)))
+    failed, steps = not bool(np.all(info.converged)), int(np.max(info.iterations, initial=0))
+    eps = float(np.finfo(np.asarray(info.residual_norm).dtype).eps)
+    reached = float(np.max(info.residual_norm)) / (_size_of_b(info) or math.nan)
+    asymmetric = spectrum.asymmetry > ASYMMETRY * math.sqrt(eps)
+    if not spectrum.finite:
+        return ("A times a vector is not finite",), (
+            "look for NaN, infinity or overflow in the entries of A",
+        )
+    if not failed and steps <= SLOW:
+        return ("nothing is wrong with this solve",), ()
+    if method is not None and method.wants and asymmetric:
+        findings.append(f"A is not symmetric (Hermitian), and `{method.name}` needs that")
+        advice.append("use `GMres`, `biCG-stab` or `IDR(s)`")
+    elif method is not None and "positive_definite" in method.wants and spectrum.indefinite:
+        findings.append(f"A is indefinite, and `{method.name}` needs a definite matrix")
+        advice.append("use `minres`, or `GMres` with preconditioner 'ilu'")
+    elif asymmetric and spectrum.indefinite:
+        findings.append("eigenvalues lie on both sides of zero, which is hard for every Krylov method alone")
+        advice.append("use preconditioner 'ilu', or a direct method")
+    if failed and floor == floor and reached <= ROUNDING * floor:
+        findings.append(
+            f"the residual is at the level of rounding, {floor:.1e} of b: x is as good as its dtype allows"
+        )
+        wider = ", or use float64" if eps > 1e-10 else ""
+        advice.append(f"ask for rtol of at least {ROUNDING * floor:.0e}{wider}")
+    elif spectrum.condition > 0.1 / eps:
+        findings.append("A is singular to working precision")
+        advice.append(
+            "give its null space (`rank_deficiency=1`, `null_space=`), or use `lsmr` for least squares"
+        )
+    used = spectrum if through is None else through
+    if through is not None and through.condition > spectrum.condition:
+        findings.append("the preconditioner makes the condition number larger")
+        advice.append("use another preconditioner")
+    if method is not None and "positive_definite" in method.wants and not (asymmetric or spectrum.indefinite):
+        # Reid's bound for CG: 2 ((√κ - 1) / (√κ + 1))^k, with κ from below.
+        needed = math.ceil(math.sqrt(used.condition) / 2 * math.log(2 / max(rtol, eps)))
+        findings.append(f"at this condition number CG may take {needed} iterations or more")
+    suited = choose(A, Solve())
+    pair = method_name(suited.method)
+    if suited.preconditioner is not None:
+        pair += f" with preconditioner {preconditioner_name(suited.preconditioner)!r}"
+    advice.append(f"Solve('auto') takes {pair}: {'; '.join(suited.reasons)}")
+    return tuple(findings), tuple(advice)
+
+
+def _method(info: SolveInfo) -> AbstractMethod | None:
+    try:
+        return as_method(info.method)
+    except ValueError:
+        return None

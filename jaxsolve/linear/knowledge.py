@@ -1,0 +1,183 @@
+"""Knowledge: what can be said of a matrix before solving with it, each fact found out when it is asked for."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsolve.core.memo import by_identity
+from jaxsolve.core.staging import is_traced
+from jaxsolve.core.traits import Traits
+from jaxsolve.operators.base import Declared, LinearOperator, declaration
+from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.facts import dominance_of, proven_traits, smallest_curvature
+from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.grid import grid_of
+from jaxsolve.preconditioners.jacobi import known_diagonal
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Knowledge:
+    """What is known of an operator, by declaration or, for concrete sparse values, by proof.
+
+    Attributes:
+        A: The operator.
+        matrix: The same as a matrix with known positions, None where it is none.
+        definite_by_request: Whether it counts as definite since the method asked for needs that.
+    """
+
+    A: LinearOperator
+    matrix: SparseMatrix | None
+    definite_by_request: bool = False
+
+    @classmethod
+    def of(cls, A: LinearOperator) -> "Knowledge":
+        """What is known of A."""
+        inner = A.operator if isinstance(A, Declared) else A
+        return cls(A, inner if isinstance(inner, SparseMatrix) else None)
+
+    def trusted(self) -> "Knowledge":
+        """The same, with definiteness taken from the request."""
+        return Knowledge(self.A, self.matrix, True)
+
+    @property
+    def n(self) -> int:
+        """The number of unknowns."""
+        return self.A.shape[1]
+
+    @property
+    def rectangular(self) -> bool:
+        """Whether A is not square."""
+        return self.A.shape[0] != self.A.shape[1]
+
+    @property
+    def dense(self) -> bool:
+        """Whether A is a dense matrix."""
+        inner = self.A.operator if isinstance(self.A, Declared) else self.A
+        return isinstance(inner, DenseMatrix)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether the positions of A's entries are known, and not all are entries."""
+        return self.matrix is not None
+
+    @property
+    def entries(self) -> int:
+        """The number of stored entries of a sparse matrix."""
+        return 0 if self.matrix is None else self.matrix.nnz
+
+    @property
+    def bandwidth(self) -> tuple[int, int]:
+        """The bandwidth of a sparse matrix."""
+        return (self.n, self.n) if self.matrix is None else self.matrix.pattern.bandwidth
+
+    @property
+    def traced(self) -> bool:
+        """Whether the values are unknown while this is asked."""
+        return is_traced(self.A)
+
+    @property
+    def couples_both_ways(self) -> bool:
+        """Whether the pattern of a sparse matrix is symmetric."""
+        return self.matrix is not None and self.matrix.pattern.is_symmetric
+
+    @property
+    def grid(self) -> bool:
+        """Whether the pattern of a sparse matrix is a stencil on a grid."""
+        return self.matrix is not None and grid_of(self.matrix.pattern) is not None
+
+    @property
+    def diagonal(self) -> bool:
+        """Whether the diagonal is known without products."""
+        return not self.rectangular and (self.sparse or known_diagonal(self.A) is not None)
+
+    @functools.cached_property
+    def traits(self) -> Traits:
+        """What is declared, and what the values of a sparse matrix prove."""
+        if self.concrete is None or self.A.traits.positive_definite:
+            return self.A.traits
+        return declaration(self.A, _proved(self.concrete))
+
+    @property
+    def source(self) -> str:
+        """Where the traits come from: "declared", "proved", "assumed" (since a method needs them) or "unknown"."""
+        if self.definite_by_request and not self.traits.positive_definite:
+            return "assumed"
+        if self.traits == Traits():
+            return "unknown"
+        return "declared" if self.traits == self.A.traits else "proved"
+
+    @property
+    def concrete(self) -> SparseMatrix | None:
+        """The sparse matrix where it is one, with known values."""
+        if self.matrix is None or self.matrix.data.ndim > 1 or is_traced(self.matrix.data):
+            return None
+        return self.matrix
+
+    @property
+    def hermitian(self) -> bool:
+        """Whether A is known to be symmetric (Hermitian)."""
+        return self.traits.hermitian or self.traits.positive_definite
+
+    @property
+    def asymmetric(self) -> bool:
+        """Whether the values (or positions) of a sparse matrix show that it is not symmetric (Hermitian)."""
+        if self.matrix is None:
+            return False
+        return not self.couples_both_ways or (self.concrete is not None and not self.hermitian)
+
+    @property
+    def positive(self) -> bool:
+        """Whether A is known to be positive definite."""
+        return self.traits.positive_definite or self.definite_by_request
+
+    @functools.cached_property
+    def definite(self) -> bool:
+        """Whether A is known to be positive or negative definite."""
+        return self.positive or (self.concrete is not None and self.hermitian and _negative(self.concrete))
+
+    @functools.cached_property
+    def probably_definite(self) -> bool:
+        """Whether the diagonal is positive, and some dozens of products found no negative curvature."""
+        return self.concrete is not None and self.couples_both_ways and _curvature(self.concrete) > 0
+
+    @functools.cached_property
+    def dominance(self) -> str:
+        """How the diagonal of a concrete sparse matrix compares with its rows; "unknown" for others."""
+        return "unknown" if self.concrete is None or self.rectangular else _dominance(self.concrete)
+
+    @property
+    def dominant(self) -> bool:
+        """Whether the diagonal of each row is at least the sum of the rest."""
+        return self.dominance not in ("no", "unknown")
+
+    @functools.cached_property
+    def zero_diagonal(self) -> bool:
+        """Whether an entry of the diagonal is missing, or known to be zero."""
+        if self.matrix is None:
+            return False
+        missing = bool((self.matrix.pattern.diagonal_positions >= self.matrix.nnz).any())
+        return missing or (self.concrete is not None and bool(jnp.any(self.concrete.diagonal() == 0)))
+
+
+@by_identity
+def _proved(A: SparseMatrix) -> dict[str, bool]:
+    return proven_traits(A.to_scipy())
+
+
+@by_identity
+def _dominance(A: SparseMatrix) -> str:
+    return dominance_of(A.to_scipy()).kind
+
+
+@by_identity
+def _negative(A: SparseMatrix) -> bool:
+    return proven_traits(-A.to_scipy()).get("positive_definite", False)
+
+
+@by_identity
+def _curvature(A: SparseMatrix) -> Any:
+    matrix = A.to_scipy()
+    return smallest_curvature(matrix) if np.isfinite(matrix.data).all() else -1.0

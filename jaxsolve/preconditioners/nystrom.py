@@ -1,0 +1,129 @@
+"""Nyström: the large eigenvalues of a dense kernel, found by random products, taken out of the spectrum."""
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.traits import Traits
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.preconditioners.base import AbstractPreconditioner, square
+
+
+class Nystrom(AbstractPreconditioner):
+    """The inverse of a random low-rank approximation of A - μ I, plus μ I: for kernels, with A = K + μ I.
+
+    Where the eigenvalues of K decay fast, CG takes a few dozen iterations once `rank` exceeds the number of those above
+    μ, whatever their size. Of no use for discretised differential equations, whose spectra do not decay.
+    Products with A are enough. Hermitian positive definite for every A.
+
+    Args:
+        rank: Products in the set-up, and vectors that are held.
+        shift: μ, at least 0; may be traced.
+        seed: Of the random numbers.
+
+    Source: Frangella, Tropp, Udell, Randomized Nyström preconditioning (2023), algorithm 2.1 and equation 5.3.
+
+    >>> t = jnp.linspace(0, 1, 200)
+    >>> A = jnp.exp(-30 * (t[:, None] - t) ** 2) + 1e-3 * jnp.eye(200)
+    >>> E = Nystrom(rank=30, shift=1e-3).build(DenseMatrix(A)).as_matrix() @ A
+    >>> bool(jnp.linalg.cond(A) > 1e4), bool(jnp.linalg.cond(E) < 10)
+    (True, True)
+    """
+
+    name: ClassVar[str] = "nystrom"
+    needs: ClassVar[str] = (
+        "symmetric (Hermitian) positive definite with fast decaying spectrum; products are enough"
+    )
+    cost: ClassVar[str] = "set-up `rank` products and n rank^2, application 2 n rank"
+
+    rank: int = eqx.field(static=True, default=64)
+    shift: Any = 0.0
+    seed: int = eqx.field(static=True, default=0)
+
+    def __check_init__(self) -> None:
+        if self.rank < 1:
+            raise StructureError(f"Nystrom needs a rank of at least 1; got {self.rank}.")
+
+    def build(self, A: LinearOperator) -> LinearOperator:
+        """The low-rank inverse."""
+        n = square(A, self.name)
+        rank, real = min(self.rank, n), jnp.finfo(A.dtype).dtype
+        shift = jnp.asarray(self.shift, real)
+        test = _orthonormal(n, rank, A.dtype, self.seed)
+        Y = _products(A, test) - shift.astype(A.dtype) * test
+        # The sketch of K + νI with ν at the level of rounding, taken off again below.
+        size = jnp.linalg.norm(Y)
+        noise = jnp.finfo(real).eps * size
+        Y = Y + noise.astype(A.dtype) * test
+        core = jnp.conj(test.T) @ Y
+        w, V = jnp.linalg.eigh((core + jnp.conj(core.T)) / 2)
+        # K ≈ B Bᴴ with B = Y (Ωᴴ Y)^(-1/2) on the directions where that is positive beyond rounding.
+        tiny = 4 * max(rank, 1) * jnp.finfo(real).eps
+        kept = w > tiny * jnp.max(jnp.abs(w), initial=0)
+        B = (Y @ V) * jnp.where(kept, jax.lax.rsqrt(jnp.where(kept, w, 1)), 0).astype(A.dtype)
+        U, s, _ = jnp.linalg.svd(B, full_matrices=False)
+        values = jnp.maximum(s**2 - noise, 0)
+        largest = jnp.max(values, initial=0)
+        some = values > tiny * largest
+        floor = jnp.min(jnp.where(some, values, largest), initial=jnp.inf)
+        floor = jnp.where(jnp.isfinite(floor) & (floor + shift > 0), floor, 1)
+        rest = 1 / (floor + shift)
+        weights = jnp.where(some, 1 / (jnp.where(some, values, floor) + shift) - rest, 0)
+        facts = Traits(
+            symmetric=not jnp.issubdtype(A.dtype, jnp.complexfloating), hermitian=True, positive_definite=True
+        )
+        return LowRankInverse(U, weights.astype(A.dtype), rest.astype(A.dtype), facts)
+
+
+def _orthonormal(n: int, rank: int, dtype: Any, seed: int) -> Array:
+    """Random orthonormal columns of shape (n, rank)."""
+    columns = jax.random.normal(jax.random.key(seed), (n, rank), jnp.finfo(dtype).dtype)
+    return jnp.linalg.qr(columns)[0].astype(dtype)
+
+
+def _products(A: LinearOperator, X: Array) -> Array:
+    """A X."""
+    if isinstance(A, DenseMatrix):
+        return A.matrix @ X
+    return jax.vmap(A.layout().mv, in_axes=1, out_axes=1)(X)
+
+
+class LowRankInverse(LinearOperator):
+    """U diag(w) Uᴴ + ρ I for orthonormal U of shape (n, k)."""
+
+    basis: Array
+    weights: Array
+    rest: Array
+    facts: Traits = eqx.field(static=True)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        return (self.basis.shape[0], self.basis.shape[0])
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the basis."""
+        return self.basis.dtype
+
+    @property
+    def traits(self) -> Traits:
+        """The declared facts."""
+        return self.facts
+
+    def mv(self, x: Array) -> Array:
+        """The approximate solution for the right-hand side x."""
+        return self.rest * x + self.basis @ (self.weights * (jnp.conj(self.basis.T) @ x))
+
+    def transpose(self) -> LinearOperator:
+        """The conjugate, since the operator is Hermitian."""
+        return (
+            self
+            if self.facts.symmetric
+            else LowRankInverse(jnp.conj(self.basis), self.weights, self.rest, self.facts)
+        )

@@ -1,0 +1,207 @@
+"""The automatic choice: what is taken for which system, that it solves it, and how it fares on real matrices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse as sps
+
+import jaxsolve as js
+from jaxsolve.linear import select
+from jaxsolve.linear.select import choose, table
+from jaxsolve.operators.base import LinearOperator, Wrapper
+from tests.gallery.methods import relative_residual
+from tests.linear.test_real_matrices import FOLDER, load, single
+from tests.preconditioners.problems import convection, poisson, rough
+
+RNG = np.random.default_rng(40127)
+
+
+class Opaque(Wrapper):
+    operator: LinearOperator
+
+    def mv(self, x):
+        return self.operator.mv(x)
+
+
+def sparse(matrix, **traits):
+    return js.SparseMatrix.from_scipy(matrix).declare(**traits)
+
+
+def saddle(n):
+    """A Stokes-like matrix with zeros on its diagonal."""
+    L = poisson((n, n))
+    B = sps.random_array((n * n // 4, n * n), density=4 / n**2, rng=np.random.default_rng(5))
+    return sps.csr_matrix(sps.block_array([[L, B.T], [B, None]]))
+
+
+def traced(A):
+    """What is chosen where the values of a matrix are traced."""
+    found = []
+    jax.eval_shape(lambda A: found.append(choose(A, js.Solve())) or A, A)
+    return found[0]
+
+
+def names(choice):
+    return js.explain.__globals__["method_name"](choice.method), getattr(choice.preconditioner, "name", None)
+
+
+BIG = 210
+CASES = {
+    "small dense": (js.DenseMatrix(jnp.asarray(RNG.standard_normal((9, 9)))), "LU", None),
+    "dense, definite": (js.DenseMatrix(3 * jnp.eye(9)).declare(positive_definite=True), "Cholesky", None),
+    "tridiagonal": (sparse(poisson((400,))), "banded", None),
+    "small sparse": (sparse(poisson((10, 12))), "LU", None),
+    "sparse": (sparse(convection(20)), "sparse-direct", None),
+    "big stencil, proved": (sparse(poisson((BIG, BIG))), "CG", "amg"),
+    "big stencil, negative": (sparse(-poisson((BIG, BIG))), "CG", "amg"),
+    "big, insulated": (sparse(poisson((BIG, BIG), "insulated")), "CG", "amg"),
+    "big, jumps": (sparse(rough(BIG)), "CG", "amg"),
+    "big, convection": (sparse(convection(BIG)), "GMres", "amg"),
+    "big, saddle point": (sparse(saddle(190)), "GMres", "ilu"),
+    "big, a little indefinite": (sparse(poisson((BIG, BIG)) - 0.1 * sps.identity(BIG**2)), "GMres", "ilu"),
+    "rectangular": (sparse(poisson((10, 10))[:, :50]), "lsmr", None),
+    "products alone": (Opaque(sparse(poisson((10, 10)))), "IDR(s)", None),
+    "products alone, definite": (
+        Opaque(sparse(poisson((10, 10)))).declare(positive_definite=True), "CG", None,
+    ),
+    "products alone, symmetric": (Opaque(sparse(poisson((10, 10)))).declare(symmetric=True), "minres", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_kind_of_system_gets_what_suits_it(case):
+    A, method, preconditioner = CASES[case]
+    choice = choose(A, js.Solve())
+    assert names(choice) == (method, preconditioner)
+    assert choice.reasons
+
+
+TRACED = {
+    "small": ("small sparse", "LU", None),
+    "band": ("tridiagonal", "banded", None),
+    "sparse": ("sparse", "sparse-direct", None),
+    "stencil": ("big stencil, proved", "GMres", "amg"),
+    "saddle point": ("big, saddle point", "GMres", "ilu"),
+}
+
+
+@pytest.mark.parametrize("case", TRACED)
+def test_traced_values_are_taken_for_nothing_that_is_not_known(case):
+    of, method, preconditioner = TRACED[case]
+    assert names(traced(CASES[of][0])) == (method, preconditioner)
+
+
+def test_what_is_declared_of_traced_values_is_believed():
+    A = CASES["big stencil, proved"][0].declare(positive_definite=True)
+    assert names(traced(A)) == ("CG", "amg")
+
+
+def test_away_from_a_cpu_fewer_matrices_go_to_the_host(monkeypatch):
+    monkeypatch.setattr(select.jax, "default_backend", lambda: "gpu")
+    assert names(choose(sparse(poisson((80, 80))), js.Solve())) == ("CG", "amg")
+
+
+GIVEN = {
+    "CG, stencil": ("CG", "big stencil, proved", "amg"),
+    "CG, small": ("CG", "small sparse", "ic"),
+    "CG, not symmetric": ("CG", "sparse", "jacobi"),
+    "minres, indefinite": ("minres", "big, a little indefinite", "ilu"),
+    "GMres, saddle point": ("GMres", "big, saddle point", "ilu"),
+    "GMres, products": ("GMres", "products alone", None),
+}
+
+
+@pytest.mark.parametrize("case", GIVEN)
+def test_a_named_method_gets_a_preconditioner_that_it_can_use(case):
+    method, of, preconditioner = GIVEN[case]
+    A = CASES[of][0]
+    assert names(choose(A, js.Solve(method, preconditioner="auto"))) == (method, preconditioner)
+    # None is none for a named method.
+    assert names(choose(A, js.Solve(method))) == (method, None)
+
+
+def test_an_asked_for_preconditioner_is_kept_and_rules_factorisations_out():
+    A = CASES["sparse"][0]
+    assert names(choose(A, js.Solve(preconditioner="ssor"))) == ("IDR(s)", "ssor")
+    assert names(choose(A, js.Solve(preconditioner="auto"))) == ("GMres", "ilu")
+    small = CASES["small sparse"][0]
+    assert names(choose(small, js.Solve(preconditioner="auto"))) == ("CG", "ic")
+
+
+def test_the_table_of_rules_can_be_read():
+    text = table()
+    for pair in ("lsmr", "banded", "sparse-direct", "CG + amg", "GMres + ilu", "IDR(s)"):
+        assert f"\n{pair}" in f"\n{text}"
+
+
+SOLVED = ["small sparse", "sparse", "tridiagonal", "products alone"]
+
+
+@pytest.mark.parametrize("case", SOLVED)
+def test_what_is_chosen_solves_the_system(case):
+    A = CASES[case][0]
+    b = RNG.standard_normal(A.shape[0])
+    x = js.solve_linear(A, b, js.Solve(rtol=1e-8))
+    assert np.linalg.norm(b - A.mv(x)) <= 1.1e-8 * np.linalg.norm(b)
+
+
+@pytest.mark.parametrize("matrix", [poisson((1000,), "insulated"), poisson((20, 20), "insulated")])
+def test_sparse_factors_of_singular_systems_are_pinned(matrix):
+    b = RNG.standard_normal(matrix.shape[0])
+    b = b - b.mean()
+    A = sparse(matrix)
+
+    def mean(b):
+        x = js.solve_linear(A, b, js.Solve(rtol=1e-8))
+        return jnp.vdot(b, x)
+
+    x = js.solve_linear(A, b, js.Solve(rtol=1e-8))
+    assert relative_residual(matrix, x, b) <= 1e-8
+    assert abs(float(jnp.mean(x))) < 1e-10 * float(jnp.max(jnp.abs(x)))
+    # d(bᵀA⁺b) = 2 A⁺b.
+    np.testing.assert_allclose(jax.grad(mean)(b), 2 * x, rtol=1e-6, atol=1e-8 * float(jnp.max(jnp.abs(x))))
+
+
+def test_functions_are_read_where_they_can_be(monkeypatch):
+    def stencil(u, k):
+        p = jnp.pad(u, 1)
+        return k * (4.01 * u - p[:-2, 1:-1] - p[2:, 1:-1] - p[1:-1, :-2] - p[1:-1, 2:])
+
+    def spectral(u):
+        return jnp.fft.irfft(jnp.fft.rfft(u) * (1 + jnp.arange(33) ** 2 / 1e3), n=64)
+
+    b = jnp.ones((8, 9))
+    assert js.explain(stencil, b, js.Solve(), 2.0).method == "LU"
+    info = js.solve_linear_info(stencil, b, js.Solve(rtol=1e-10), 2.0)
+    assert info.method == "LU"
+    assert float(jnp.abs(stencil(info.x, 2.0) - b).max()) < 1e-8
+    for module in ("products", "rows", "dense"):
+        name = "MOST_DENSE_ENTRIES" if module == "dense" else "MOST_ENTRIES"
+        monkeypatch.setattr(f"jaxsolve.tracer.{module}.{name}", 100)
+    info = js.solve_linear_info(spectral, jnp.ones(64).at[7].set(3.0))
+    assert info.method == "IDR(s)"
+    assert info.converged
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rtol", "precision"), [(1e-5, "double"), (1e-8, "double"), (1e-5, "single")])
+def test_auto_solves_the_real_matrices(matrices, rtol, precision):
+    assert FOLDER is not None
+    failed, count = {}, 0
+    for path in sorted(FOLDER.glob("*.npz")):
+        A = load(matrices, path.stem)
+        A = A if precision == "double" else single(A)
+        b = (A @ np.ones(A.shape[1])).astype(A.dtype)
+        S = js.SparseMatrix.from_scipy(A)
+        info = js.solve_linear_info(S, b, js.Solve(rtol=rtol, x0=jnp.zeros(A.shape[1], A.dtype)))
+        print(f"{path.stem:40} {A.shape} {names(choose(S, js.Solve()))} {info.status} {int(info.iterations)}")
+        count += 1
+        if not info.converged:
+            failed[path.stem] = info.status.name
+        elif info.status is js.Status.converged:
+            assert relative_residual(A, info.x, b) <= 1.01 * rtol
+    print(f"{count - len(failed)} of {count} in {precision} precision at {rtol}; failed: {failed}")
+    assert len(failed) <= 0.1 * count
+    # Every program was for these patterns.
+    jax.clear_caches()
