@@ -6,6 +6,7 @@ from typing import Any
 
 import equinox
 import jax
+import jax.numpy as jnp
 import jaxlib
 from jax import lax
 from jax.core import Tracer
@@ -25,6 +26,7 @@ __all__ = [
     "Tracer",
     "bind",
     "calls",
+    "can_be_ordered",
     "constants_as_arguments",
     "function_of",
     "is_transposable",
@@ -114,6 +116,33 @@ def while_parts(eqn: Equation) -> tuple[int, int]:
 def is_transposable(primitive: Primitive) -> bool:
     """Whether JAX has a transposition rule, so that the primitive is linear in some of its inputs."""
     return primitive in ad.primitive_transposes
+
+
+def can_be_ordered() -> bool:
+    """Whether a program that is being traced here may hold an ordered callback.
+
+    XLA of JAX 0.12 moves a function without arguments to where it is called, and makes its constants wait for the
+    callback before. It removes such constants later, and finds that it must not: the process ends. So there may be no
+    ordered callback in a function that has no argument yet and reads no traced value of another.
+    """
+    if jax.__version_info__ < (0, 12):
+        return True
+    with_arguments = [_has_arguments(frame) for frame in _open_frames()]
+    return bool(with_arguments) and all(with_arguments)
+
+
+def _open_frames() -> list[Any]:
+    """What JAX knows of the functions that are being traced, innermost first."""
+    trace, frames = getattr(jnp.zeros(()), "_trace", None), []
+    while trace is not None:
+        frames.append(getattr(trace, "frame", None))
+        trace = getattr(trace, "parent_trace", None)
+    return [frame for frame in frames if frame is not None]
+
+
+def _has_arguments(frame: Any) -> bool:
+    read = getattr(frame, "constvar_to_val", {})
+    return bool(getattr(frame, "invars", ())) or any(isinstance(value, Tracer) for value in read.values())
 
 
 def source_lines(eqn: Equation) -> str:

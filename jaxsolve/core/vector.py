@@ -1,6 +1,9 @@
 """Arithmetic on flat vectors: norms that neither overflow nor underflow, and exact powers of two."""
 
+from typing import Any
+
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 
@@ -36,6 +39,23 @@ def dot(v: Array, w: Array) -> Array:
 def real_dot(v: Array, w: Array) -> Array:
     """The real part of vᴴw."""
     return dot(v, w).real
+
+
+def scattered(n: int, dtype: Any) -> Array:
+    """Numbers in [-0.5, 0.5) without visible order, the same for the same n."""
+    return _hashed(lax.iota(np.uint32, n)).astype(dtype) / 2**24 - jnp.asarray(0.5, dtype)
+
+
+def scattered_on_host(n: int) -> np.ndarray:
+    """The same numbers as `scattered`, by NumPy."""
+    return _hashed(np.arange(n, dtype=np.uint32)).astype(float) / 2**24 - 0.5
+
+
+def _hashed(k: Any) -> Any:
+    # One round of a multiplicative hash (Knuth's 2654435761) with shifts; a few integer operations an entry.
+    k = k * np.uint32(2654435761) + np.uint32(97)
+    k = (k ^ (k >> np.uint32(15))) * np.uint32(2246822519)
+    return (k ^ (k >> np.uint32(13))) >> np.uint32(8)
 
 
 def power_of_two(magnitude: Array) -> Array:

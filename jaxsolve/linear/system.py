@@ -176,4 +176,5 @@ def solve_info(
         method=method,
         trajectory=shown(outcome.trajectory, problem),
         objective=shaped.objective,
+        asymmetry=shaped.asymmetry,
     )

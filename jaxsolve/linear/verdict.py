@@ -126,6 +126,7 @@ class Judge:
             kind=kind,
             trajectory=trajectory,
             objective=outcome.objective,
+            asymmetry=outcome.asymmetry,
         )
 
 

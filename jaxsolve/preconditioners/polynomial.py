@@ -11,7 +11,7 @@ from jax import Array, lax
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
-from jaxsolve.core.vector import plain_norm
+from jaxsolve.core.vector import plain_norm, scattered
 from jaxsolve.operators.base import LinearOperator, Wrapper
 from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.operators.sparse import SparseMatrix
@@ -132,23 +132,6 @@ def largest_eigenvalue(A: LinearOperator, inverse: Array, row_sums: Array | None
         bound = jnp.max(row_sums * jnp.abs(inverse), initial=0)
         estimate = jnp.minimum(estimate, bound)
     return jnp.where(estimate > 0, estimate, 1)
-
-
-def scattered(n: int, dtype: Any) -> Array:
-    """Numbers in [-0.5, 0.5) without visible order, the same for the same n."""
-    return _hashed(lax.iota(np.uint32, n)).astype(dtype) / 2**24 - jnp.asarray(0.5, dtype)
-
-
-def scattered_on_host(n: int) -> np.ndarray:
-    """The same numbers as `scattered`, by NumPy."""
-    return _hashed(np.arange(n, dtype=np.uint32)).astype(float) / 2**24 - 0.5
-
-
-def _hashed(k: Any) -> Any:
-    # One round of a multiplicative hash (Knuth's 2654435761) with shifts; a few integer operations an entry.
-    k = k * np.uint32(2654435761) + np.uint32(97)
-    k = (k ^ (k >> np.uint32(15))) * np.uint32(2246822519)
-    return (k ^ (k >> np.uint32(13))) >> np.uint32(8)
 
 
 def chebyshev_steps(

@@ -6,12 +6,13 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.results import is_any_of
-from jaxsolve.core.status import Status
+from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.vector import norm, plain_norm, power_of_two, squared_norm
 from jaxsolve.operators.base import LinearOperator, Paired, Scaled, product_if
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.solvers.split import Split
+from jaxsolve.solvers.symmetry import PRODUCTS, asymmetry
 from jaxsolve.telemetry.watch import SILENT, Watch
 
 #: Growth of the residual over its start that is called divergence.
@@ -49,6 +50,7 @@ class Outcome(NamedTuple):
         status: A `Status` as an integer.
         trajectory: What was recorded on the way, None for nothing.
         objective: What was minimised, None for systems.
+        asymmetry: ‖A - Aᴴ‖ / ‖A‖, estimated where a method failed that needs A = Aᴴ; 0 where it did not, None of others.
     """
 
     x: Array
@@ -60,6 +62,7 @@ class Outcome(NamedTuple):
     status: Array
     trajectory: Any = None
     objective: Any = None
+    asymmetry: Any = None
 
 
 class _Pass(NamedTuple):
@@ -236,8 +239,14 @@ def iterate(
         end = lax.while_loop(lambda c: c.status == _RUNNING, one_pass, end)
     trajectory = watch.end(end.seen, end.iterations, end.residual_norm, target)
     status = nulls.explain(end.status, end.r, target)
+    evaluations, skew = end.evaluations, None
+    if method.wants and A.shape[0] == size > 1:
+        # Of a matrix that holds NaN or infinity nothing is to be learned.
+        asked = ~is_any_of(status, (*CONVERGED, Status.invalid_input))
+        skew = asymmetry(Scaled(A, 1 / unit), asked)
+        evaluations = evaluations + PRODUCTS * asked.astype(jnp.int32)
     return Outcome(
-        end.x, end.r, end.residual_norm, target, end.iterations, end.evaluations, status, trajectory
+        end.x, end.r, end.residual_norm, target, end.iterations, evaluations, status, trajectory, None, skew
     )
 
 

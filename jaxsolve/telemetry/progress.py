@@ -4,6 +4,7 @@ import dataclasses
 import math
 import threading
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -98,4 +99,7 @@ class _Bar:
 
 
 def _bar_class() -> Any:
-    return require("tqdm", "progress", "Solve(progress=True)").tqdm
+    # In notebooks `tqdm.auto` is the widget where ipywidgets are there; it warns where they are not.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return require("tqdm.auto", "progress", "Solve(progress=True)").tqdm

@@ -10,6 +10,8 @@ from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jaxsolve.core.compat import can_be_ordered
+
 tell_p = Primitive("tell")
 tell_p.multiple_results = True
 
@@ -29,9 +31,9 @@ def tell(listener: Listener, *values: Any, due: Any = True, ordered: bool = Fals
         values: Arrays.
         due: Bool scalar; under vmap one lane suffices. Where it is false nothing leaves the device.
         ordered: Whether ordered calls of a program arrive in its order. On several devices none are ordered, since
-            JAX refuses that there.
+            JAX refuses that there; of JAX 0.12 on, none in functions without arguments (`can_be_ordered`).
     """
-    static = {"always": due is True, "ordered": ordered and jax.device_count() == 1}
+    static = {"always": due is True, "ordered": ordered and jax.device_count() == 1 and can_be_ordered()}
     tell_p.bind(due, *values, listener=listener, **static)
 
 

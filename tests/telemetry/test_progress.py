@@ -61,7 +61,8 @@ def test_large_systems_report_more_often_than_small_ones():
 
 
 def test_without_tqdm_the_message_says_how_to_get_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tqdm", None)
+    for module in ("tqdm", "tqdm.auto"):
+        monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(
         MissingBackendError,
         match=r"progress=True\) needs the package tqdm: pip install 'jaxsolve\[progress\]'",

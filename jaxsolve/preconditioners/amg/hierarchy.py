@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsolve.core.traits import Traits
+from jaxsolve.core.vector import scattered_on_host
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.ell import RowsOperator, plan_rows
@@ -26,7 +27,6 @@ from jaxsolve.preconditioners.polynomial import (
     SAFETY,
     Chebyshev,
     ChebyshevPolynomial,
-    scattered_on_host,
 )
 
 #: A hierarchy ends here, however slowly it coarsens.
