@@ -79,12 +79,20 @@ class DescentSearch(AbstractSearch):
         curved = dot(last_dx, last_dg)
         known = curved > 0
         safe = jnp.where(known, curved, 1)
-        size = norm(s.gap)
-        first = 1 / jnp.where(size > 0, size, 1)
+        first = first_length(s)
         if self.plain:
             return jnp.where(known, squared_norm(last_dx) / safe, first) * s.gap
         scale = jnp.where(known, curved / jnp.where(known, squared_norm(last_dg), 1), first)
         return two_loops(s.dx, s.dg, scale, s.gap)
+
+
+def first_length(s: DescentState) -> Array:
+    """The part of -∇f to begin with, in the units of x / ∇f: a tenth of x, or what would lead f to zero."""
+    size = norm(s.gap)
+    safe = jnp.where(size > 0, size, 1)
+    reach = 0.1 * norm(s.x)
+    fallen = 2 * jnp.abs(s.value) / safe
+    return jnp.where(reach > 0, reach, jnp.where(fallen > 0, fallen, 1)) / safe
 
 
 def two_loops(dx: Array, dg: Array, scale: Array, v: Array) -> Array:
@@ -113,7 +121,7 @@ def slack(value: Array) -> Array:
 def wolfe(
     statement: Statement, given: Given, x: Array, d: Array, value: Array, slope: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """A point x + t d with sufficient decrease and a flatter slope, by doubling and bisection from t = 1.
+    """A point x + t d with sufficient decrease and a flatter slope, by lengthening and bisection from t = 1.
 
     Args:
         statement: The problem.
@@ -129,10 +137,6 @@ def wolfe(
     Source: Lewis & Overton (2013), Nonsmooth optimization via quasi-Newton methods, algorithm 4.6.
     """
 
-    def trial(t):
-        z = x + t * d
-        return (z, *statement.gradient(given, z))
-
     def judged(t, f, g):
         high = ~(f <= value + DECREASE * t * slope + slack(value))
         steep = dot(g, d) < CURVATURE * slope
@@ -141,17 +145,31 @@ def wolfe(
     def running(carry):
         t, _, _, k, (_, f, g) = carry
         high, steep = judged(t, f, g)
-        return (high | steep) & (k < TRIALS)
+        return (k == 0) | ((high | steep) & (k < TRIALS))
 
-    def advance(carry):
-        t, low, top, k, (_, f, g) = carry
+    def next_length(t, low, top, k, f, g):
         high, _ = judged(t, f, g)
         low, top = jnp.where(high, low, t), jnp.where(high, t, top)
-        t = jnp.where(jnp.isfinite(top), (low + top) / 2, 2 * low)
-        return t, low, top, k + 1, trial(t)
+        # The minimum of the parabola through f(0), its slope and f(t): steps of the wrong size are common at the start.
+        best = -slope * t**2 / (2 * jnp.maximum(f - value - slope * t, jnp.finfo(t.dtype).tiny))
+        shorter = jnp.where(jnp.isfinite(best), jnp.clip(best, 1e-3 * t, 0.5 * t), 0.1 * t)
+        between = jnp.where(low > 0, (low + top) / 2, shorter)
+        # Longer and longer.
+        longer = low * jnp.exp2(jnp.minimum(k, 30).astype(low.dtype))
+        return jnp.where(jnp.isfinite(top), between, longer), low, top
+
+    # The first trial is a turn of the loop as well: the function is in the program once.
+    def advance(carry):
+        t, low, top, k, (_, f, g) = carry
+        t, low, top = (
+            jnp.where(k == 0, old, new)
+            for old, new in zip((t, low, top), next_length(t, low, top, k, f, g), strict=True)
+        )
+        z = x + t * d
+        return t, low, top, k + 1, (z, *statement.gradient(given, z))
 
     one = jnp.ones((), value.dtype)
-    begin = (one, 0 * one, jnp.inf * one, jnp.array(1, jnp.int32), trial(one))
+    begin = (one, 0 * one, jnp.inf * one, jnp.array(0, jnp.int32), (x, value, jnp.zeros_like(d)))
     _, _, _, tries, (z, f, g) = lax.while_loop(running, advance, begin)
     return z, f, g, tries
 

@@ -18,6 +18,8 @@ from jaxsolve.telemetry.watch import Watch
 GROWTH = 1e5
 #: The residual is rounding below this times what it changes by when x changes in its last digit.
 ROUNDING = 8
+#: The change of x by which that is measured, in units of its last digit.
+DIGITS = 64
 
 
 class State(eqx.Module):
@@ -84,27 +86,27 @@ def iterate(search: AbstractSearch, x0: Array, scale: Array, control: Control, w
     status = jnp.where(s.halt != 0, s.halt, status)
     status = jnp.where(jnp.isfinite(size), status, int(Status.nonfinite))
     status = jnp.where(jnp.isfinite(first), status, int(Status.invalid_input))
-    status, target = settled(search.statement, search.given, s.x, size, target, status)
+    status, target = settled(search.statement, search.given, s.x, s.gap, size, target, status)
     trajectory = watch.end(seen, k, size, target)
-    statement, given = search.statement, search.given
-    objective = statement.objective(given, s.x) if statement.goal in (FIT, MINIMUM) else None
+    objective = s.value if search.statement.goal in (FIT, MINIMUM) else None
     return Outcome(s.x, s.gap, size, target, k, s.evaluations, status, trajectory, objective)
 
 
 def settled(
-    statement: Statement, given: Given, x: Array, size: Array, target: Array, status: Array
+    statement: Statement, given: Given, x: Array, gap: Array, size: Array, target: Array, status: Array
 ) -> tuple[Array, Array]:
     """The status and the tolerance, raised to the rounding level where a search ended at it.
 
-    What changes by as much when x changes in its last digit cannot be made smaller by any x of this dtype.
+    What changes by as much when x changes in its last digit cannot be made smaller by any x of this dtype. The change
+    is taken over more than one digit, of which it is a part: where the function jumps there is no such part.
     """
     status = jnp.where(size <= target, int(Status.converged), status).astype(jnp.int32)
     stuck = (status != int(Status.converged)) & (status != int(Status.max_iterations)) & jnp.isfinite(size)
 
     def noise():
         signs = 1 - 2 * (jnp.arange(x.shape[0]) % 2)
-        near = x * (1 + signs * jnp.finfo(x.dtype).eps).astype(x.dtype)
-        return ROUNDING * norm(statement.condition(given, near) - statement.condition(given, x))
+        near = x * (1 + DIGITS * signs * jnp.finfo(x.dtype).eps).astype(x.dtype)
+        return ROUNDING / DIGITS * norm(statement.condition(given, near) + gap)
 
     floor = lax.cond(stuck, noise, lambda: jnp.zeros_like(size))
     reached = stuck & (size <= floor)

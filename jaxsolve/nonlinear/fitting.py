@@ -95,18 +95,23 @@ class Model:
 
 
 def _by_rotations(J: Array, rhs: Array, damping: Array) -> Array:
-    """The damped step by QR of the stacked matrix, which does not square the condition; rank is not assumed."""
+    """The damped step by QR of the stacked matrix, which does not square the condition.
+
+    Where that has not full rank, what is damped by a rounding error more leads to the shortest step up to √eps.
+    """
     n = J.shape[1]
-    stacked = jnp.concatenate([J, jnp.sqrt(damping) * jnp.eye(n, dtype=J.dtype)])
-    rhs = jnp.concatenate([rhs, jnp.zeros(n, J.dtype)])
-    Q, R = jnp.linalg.qr(stacked)
-    diagonal = jnp.abs(jnp.diagonal(R))
-    full = jnp.min(diagonal) > n * jnp.finfo(J.dtype).eps * jnp.max(diagonal)
+    eps = jnp.finfo(J.dtype).eps
+    padded = jnp.concatenate([rhs, jnp.zeros(n, J.dtype)])
 
-    def substituted():
-        return jax.scipy.linalg.solve_triangular(R, Q.T @ rhs)
+    def solution(damping):
+        Q, R = jnp.linalg.qr(jnp.concatenate([J, jnp.sqrt(damping) * jnp.eye(n, dtype=J.dtype)]))
+        diagonal = jnp.abs(jnp.diagonal(R))
+        full = jnp.min(diagonal) > n * eps * jnp.max(diagonal)
+        return jax.scipy.linalg.solve_triangular(R, Q.T @ padded), full
 
-    return lax.cond(full, substituted, lambda: jnp.linalg.lstsq(stacked, rhs)[0])
+    step, full = solution(damping)
+    largest = jnp.max(jnp.sum(J**2, axis=0))
+    return lax.cond(full, lambda: step, lambda: solution(damping + eps * largest)[0])
 
 
 def _rectangular(linear: Solve) -> bool:

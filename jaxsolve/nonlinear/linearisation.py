@@ -10,17 +10,21 @@ from jax import Array, lax
 
 from jaxsolve.core.errors import TraceError
 from jaxsolve.core.tree import Packing
-from jaxsolve.linear.forward import Plan, System, run
+from jaxsolve.linear.forward import Plan, System, guarded, run
 from jaxsolve.linear.implicit import tangent_solve
 from jaxsolve.linear.prepare import chosen, limits, prepared
 from jaxsolve.linear.problem import Problem, null_space
 from jaxsolve.linear.request import Solve, needs_entries
 from jaxsolve.linear.verdict import Judge
+from jaxsolve.nonlinear.elimination import Elimination
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.operators.function import function_operator
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.solvers.direct.dense import LU
 from jaxsolve.solvers.driver import Control, Outcome
+from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.telemetry.watch import SILENT
 from jaxsolve.tracer.jacobian import jacobian_operator
 
@@ -42,6 +46,8 @@ def linearised(F: Function, x: Array, linear: Solve | None) -> tuple[LinearOpera
     """
     if linear is None:
         return _chosen(F, x)
+    if isinstance(linear.method, LU) and x.shape[0] <= DENSE:
+        return dense(F, x), linear
     if needs_entries(linear):
         return jacobian_operator(F, x), linear
     return matrix_free(F, x), linear
@@ -81,7 +87,14 @@ def inverse_of(A: LinearOperator, solve: Solve) -> Any:
     """The factorisation or the preconditioner that a request asks for, None where neither is."""
     problem = _problem(A, jnp.zeros(A.shape[0], A.dtype))
     method, recipe, *_ = chosen(solve, A)
+    if _eliminated(A, solve):
+        return lax.stop_gradient(Elimination.of(A.as_matrix(), solve.rank_deficiency is None))
     return prepared(method, recipe, problem, null_space(solve, problem), eager=False)
+
+
+def _eliminated(A: LinearOperator, solve: Solve) -> bool:
+    known = solve.null_space is not None or bool(solve.rank_deficiency)
+    return isinstance(A, DenseMatrix) and isinstance(solve.method, LU) and not known
 
 
 def lasts(A: LinearOperator, solve: Solve) -> bool:
@@ -92,8 +105,10 @@ def lasts(A: LinearOperator, solve: Solve) -> bool:
 
 def solved(A: LinearOperator, solve: Solve, inverse: Any, rhs: Array, rtol: Any) -> Outcome:
     """The solution of A d = rhs to a tolerance of its own; no gradient is taken of it."""
+    if isinstance(inverse, Elimination):
+        return inverse.solve(rhs, rtol)
     problem = _problem(A, rhs)
-    method = chosen_method(solve, A)
+    method = chosen(solve, A).method
     real = jnp.finfo(rhs.dtype).dtype
     control = Control(
         jnp.asarray(rtol, real), jnp.zeros((), real), jnp.asarray(solve.max_iterations, jnp.int32)
@@ -101,16 +116,51 @@ def solved(A: LinearOperator, solve: Solve, inverse: Any, rhs: Array, rtol: Any)
     return run(method, A.layout(), inverse, rhs, None, control, null_space(solve, problem))
 
 
-def differentiable(A: LinearOperator, solve: Solve, rhs: Array, judge: Judge | None) -> Array:
-    """The solution of A d = rhs as a linear function of rhs, differentiable in A; failures raise."""
-    problem = _problem(A, rhs)
-    method, recipe, *_ = chosen(solve, A)
-    nulls = null_space(solve, problem)
-    inverse = prepared(method, recipe, problem, nulls, eager=False)
-    control = lax.stop_gradient(limits(eqx.tree_at(lambda s: s.atol, solve, 0.0), problem))
-    plan = Plan(method, method, judge, SILENT)
-    system = System(A.layout(), inverse, rhs, None, control, nulls, (inverse, control))
-    return tangent_solve(plan, system, rhs)
+class Linearisation(eqx.Module):
+    """A derivative with what its linear solves need, ready for tangents and cotangents.
+
+    Attributes:
+        A: The derivative in the form that is applied.
+        inverse: Its factors or its preconditioner.
+        nulls: Its null space.
+        control: Tolerances and limit.
+        method: What solves.
+    """
+
+    A: LinearOperator
+    inverse: Any
+    nulls: NullSpace
+    control: Control
+    method: AbstractMethod = eqx.field(static=True)
+
+    @classmethod
+    def at(cls, F: Function, x: Array, linear: Solve | None) -> "Linearisation":
+        """The derivative of F at x; `linear` as in `linearised`."""
+        A, solve = linearised(F, x, linear)
+        problem = _problem(A, x)
+        # An absolute tolerance is in other units than those of tangents.
+        control = limits(eqx.tree_at(lambda s: s.atol, solve, 0.0), problem)
+        control = Control(*(lax.stop_gradient(jnp.asarray(v)) for v in control))
+        method, nulls = chosen(solve, A).method, null_space(solve, problem)
+        return cls(A.layout(), inverse_of(A, solve), nulls, control, method)
+
+    def solved(self, rhs: Array, judge: Judge | None) -> Array:
+        """A⁻¹ rhs, linear in rhs and differentiable in A; failures raise."""
+        plan = Plan(self.method, self.method, judge, SILENT)
+        inverse, rtol = self.inverse, self.control.rtol
+        if not isinstance(inverse, Elimination):
+            gradient = (inverse, self.control)
+            return tangent_solve(
+                plan, System(self.A, inverse, rhs, None, self.control, self.nulls, gradient), rhs
+            )
+
+        def forward(_: Any, c: Array) -> Array:
+            return guarded(plan, "tangent", inverse.solve(c, rtol)).x
+
+        def transposed(_: Any, c: Array) -> Array:
+            return guarded(plan, "adjoint", inverse.solve_transposed(c, rtol)).x
+
+        return lax.custom_linear_solve(self.A.mv, rhs, forward, transposed)
 
 
 def _problem(A: LinearOperator, rhs: Array) -> Problem:

@@ -108,25 +108,25 @@ def line_search(
     size = norm(gap)
     real = size.dtype
 
-    def trial(t):
-        z = x + (t * d).astype(x.dtype)
-        value = statement.value(given, z)
-        return z, value, norm(value)
-
     def rejected(carry):
-        t, _, _, new, _ = carry
-        return ~(new <= (1 - DECREASE * t) * size) & (t > SHORTEST)
-
-    def shorten(carry):
         t, _, _, new, tries = carry
+        return (tries == 0) | (~(new <= (1 - DECREASE * t) * size) & (t > SHORTEST))
+
+    def shorten(t, new):
         square = (jnp.where(jnp.isfinite(new), new, 0) / jnp.where(size > 0, size, 1)) ** 2
         best = t**2 / jnp.maximum(square - 1 + 2 * t, jnp.finfo(real).tiny)
-        t = jnp.where(jnp.isfinite(new), jnp.clip(best, 0.1 * t, 0.5 * t), 0.1 * t)
-        return (t, *trial(t), tries + 1)
+        return jnp.where(jnp.isfinite(new), jnp.clip(best, 0.1 * t, 0.5 * t), 0.1 * t)
 
-    one = jnp.ones((), real)
-    t, z, value, _, tries = lax.while_loop(rejected, shorten, (one, *trial(one), jnp.array(1, jnp.int32)))
-    del t
+    # The first trial is a turn of the loop as well: the function is in the program once.
+    def trial(carry):
+        t, _, _, new, tries = carry
+        t = jnp.where(tries == 0, t, shorten(t, new))
+        z = x + (t * d).astype(x.dtype)
+        value = statement.value(given, z)
+        return t, z, value, norm(value), tries + 1
+
+    begin = (jnp.ones((), real), x, gap, size, jnp.array(0, jnp.int32))
+    _, z, value, _, tries = lax.while_loop(rejected, trial, begin)
     return z, value, tries
 
 

@@ -49,6 +49,10 @@ class Report:
     code: int
 
 
+class _Enough(Exception):
+    """The iterations that are allowed have been made."""
+
+
 def run(method: SciPyMinimize | SciPyLeastSquares, limits: Any, ask: Ask, job: Job) -> Report:
     """The minimum that SciPy finds.
 
@@ -58,6 +62,9 @@ def run(method: SciPyMinimize | SciPyLeastSquares, limits: Any, ask: Ask, job: J
         ask: Answers questions.
         job: Tolerances and bounds.
     """
+    if job.limit == 0:
+        # Of SciPy's methods some take a step all the same, and some raise.
+        return Report(job.x0, 0, EXHAUSTED)
     with np.errstate(all="ignore"):
         return (
             _fit(method, ask, job)
@@ -70,7 +77,7 @@ def _minimum(method: SciPyMinimize, limits: Any, ask: Ask, job: Job) -> Report:
     kind, n = method.kind, job.x0.size
     gradients, hessians, _, _ = SCIPY_MINIMIZERS[kind]
     nothing = np.zeros(n)
-    steps = 0
+    steps, last = 0, job.x0
 
     def value(x):
         f, g = ask(VALUE, x, nothing)
@@ -83,9 +90,12 @@ def _minimum(method: SciPyMinimize, limits: Any, ask: Ask, job: Job) -> Report:
         H = np.stack([product(x, row) for row in np.eye(n)])
         return (H + H.T) / 2
 
-    def count(*_: Any, **__: Any) -> None:
-        nonlocal steps
-        steps += 1
+    def count(x: np.ndarray, *_: Any) -> None:
+        nonlocal steps, last
+        steps, last = steps + 1, np.array(x, float)
+        # TNC counts evaluations only.
+        if kind == "TNC" and steps >= job.limit:
+            raise _Enough
 
     further: dict[str, Any] = {}
     if hessians:
@@ -95,15 +105,18 @@ def _minimum(method: SciPyMinimize, limits: Any, ask: Ask, job: Job) -> Report:
     if limits is not None:
         further["constraints"] = _constraints(limits, ask, nothing)
     options = {**_tolerances(kind, job), **dict(method.options)}
-    found = scipy.optimize.minimize(
-        value,
-        job.x0,
-        jac=True if gradients else None,
-        method=kind,
-        options=options,
-        callback=count,
-        **further,
-    )
+    try:
+        found = scipy.optimize.minimize(
+            value,
+            job.x0,
+            jac=True if gradients else None,
+            method=kind,
+            options=options,
+            callback=count,
+            **further,
+        )
+    except _Enough:
+        return Report(last, steps, EXHAUSTED)
     iterations = int(getattr(found, "nit", steps))
     exhausted = not found.success and iterations >= job.limit
     return Report(np.asarray(found.x, float), iterations, _code(found.success, exhausted))

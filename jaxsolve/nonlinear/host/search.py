@@ -46,20 +46,30 @@ def host_search(
         x0: First guess.
     """
     real = jnp.finfo(x0.dtype).dtype
-    first = norm(statement.condition(given, x0))
     rtol, atol = jnp.asarray(solve.rtol, real), jnp.asarray(solve.atol, real)
-    target = jnp.maximum(rtol * first, atol)
-    numbers = (target, rtol, jnp.asarray(solve.max_iterations, jnp.int32))
-    traced = is_traced((given, x0, numbers))
-    find = _led if traced else _called
-    x, iterations, evaluations, code = find(statement, solve.method, limits, given, x0, numbers)
+    limit = jnp.asarray(solve.max_iterations, jnp.int32)
     trusted = _trusted(solve.method, limits)
+    first, target, limit = _begun(statement, trusted, given, x0, rtol, atol, limit)
+    numbers = (target, rtol, limit)
+    find = _led if is_traced((given, x0, numbers)) else _called
+    x, iterations, evaluations, code = find(statement, solve.method, limits, given, x0, numbers)
     return _judged(statement, trusted, limits, given, x, iterations, evaluations, code, first, target, rtol)
 
 
 def _trusted(method: Any, limits: Limits | None) -> bool:
     """Whether SciPy alone knows what is a minimum: with constraints, and where no gradient need exist."""
     return limits is not None or (isinstance(method, SciPyMinimize) and not SCIPY_MINIMIZERS[method.kind][0])
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _begun(
+    statement: Statement, trusted: bool, given: Given, x0: Array, rtol: Array, atol: Array, limit: Array
+) -> tuple[Array, Array, Array]:
+    """The norm of the condition at x0, that which is asked for, and the iterations that are left to reach it."""
+    first = norm(statement.condition(given, x0))
+    target = jnp.maximum(rtol * first, atol)
+    # Some of SciPy's methods go on for ever from where there is nothing to gain.
+    return first, target, limit if trusted else jnp.where(first <= target, 0, limit)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -81,7 +91,7 @@ def _judged(
     status = jnp.where(code == EXHAUSTED, int(Status.max_iterations), int(Status.stagnation))
     status = jnp.where(jnp.isfinite(objective) & jnp.isfinite(size), status, int(Status.nonfinite))
     status = jnp.where(jnp.isfinite(first), status, int(Status.invalid_input))
-    status, reached = settled(statement, given, x, size, target, status)
+    status, reached = settled(statement, given, x, -condition, size, target, status)
     if trusted:
         success = (code == SUCCESS) & _kept(limits, given, x, rtol)
         status = jnp.where(success, int(Status.converged), int(Status.stagnation))
