@@ -48,8 +48,24 @@ def colours_of(pattern: Pattern) -> np.ndarray:
     return _COLOURS[pattern]
 
 
+def few_colours(pattern: Pattern) -> np.ndarray:
+    """A colour for each row such that coupled rows differ where a regular colouring shows itself, else all zero."""
+    if pattern in _COLOURS:
+        return _COLOURS[pattern]
+    found = _regular(pattern, neighbours(pattern))
+    if found is None:
+        return np.zeros(pattern.shape[0], np.int32)
+    _COLOURS[pattern] = found
+    return found
+
+
 def _colour(pattern: Pattern) -> np.ndarray:
     graph = neighbours(pattern)
+    found = _regular(pattern, graph)
+    return _greedy(graph) if found is None else found
+
+
+def _regular(pattern: Pattern, graph: Any) -> np.ndarray | None:
     n = graph.shape[0]
     if not graph.nnz:
         return np.zeros(n, np.int32)
@@ -61,7 +77,7 @@ def _colour(pattern: Pattern) -> np.ndarray:
     for count in range(3, MODULAR_COLOURS + 1):
         if (distances % count).all():
             return (np.arange(n) % count).astype(np.int32)
-    return _greedy(graph)
+    return None
 
 
 def _halves(graph: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.vector import scattered_on_host
@@ -18,7 +19,13 @@ from jaxsolve.operators.layout import diagonal_slots, is_banded
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.amg.cycle import Level, MultigridCycle
-from jaxsolve.preconditioners.amg.products import ProductPlan, Sums, find, plan_product, product_pattern
+from jaxsolve.preconditioners.amg.products import (
+    ProductPlan,
+    find,
+    host_product,
+    plan_product,
+    product_pattern,
+)
 from jaxsolve.preconditioners.amg.strength import host_diagonal
 from jaxsolve.preconditioners.base import AbstractPreconditioner
 from jaxsolve.preconditioners.coarse import generalised_inverse
@@ -41,15 +48,19 @@ class Interpolation(Protocol):
         """Where P has entries."""
         ...
 
-    def values(self, a: Any, sums: Sums) -> Any:
+    def values(self, a: Array) -> Array:
         """The entries of P in CSR order."""
         ...
+
+
+#: An interpolation, and its entries for the representative values.
+Planned = tuple[Interpolation, np.ndarray]
 
 
 class Coarsening(Protocol):
     """How a level is coarsened."""
 
-    def interpolation(self, pattern: Pattern, data: np.ndarray, depth: int) -> Interpolation | None:
+    def interpolation(self, pattern: Pattern, data: np.ndarray, depth: int) -> Planned | None:
         """The plan from representative values; None where the level cannot be coarsened."""
         ...
 
@@ -98,39 +109,50 @@ REMEMBERED = 4
 
 
 def shape_of(
-    pattern: Pattern, data: np.ndarray, coarsening: Coarsening, conjugate: bool, bottom: int
+    pattern: Pattern, data: np.ndarray, coarsening: Coarsening, conjugate: bool, bottom: int, exact: bool
 ) -> Shape:
-    """The shape of the hierarchy for representative values; found once for the same values and remembered."""
-    key = (hashlib.blake2b(np.ascontiguousarray(data).data).digest(), repr(coarsening), conjugate, bottom)
+    """The shape of the hierarchy for representative values; found once for the same values and remembered.
+
+    Args:
+        pattern: Of the finest level.
+        data: The representative values.
+        coarsening: How levels are coarsened.
+        conjugate: Whether R is Pᴴ.
+        bottom: A level of at most this size is the last one.
+        exact: Whether the shape serves these values alone, so that what cancels in products needs no place.
+    """
+    values = hashlib.blake2b(np.ascontiguousarray(data).data).digest()
+    key = (values, repr(coarsening), conjugate, bottom, exact)
     known = _SHAPES.setdefault(pattern, {})
     if key not in known:
         while len(known) >= REMEMBERED:
             known.pop(next(iter(known)))
-        known[key] = _find_shape(pattern, data, coarsening, conjugate, bottom)
+        known[key] = _find_shape(pattern, data, coarsening, conjugate, bottom, exact)
     return known[key]
 
 
 def _find_shape(
-    pattern: Pattern, data: np.ndarray, coarsening: Coarsening, conjugate: bool, bottom: int
+    pattern: Pattern, data: np.ndarray, coarsening: Coarsening, conjugate: bool, bottom: int, exact: bool
 ) -> Shape:
     shape = Shape([pattern], [], [], data)
     while shape.patterns[-1].shape[0] > bottom and len(shape.interpolations) < MOST_LEVELS - 1:
         pattern = shape.patterns[-1]
-        plan = coarsening.interpolation(pattern, data, len(shape.interpolations))
-        if plan is None or not 0 < plan.pattern.shape[1] < 0.9 * pattern.shape[0]:
+        planned = coarsening.interpolation(pattern, data, len(shape.interpolations))
+        if planned is None or not 0 < planned[0].pattern.shape[1] < 0.9 * pattern.shape[0]:
             break
-        p = plan.values(data, Sums(True))
-        P = plan.pattern.to_scipy(p)
-        R_pattern, order = plan.pattern.transpose()
-        R = R_pattern.to_scipy((p.conj() if conjugate else p)[order])
-        product: Any = R @ (pattern.to_scipy(data) @ P)
-        coarse = product.tocsr()
+        plan, p = planned
+        R, order = plan.pattern.transpose()
+        r = (p.conj() if conjugate else p)[order]
+        coarse = host_product(R.to_scipy(r), host_product(pattern.to_scipy(data), plan.pattern.to_scipy(p)))
         coarse.sort_indices()
-        below = product_pattern(R_pattern, product_pattern(pattern, plan.pattern))
         shape.interpolations.append(plan)
         shape.numbers.append((data, p))
+        if exact:
+            below, data = Pattern.of(coarse.indptr, coarse.indices, coarse.shape), coarse.data
+        else:
+            below = product_pattern(R, product_pattern(pattern, plan.pattern))
+            data = _with_zeros(coarse, below)
         shape.patterns.append(below)
-        data = _with_zeros(coarse, below)
     shape.bottom = data
     return shape
 
@@ -172,7 +194,7 @@ def from_values(
     levels = []
     data = A.data.astype(kind)
     for k, plan in enumerate(shape.interpolations):
-        p = plan.values(data, Sums(False))
+        p = plan.values(data)
         matrix = SparseMatrix(data, shape.patterns[k], facts)
         P = SparseMatrix(p, plan.pattern)
         R = (P.conj() if conjugate else P).transpose()

@@ -1,13 +1,16 @@
 """Interpolation from coarse to fine: where it has entries (on the host), and their values (anywhere)."""
 
 import dataclasses
+import functools
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-import scipy.sparse
+from jax import Array
 
+from jaxsolve.core.staging import index_array
 from jaxsolve.operators.pattern import Pattern
-from jaxsolve.preconditioners.amg.products import Sums, expand, find
+from jaxsolve.preconditioners.amg.products import ProductPlan, Sums, find, host_product, plan_product
 
 #: Entries kept in a row of the interpolation; more make coarse levels dense.
 MOST_PARENTS = 4
@@ -31,7 +34,11 @@ class SmoothedPlan:
     slot: np.ndarray
     base: np.ndarray
 
-    def values(self, a: Any, sums: Sums) -> Any:
+    def values(self, a: Array) -> Array:
+        """The entries of P for the entries of A."""
+        return self.numbers(a, Sums(False))
+
+    def numbers(self, a: Any, sums: Sums) -> Any:
         """The entries of P = (I - ω/λ D⁻¹A) P₀ with ω = 4/3, where weak entries of A are added to its diagonal."""
         rows = self.source.rows
         n = self.source.shape[0]
@@ -71,68 +78,86 @@ class ExtendedPlan:
 
     Attributes:
         source: The pattern of the matrix.
-        full: The interpolation before long rows are cut (fine rows only).
-        direct: Entries of the matrix from fine points to their interpolating points, and their slots in `full`.
-        weak: Entries of the matrix that are added to the diagonal, the diagonal included.
-        links: Entries (i, k) from fine points to strong fine neighbours.
-        chains: Link, entry (k, j), and slot of (i, j) in `full` (-1 for j = i), one row each.
-        kept: Slots of `full` that are kept.
-        order: Kept weights, then a one for each coarse point, into CSR order.
+        near: Where fine points depend strongly on coarse ones.
+        near_entries: The entries of the matrix there.
+        links: Where fine points depend strongly on fine ones.
+        link_entries: The entries of the matrix there.
+        back: The entry (k, i) of the matrix for each link (i, k), nnz where there is none.
+        weak: Entries of the matrix in fine rows that are added to the diagonal, the diagonal included.
+        kept: Fine points and coarse points of the weights that are kept, by rows.
         pattern: The pattern of the interpolation.
+        order: For each of its entries the weight that is kept there, their number where it is a one.
     """
 
     source: Pattern
-    full: Pattern
-    direct: tuple[np.ndarray, np.ndarray]
+    near: Pattern
+    near_entries: np.ndarray
+    links: Pattern
+    link_entries: np.ndarray
+    back: np.ndarray
     weak: np.ndarray
-    links: np.ndarray
-    chains: tuple[np.ndarray, np.ndarray, np.ndarray]
-    kept: np.ndarray
-    order: np.ndarray
+    kept: tuple[np.ndarray, np.ndarray]
     pattern: Pattern
+    order: np.ndarray
 
-    def values(self, a: Any, sums: Sums) -> Any:
-        """The entries of the interpolation."""
-        weights = self.weights(a, sums)
+    def values(self, a: Array) -> Array:
+        """The entries of P for the entries of A."""
+        near, onward, share, diagonal = self.parts(a, Sums(False))
+        product, direct, kept = self._slots
         n = self.source.shape[0]
-        kept = sums.take(weights, self.kept)
-        whole = sums.total(weights, self.full.rows, n)
-        left = sums.total(kept, self.full.rows[self.kept], n)
-        # What is cut is made up for, so that constants stay interpolated as they were.
-        factor = sums.xp.where(left == 0, 1, whole / sums.xp.where(left == 0, 1, left))
-        kept = kept * sums.take(factor, self.full.rows[self.kept])
-        ones = sums.xp.ones(self.pattern.nnz - len(self.kept), kept.dtype)
-        return sums.take(sums.xp.concatenate([kept, ones]), self.order)
+        numerator = product.multiply(share, onward).at[index_array(direct)].add(near)
+        left = numerator[index_array(kept)]
+        whole = Sums(False).total(numerator, product.pattern.rows, n)
+        weights = self.weights(left, whole, diagonal, Sums(False))
+        return jnp.append(weights, jnp.ones(1, weights.dtype))[index_array(self.order)]
 
-    def weights(self, a: Any, sums: Sums) -> Any:
-        """The weights before rows are cut (De Sterck et al. 2008, equation 4.6: extended+i)."""
-        xp, n, rows = sums.xp, self.source.shape[0], self.source.rows
-        link, entry, slot = self.chains
-        centre = sums.take(xp.concatenate([a, xp.zeros(1, a.dtype)]), self.source.diagonal_positions)
-        through = sums.take(a, entry)
+    def parts(self, a: Any, sums: Sums) -> tuple[Any, Any, Any, Any]:
+        """Couplings to coarse points, those that pass an error on, the share of each link, and the diagonal."""
+        xp, n = sums.xp, self.source.shape[0]
+        padded = xp.append(a, xp.zeros(1, a.dtype))
+        centre = sums.take(padded, self.source.diagonal_positions)
+        near, link = sums.take(a, self.near_entries), sums.take(a, self.link_entries)
+        middle = self.links.indices
         # Only couplings against the sign of the diagonal pass an error on.
-        against = (through * xp.conj(sums.take(centre, rows[entry]))).real < 0
-        through = xp.where(against, through, 0)
-        total = sums.total(through, link, len(self.links))
-        strength = sums.take(a, self.links)
-        share = xp.where(total == 0, 0, strength / xp.where(total == 0, 1, total))
-        passed = sums.take(share, link) * through
-        home = slot < 0
-        at = rows[self.links]
-        diagonal = sums.total(sums.take(a, self.weak), rows[self.weak], n)
-        diagonal = diagonal + sums.total(sums.take(passed, np.flatnonzero(home)), at[link[home]], n)
-        diagonal = diagonal + sums.total(xp.where(total == 0, strength, 0), at, n)
-        away = np.flatnonzero(~home)
-        numerator = sums.total(sums.take(a, self.direct[0]), self.direct[1], self.full.nnz)
-        numerator = numerator + sums.total(sums.take(passed, away), slot[away], self.full.nnz)
-        below = sums.take(diagonal, self.full.rows)
-        return xp.where(below == 0, 0, -numerator / xp.where(below == 0, 1, below))
+        onward = _against(near, sums.take(centre, self.near.rows), xp)
+        back = _against(sums.take(padded, self.back), sums.take(centre, middle), xp)
+        total = sums.take(sums.total(onward, self.near.rows, n), middle) + back
+        share = _ratio(link, total, xp)
+        diagonal = sums.total(sums.take(a, self.weak), self.source.rows[self.weak], n)
+        home = share * back + xp.where(total == 0, link, 0)
+        return near, onward, share, diagonal + sums.total(home, self.links.rows, n)
+
+    def weights(self, kept: Any, whole: Any, diagonal: Any, sums: Sums) -> Any:
+        """The weights that are kept, enlarged such that those of a row sum to what they did before it was cut."""
+        rows = self.kept[0]
+        below = sums.total(kept, rows, self.source.shape[0]) * diagonal
+        return kept * sums.take(_ratio(-whole, below, sums.xp), rows)
+
+    @functools.cached_property
+    def _slots(self) -> tuple[ProductPlan, np.ndarray, np.ndarray]:
+        """How links and onward couplings are multiplied, and where near and kept ones are in the result."""
+        product = plan_product(self.links, self.near, self.near)
+        direct = find(product.pattern, self.near.rows, self.near.indices)
+        return product, direct, find(product.pattern, *self.kept)
+
+
+def _against(values: Any, centre: Any, xp: Any) -> Any:
+    return xp.where((values * xp.conj(centre)).real < 0, values, 0)
+
+
+def _ratio(above: Any, below: Any, xp: Any) -> Any:
+    """above / below, zero where below is."""
+    return xp.where(below == 0, 0, above / xp.where(below == 0, 1, below))
 
 
 def extended_interpolation(
     pattern: Pattern, data: np.ndarray, strong: np.ndarray, coarse: np.ndarray
-) -> ExtendedPlan:
-    """The plan of extended+i interpolation, rows cut to their largest weights at representative values.
+) -> tuple[ExtendedPlan, np.ndarray]:
+    """The plan of extended+i interpolation, rows cut to their largest weights for given values, and these weights.
+
+    With N the strong couplings of fine to coarse points, L those of fine to fine ones, β the row sums of N:
+    P = -D⁻¹ (N + S N), S = L / (β + back), where back is the coupling of each link in the other direction and D the
+    diagonal with all that is neither in N nor passed on.
 
     Args:
         pattern: Square.
@@ -140,57 +165,75 @@ def extended_interpolation(
         strong: For each entry whether its row depends strongly on its column.
         coarse: Which points are coarse.
 
-    Source: De Sterck, Falgout, Nolting, Yang, Distance-two interpolation for parallel algebraic multigrid (2008).
+    Source: De Sterck, Falgout, Nolting, Yang, Distance-two interpolation for parallel algebraic multigrid (2008),
+    equation 4.6; as products of matrices: Li, Sjögreen, Yang (2021).
     """
-    n = pattern.shape[0]
-    rows, cols = pattern.rows, pattern.indices
-    fine = ~coarse
-    to_coarse = strong & fine[rows] & coarse[cols]
-    links = np.flatnonzero(strong & fine[rows] & fine[cols])
-    near = _selected(pattern, to_coarse)
-    reach = (near + _selected(pattern, np.isin(np.arange(pattern.nnz), links)) @ near).tocsr()
-    reach.sort_indices()
-    full = Pattern.of(reach.indptr, reach.indices, (n, n))
-    slot = find(full, rows, cols)
-    direct = np.flatnonzero(slot >= 0)
-    weak = fine[rows] & (slot < 0)
-    weak[links] = False
-    link, entry = expand(cols[links], pattern.indptr)
-    start, end = rows[links][link], cols[entry]
-    at = find(full, start, end)
-    used = ((at >= 0) | (start == end)) & (cols[links][link] != end)
-    chains = (link[used], entry[used], at[used])
-    number = np.cumsum(coarse) - 1
+    n, sums = pattern.shape[0], Sums(True)
+    fine, onto = ~coarse[pattern.rows], coarse[pattern.indices]
+    near_entries = np.flatnonzero(strong & fine & onto)
+    link_entries = np.flatnonzero(strong & fine & ~onto)
+    near, links = _part(pattern, near_entries), _part(pattern, link_entries)
+    nothing = np.arange(0)
     plan = ExtendedPlan(
         pattern,
-        full,
-        (direct, slot[direct]),
-        np.flatnonzero(weak),
+        near,
+        near_entries,
         links,
-        chains,
-        np.arange(0),
-        np.arange(0),
-        full,
+        link_entries,
+        _reverse(pattern, link_entries),
+        np.flatnonzero(fine & ~strong),
+        (nothing, nothing),
+        near,
+        nothing,
     )
-    weights = np.abs(plan.weights(data, Sums(True)))
-    kept = _largest(full, weights, MOST_PARENTS)
-    points = np.flatnonzero(coarse)
-    p_rows = np.concatenate([full.rows[kept], points])
-    p_cols = np.concatenate([number[full.indices[kept]], number[points]])
-    P, order, _ = Pattern.from_coo(p_rows, p_cols, (n, len(points)))
-    order = np.arange(len(p_rows)) if order is None else order
-    return dataclasses.replace(plan, kept=kept, order=order, pattern=P)
+    direct, onward, share, diagonal = plan.parts(data, sums)
+    numerator: Any = near.to_scipy(direct)
+    if links.nnz:
+        numerator = numerator + host_product(links.to_scipy(share), near.to_scipy(onward))
+    numerator.sort_indices()
+    rows = np.repeat(np.arange(n, dtype=np.int32), np.diff(numerator.indptr))
+    chosen = _largest(rows, np.abs(numerator.data), MOST_PARENTS)
+    kept = (rows[chosen], numerator.indices[chosen])
+    # One entry for each coarse point, in between the rows of the fine ones.
+    counts = np.bincount(kept[0], minlength=n)
+    indptr = np.append(0, np.cumsum(counts + coarse))
+    order = np.full(indptr[-1], len(chosen))
+    order[np.arange(len(chosen)) + np.append(0, np.cumsum(coarse))[kept[0]]] = np.arange(len(chosen))
+    indices = np.append(kept[1], 0)[order]
+    indices[indptr[:-1][coarse]] = np.flatnonzero(coarse)
+    number = np.cumsum(coarse) - 1
+    P = Pattern.of(indptr, number[indices], (n, int(coarse.sum())))
+    plan = dataclasses.replace(plan, kept=kept, pattern=P, order=order)
+    whole = sums.total(numerator.data, rows, n)
+    weights = plan.weights(numerator.data[chosen], whole, diagonal, sums)
+    return plan, np.append(weights, 1).astype(data.dtype)[order]
 
 
-def _selected(pattern: Pattern, which: np.ndarray) -> Any:
-    ones = np.ones(int(which.sum()), np.float32)
-    return scipy.sparse.csr_matrix((ones, (pattern.rows[which], pattern.indices[which])), shape=pattern.shape)
+def _part(pattern: Pattern, entries: np.ndarray) -> Pattern:
+    """The pattern of some of the entries."""
+    counts = np.bincount(pattern.rows[entries], minlength=pattern.shape[0])
+    return Pattern.of(np.append(0, np.cumsum(counts)), pattern.indices[entries], pattern.shape)
 
 
-def _largest(pattern: Pattern, sizes: np.ndarray, most: int) -> np.ndarray:
-    """The entries that are among the `most` largest of their row, and not zero."""
-    order = np.lexsort((-sizes, pattern.rows))
-    rank = np.arange(len(order)) - pattern.indptr[pattern.rows[order]]
-    kept = np.zeros(len(order), bool)
-    kept[order[rank < most]] = True
-    return np.flatnonzero(kept & (sizes > 0))
+def _reverse(pattern: Pattern, entries: np.ndarray) -> np.ndarray:
+    """The entry (j, i) for each of some entries (i, j), nnz where there is none."""
+    if pattern.is_symmetric:
+        return pattern.transpose()[1][entries]
+    at = find(pattern, pattern.indices[entries], pattern.rows[entries])
+    return np.where(at < 0, pattern.nnz, at)
+
+
+def _largest(rows: np.ndarray, sizes: np.ndarray, most: int) -> np.ndarray:
+    """The entries, sorted by rows, that are among the `most` largest of their row, and not zero."""
+    lengths = np.bincount(rows)
+    kept = (lengths <= most)[rows] & (sizes > 0)
+    long = np.flatnonzero((lengths > most)[rows])
+    left, owner = sizes[long], rows[long]
+    starts = np.flatnonzero(np.diff(owner, prepend=-1))
+    for _ in range(most if len(long) else 0):
+        top = np.repeat(np.maximum.reduceat(left, starts), np.diff(starts, append=len(left)))
+        now = np.flatnonzero((left == top) & (left > 0))
+        now = now[np.diff(owner[now], prepend=-1) > 0]
+        kept[long[now]] = True
+        left[now] = 0
+    return np.flatnonzero(kept)

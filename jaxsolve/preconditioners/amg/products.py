@@ -1,15 +1,23 @@
 """Products of sparse matrices on known patterns: sums of products of entries into slots."""
 
 import dataclasses
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 from jax import Array
 
 from jaxsolve.core.staging import index_array
 from jaxsolve.operators.pattern import Pattern
+
+#: Products on the host with more entries than this on the left are shared among threads (SciPy releases the GIL).
+THREADED = 50_000
+MOST_THREADS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,16 +52,33 @@ def find(pattern: Pattern, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
     return np.where(keys[at] == wanted, at, -1) if len(keys) else np.full(len(wanted), -1)
 
 
-def product_pattern(left: Pattern, right: Pattern) -> Pattern:
-    """The pattern of the product, entries that cancel included."""
-    one: Any = left.to_scipy(np.ones(left.nnz, np.float32)) @ right.to_scipy(np.ones(right.nnz, np.float32))
+def product_pattern(left: Pattern, right: Pattern, also: Pattern | None = None) -> Pattern:
+    """The pattern of the product, entries that cancel included, and of `also`."""
+    one: Any = host_product(_ones(left), _ones(right))
+    one = one if also is None else one + _ones(also)
     one.sort_indices()
     return Pattern.of(one.indptr, one.indices, one.shape)
 
 
-def plan_product(left: Pattern, right: Pattern) -> ProductPlan:
-    """How the product of two patterns is formed."""
-    pattern = product_pattern(left, right)
+def _ones(pattern: Pattern) -> Any:
+    return pattern.to_scipy(np.ones(pattern.nnz, np.float32))
+
+
+def host_product(left: Any, right: Any) -> Any:
+    """The product of two SciPy CSR matrices, a block of rows for each thread; columns unsorted."""
+    count = min(os.cpu_count() or 1, MOST_THREADS)
+    if left.nnz < THREADED or count < 2:
+        return left @ right
+    cuts = np.searchsorted(left.indptr, np.linspace(0, left.nnz, count + 1)[1:-1])
+    bounds = itertools.pairwise([0, *cuts.tolist(), left.shape[0]])
+    with ThreadPoolExecutor(count) as pool:
+        blocks = list(pool.map(lambda ends: left[ends[0] : ends[1]] @ right, bounds))
+    return scipy.sparse.vstack(blocks, format="csr")
+
+
+def plan_product(left: Pattern, right: Pattern, also: Pattern | None = None) -> ProductPlan:
+    """How the product of two patterns is formed; the pattern of the result holds the entries of `also`, too."""
+    pattern = product_pattern(left, right, also)
     owner, entry = expand(left.indices, right.indptr)
     slot = find(pattern, left.rows[owner], right.indices[entry])
     dtype = np.int32 if max(left.nnz, right.nnz, pattern.nnz) < 2**31 else np.int64

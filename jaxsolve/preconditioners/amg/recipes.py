@@ -13,12 +13,13 @@ from jaxsolve.preconditioners.amg.aggregate import aggregates
 from jaxsolve.preconditioners.amg.cycle import MultigridCycle
 from jaxsolve.preconditioners.amg.hierarchy import (
     Coarsening,
-    Interpolation,
+    Planned,
     conjugates,
     from_values,
     shape_of,
 )
 from jaxsolve.preconditioners.amg.interpolate import extended_interpolation, smoothed_interpolation
+from jaxsolve.preconditioners.amg.products import Sums
 from jaxsolve.preconditioners.amg.representative import (
     Representative,
     as_representative,
@@ -111,7 +112,7 @@ class SmoothedAggregation(AbstractPreconditioner):
 class _Classical(eqx.Module):
     threshold: float
 
-    def interpolation(self, pattern: Pattern, data: np.ndarray, depth: int) -> Interpolation | None:
+    def interpolation(self, pattern: Pattern, data: np.ndarray, depth: int) -> Planned | None:
         strong = classical_strength(pattern, data, self.threshold)
         coarse = coarse_points(pattern, strong)
         return extended_interpolation(pattern, data, strong, coarse) if coarse.any() else None
@@ -120,21 +121,23 @@ class _Classical(eqx.Module):
 class _Aggregation(eqx.Module):
     threshold: float
 
-    def interpolation(self, pattern: Pattern, data: np.ndarray, depth: int) -> Interpolation | None:
+    def interpolation(self, pattern: Pattern, data: np.ndarray, depth: int) -> Planned | None:
         strong = symmetric_strength(pattern, data, self.threshold * 0.5**depth)
         places = (pattern.rows[strong], pattern.indices[strong])
         graph = scipy.sparse.csr_matrix((np.abs(data[strong]), places), shape=pattern.shape)
-        return smoothed_interpolation(pattern, strong, aggregates(graph.maximum(graph.T).tocsr()))
+        plan = smoothed_interpolation(pattern, strong, aggregates(graph.maximum(graph.T).tocsr()))
+        return plan, plan.numbers(data, Sums(True))
 
 
 def _build(recipe: "RugeStuben | SmoothedAggregation", A: LinearOperator, how: Coarsening) -> MultigridCycle:
     matrix = with_entries(A, recipe.name)
     facts = inherited(matrix)
     data = values_for(matrix, recipe.like, recipe.name)
-    shape = shape_of(matrix.pattern, data, how, conjugates(facts, matrix.dtype), recipe.bottom)
     kind = inner_dtype(matrix, recipe.dtype)
     own = is_concrete(matrix) and (recipe.like is None or np.array_equal(data, np.asarray(matrix.data)))
-    if own and data.dtype == matrix.dtype:
+    own = own and data.dtype == matrix.dtype
+    shape = shape_of(matrix.pattern, data, how, conjugates(facts, matrix.dtype), recipe.bottom, own)
+    if own:
         # Concrete numbers are made once, also while a program around them is traced.
         with jax.ensure_compile_time_eval():
             M = shape.cycle(recipe.smoother, facts, kind, recipe.visits)

@@ -1,10 +1,9 @@
 """Splittings: which points stay on the coarse level."""
 
 import numpy as np
-import scipy.sparse
 
 from jaxsolve.operators.pattern import Pattern
-from jaxsolve.preconditioners.graph import colours_of, largest_around, priorities
+from jaxsolve.preconditioners.graph import few_colours, priorities
 
 
 def coarse_points(pattern: Pattern, strong: np.ndarray) -> np.ndarray:
@@ -22,18 +21,23 @@ def coarse_points(pattern: Pattern, strong: np.ndarray) -> np.ndarray:
     the colours are those of Alber, Olson, Parallel coarse-grid selection (2007).
     """
     n = pattern.shape[0]
-    depends = scipy.sparse.csr_matrix(
-        (np.ones(strong.sum(), np.int8), (pattern.rows[strong], pattern.indices[strong])), shape=(n, n)
-    )
-    joined = (depends + depends.T).tocsr()
     influence = np.bincount(pattern.indices[strong], minlength=n)
-    colours = colours_of(pattern)
+    colours = few_colours(pattern)
     weight = influence + (colours + priorities(n) / (n + 1)) / (colours.max(initial=0) + 1)
     undecided = influence > 0
     coarse = np.zeros(n, bool)
+    rows, cols = pattern.rows[strong], pattern.indices[strong]
     while undecided.any():
-        value = np.where(undecided, weight, -1.0)
-        new = undecided & (value > largest_around(joined, value))
+        # Only couplings among the undecided matter any more.
+        active = undecided[rows] & undecided[cols]
+        rows, cols = rows[active], cols[active]
+        rival = np.zeros(n)
+        starts = np.flatnonzero(np.diff(rows, prepend=-1))
+        if len(starts):
+            rival[rows[starts]] = np.maximum.reduceat(weight[cols], starts)
+        np.maximum.at(rival, cols, weight[rows])
+        new = undecided & (weight > rival)
         coarse |= new
-        undecided &= ~new & (largest_around(depends, new.astype(np.int8)) <= 0)
+        undecided &= ~new
+        undecided[rows[new[cols]]] = False
     return coarse

@@ -17,10 +17,13 @@ def classical_strength(pattern: Pattern, data: np.ndarray, threshold: float) -> 
 
     Source: Ruge, Stüben, Algebraic multigrid (1987), section 4.6.1.
     """
-    against = np.where(pattern.rows == pattern.indices, -np.inf, opposition(pattern, data))
-    largest = np.full(pattern.shape[0], -np.inf)
-    np.maximum.at(largest, pattern.rows, against)
-    return (against > 0) & (against >= threshold * largest[pattern.rows])
+    against = opposition(pattern, data)
+    against[pattern.diagonal_positions[pattern.diagonal_positions < pattern.nnz]] = 0
+    largest = np.zeros(pattern.shape[0])
+    some = np.flatnonzero(np.diff(pattern.indptr))
+    if len(some):
+        largest[some] = np.maximum.reduceat(against, pattern.indptr[some])
+    return (against > 0) & (against >= (threshold * largest)[pattern.rows])
 
 
 def symmetric_strength(pattern: Pattern, data: np.ndarray, threshold: float) -> np.ndarray:
@@ -36,6 +39,8 @@ def symmetric_strength(pattern: Pattern, data: np.ndarray, threshold: float) -> 
 def opposition(pattern: Pattern, data: np.ndarray) -> np.ndarray:
     """The part of each entry against the sign (complex: the phase) of its row's diagonal, positive where opposite."""
     d = host_diagonal(pattern, data)
+    if not np.iscomplexobj(data):
+        return data * np.where(d < 0, 1, -1).astype(data.dtype)[pattern.rows]
     phase = np.conj(np.where(d == 0, 1, d / np.where(d == 0, 1, np.abs(d))))
     return -np.real(data * phase[pattern.rows])
 
