@@ -14,6 +14,7 @@ from jaxsolve.operators.layout import FILL, MOST_DIAGONALS
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.tracer import factors
 from jaxsolve.tracer.pieces import Piece
+from jaxsolve.tracer.rows import Order
 from jaxsolve.tracer.value import Term
 
 #: One term may lie on this many diagonals: 8 are the wrap-arounds of three periodic axes.
@@ -94,12 +95,8 @@ class Bands:
             diagonals.append(jnp.concatenate(rows))
         return jnp.stack(diagonals)
 
-    def pattern(self, firsts: dict[int, int]) -> tuple[Pattern, np.ndarray] | None:
-        """The positions, and where their values are among those of the pieces; None where pieces overlap.
-
-        Args:
-            firsts: For each piece (by identity) the place of its first value.
-        """
+    def order(self) -> Order | None:
+        """The positions and the places of their values; None where pieces overlap."""
         m, count = self.shape[0], len(self.stretches)
         integer = np.int32 if sum(len(s) for s in self.stretches.values()) * m < 2**31 else np.int64
         place = np.full((m, count), -1, integer)
@@ -107,7 +104,7 @@ class Bands:
         for k, stretches in enumerate(self.stretches.values()):
             for s in stretches:
                 there = place[s.piece.start : s.piece.start + math.prod(s.piece.shape), k]
-                own = s.piece.places(firsts[id(s.piece)], integer)
+                own = s.piece.places(integer)
                 present = s.present()
                 np.copyto(there, own, where=present)
                 entries += int(np.count_nonzero(present))
@@ -117,7 +114,7 @@ class Bands:
         if indptr[-1] != entries:
             return None
         indices = (np.arange(m, dtype=integer)[:, None] + np.array(self.offsets, integer))[valid]
-        return Pattern.of(indptr, indices, self.shape), place[valid]
+        return Order(Pattern.of(indptr, indices, self.shape), place[valid])
 
 
 def find_bands(pieces: Sequence[Piece], shape: tuple[int, int], sizes: Sequence[int]) -> Bands | None:

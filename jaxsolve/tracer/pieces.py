@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsolve.core.compat import Tracer
+from jaxsolve.core.compat import Jaxpr, Literal, Tracer, prims
 from jaxsolve.core.errors import NotLinearError
 from jaxsolve.tracer import factors
 from jaxsolve.tracer.value import Linear, Scatter, Term
@@ -24,6 +24,7 @@ class Piece:
         start: The first of its rows.
         traced: Which of the traced factors belongs to it, or None for a known one.
         sizes: The shape of the factor, its axes full or of size 1.
+        first: The place of its first value among those of all pieces; see `placed`.
     """
 
     entry: Term | Scatter
@@ -31,15 +32,16 @@ class Piece:
     start: int
     traced: int | None
     sizes: tuple[int, ...]
+    first: int = 0
 
     @property
     def count(self) -> int:
         """The number of values of the factor: 1 for a constant coefficient."""
         return math.prod(self.sizes)
 
-    def places(self, first: int, integer: Any) -> np.ndarray:
-        """For each entry the place of its value, when those of the factor start at `first`; flat."""
-        places = np.arange(first, first + self.count, dtype=integer).reshape(self.sizes)
+    def places(self, integer: Any) -> np.ndarray:
+        """For each entry the place of its value; flat."""
+        places = np.arange(self.first, self.first + self.count, dtype=integer).reshape(self.sizes)
         return np.broadcast_to(places, self.entry.columns.shape).reshape(-1)
 
     @property
@@ -104,7 +106,7 @@ def _cancel(conjugated: list[tuple[Piece, Any]], columns: int) -> bool:
         return False
     rows = np.concatenate([piece.rows for piece, _ in conjugated]).astype(np.int64)
     cols = np.concatenate([piece.entry.columns.reshape(-1) for piece, _ in conjugated])
-    values = [piece.flat([], np.complex128)[piece.places(0, np.int64)] for piece, _ in conjugated]
+    values = [piece.flat([], np.complex128)[piece.places(np.int64)] for piece, _ in conjugated]
     values = np.concatenate(values)
     present = (rows >= 0) & (cols >= 0)
     _, inverse = np.unique(rows[present] * columns + cols[present], return_inverse=True)
@@ -113,9 +115,58 @@ def _cancel(conjugated: list[tuple[Piece, Any]], columns: int) -> bool:
     return not sums.any()
 
 
+def placed(pieces: Sequence[Piece], jaxpr: Jaxpr) -> list[Piece]:
+    """The pieces with the places of their values; equal factors (of the two halves of a symmetric sum) share theirs.
+
+    Args:
+        pieces: The pieces.
+        jaxpr: Computes the traced factors.
+    """
+    origins = _origins(jaxpr)
+    places: dict[Any, tuple[int | None, int]] = {}
+    out, first = [], 0
+    for k, piece in enumerate(pieces):
+        key = ("known", k) if piece.traced is None else origins[piece.traced]
+        if key not in places:
+            places[key] = (piece.traced, first)
+            first += piece.count
+        traced, own = places[key]
+        out.append(dataclasses.replace(piece, traced=traced, first=own))
+    return out
+
+
+def _origins(jaxpr: Jaxpr) -> list[tuple[Any, int]]:
+    """For each output of a jaxpr, the variable that it equals up to a sign, and that sign."""
+    origins: dict[Any, tuple[Any, int]] = {}
+
+    def origin(atom: Any) -> tuple[Any, int]:
+        return (id(atom), 1) if isinstance(atom, Literal) else origins.get(atom, (atom, 1))
+
+    for eqn in jaxpr.eqns:
+        if eqn.primitive is prims.neg_p:
+            atom, sign = eqn.invars[0], -1
+        elif eqn.primitive is prims.mul_p and any(map(_is_sign, eqn.invars)):
+            number, atom = sorted(eqn.invars, key=_is_sign, reverse=True)
+            sign = int(number.val)
+        else:
+            continue
+        if atom.aval.shape == eqn.outvars[0].aval.shape:
+            base, before = origin(atom)
+            origins[eqn.outvars[0]] = (base, sign * before)
+    return [origin(atom) for atom in jaxpr.outvars]
+
+
+def _is_sign(atom: Any) -> bool:
+    return isinstance(atom, Literal) and np.ndim(atom.val) == 0 and abs(atom.val) == 1 and np.isreal(atom.val)
+
+
 def concatenated(pieces: Sequence[Piece], values: Sequence[Any], dtype: Any) -> Any:
-    """The values of the factors of all pieces; on the host where all are."""
-    parts = [piece.flat(values, dtype) for piece in pieces]
+    """The values of the factors of all pieces, each once; on the host where all are."""
+    parts, end = [], 0
+    for piece in pieces:
+        if piece.first == end:
+            parts.append(piece.flat(values, dtype))
+            end += piece.count
     if all(isinstance(part, np.ndarray) for part in parts):
         return np.concatenate([np.empty(0, dtype), *parts])
     return jnp.concatenate([jnp.asarray(part) for part in parts])

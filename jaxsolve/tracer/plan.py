@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsolve.core.compat import Tracer, constants_as_arguments
+from jaxsolve.core.compat import Tracer, constants_as_arguments, open_jaxpr
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import LITERAL_BYTES, index_array, staged
 from jaxsolve.operators.pattern import Pattern
@@ -22,9 +22,10 @@ from jaxsolve.tracer.bands import Bands, find_bands
 from jaxsolve.tracer.factors import is_host
 from jaxsolve.tracer.interpret import interpret
 from jaxsolve.tracer.parts import is_complex, is_inexact
-from jaxsolve.tracer.pieces import Piece, concatenated, pieces_of
+from jaxsolve.tracer.pieces import Piece, concatenated, pieces_of, placed
 from jaxsolve.tracer.registry import Scope, depends
-from jaxsolve.tracer.rows import ordered
+from jaxsolve.tracer.rows import Order, ordered
+from jaxsolve.tracer.sums import united
 from jaxsolve.tracer.value import is_zero, unknown
 
 
@@ -57,6 +58,7 @@ class Plan:
         self.pieces: list[Piece] = []
         self.affine = False
         found = jax.make_jaxpr(functools.partial(self._read, jaxpr, leaves))(*shapes)
+        self.pieces = placed(self.pieces, open_jaxpr(found)[0])
         self._factors, constants = constants_as_arguments(found)
         self._constants = [_held(c) for c in constants]
         self.closed_over = any(isinstance(c, Tracer) for c in self._constants)
@@ -69,7 +71,7 @@ class Plan:
         for leaf in leaves:
             inputs.append(unknown(leaf.shape, leaf.dtype, start, integer))
             start += inputs[-1].size
-        results = interpret(self._scope, jaxpr, [*inputs, *values])
+        results = [united(y) if depends(y) else y for y in interpret(self._scope, jaxpr, [*inputs, *values])]
         self.affine = any(y.affine if depends(y) else not is_zero(y) for y in results)
         for y, out in zip(results, jax.tree.leaves(self.structure), strict=True):
             if depends(y) and not is_inexact(out.dtype):
@@ -94,25 +96,20 @@ class Plan:
         return find_bands(self.pieces, self.shape, self.sizes)
 
     @functools.cached_property
-    def _order(self) -> tuple[Pattern, np.ndarray, np.ndarray | None]:
-        if self.bands is not None:
-            firsts = np.cumsum([0, *(piece.count for piece in self.pieces)]).tolist()
-            found = self.bands.pattern({id(p): first for p, first in zip(self.pieces, firsts, strict=False)})
-            if found is not None:
-                return *found, None
-        return ordered(self.pieces, self.shape)
+    def _order(self) -> Order:
+        found = None if self.bands is None else self.bands.order()
+        return ordered(self.pieces, self.shape) if found is None else found
 
     @functools.cached_property
     def _known(self) -> tuple[Pattern, np.ndarray] | None:
         """Pattern and values of a matrix without traced factors; entries that cancel exactly are left out."""
         if any(piece.traced is not None for piece in self.pieces):
             return None
-        pattern, order, slots = ordered(self.pieces, self.shape)
-        data = concatenated(self.pieces, [], self.dtype)[order]
-        if slots is not None:
-            summed = np.zeros(pattern.nnz, data.dtype)
-            np.add.at(summed, slots, data)
-            data = summed
+        order = ordered(self.pieces, self.shape)
+        pattern, every = order.pattern, concatenated(self.pieces, [], self.dtype)
+        data = every[order.places]
+        if order.repeats is not None:
+            np.add.at(data, order.repeats[0], every[order.repeats[1]])
         if not data.all():
             kept = data != 0
             before = np.concatenate([[0], np.cumsum(kept)])
@@ -123,14 +120,13 @@ class Plan:
     @property
     def pattern(self) -> Pattern:
         """The positions."""
-        return self._order[0] if self._known is None else self._known[0]
+        return self._order.pattern if self._known is None else self._known[0]
 
     def values(self, values: Sequence[Any]) -> Any:
         """The entries in CSR order, of shape (nnz,); a NumPy array where nothing is traced."""
         if self._known is not None:
             return self._known[1]
-        _, order, slots = self._order
-        indices = [index_array(order)] + ([] if slots is None else [index_array(slots)])
+        indices = [index_array(a) for a in (self._order.places, *(self._order.repeats or ()))]
         return self._compiled(self.constants(), values, indices)
 
     def constants(self) -> list[Any]:
@@ -144,11 +140,16 @@ class Plan:
 
     def _entries(self, constants: list[Any], values: list[Any], indices: list[Array]) -> Array:
         every = concatenated(self.pieces, self._factors(*constants, *values), self.dtype)
-        data = every.at[indices[0]].get(mode="promise_in_bounds", wrap_negative_indices=False)
-        if len(indices) == 1:
+        data = _at(every, indices[0])
+        if self._order.repeats is None:
             return data
-        zeros = jnp.zeros(self._order[0].nnz, data.dtype)
-        return zeros.at[indices[1]].add(data, indices_are_sorted=True, mode="promise_in_bounds")
+        slots, places = indices[1:]
+        # The few entries with several parts apart: one scatter of all parts takes four times as long.
+        return data.at[slots].add(_at(every, places), indices_are_sorted=True, mode="promise_in_bounds")
+
+
+def _at(values: Array, places: Array) -> Array:
+    return values.at[places].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 def _held(constant: Any) -> Any:

@@ -1,5 +1,6 @@
 """Rows: the positions of all pieces in CSR order, and where each value comes from."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -12,15 +13,24 @@ from jaxsolve.tracer.pieces import Piece
 from jaxsolve.tracer.products import MOST_ENTRIES
 from jaxsolve.tracer.value import Term
 
-Order = tuple[Pattern, np.ndarray, np.ndarray | None]
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Where the values of a pattern come from.
+
+    Attributes:
+        pattern: The positions.
+        places: For each entry the place of (the first part of) its value among those of the pieces.
+        repeats: Entries with further parts (increasing, one for each part) and the places of these, or None.
+    """
+
+    pattern: Pattern
+    places: np.ndarray
+    repeats: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def ordered(pieces: Sequence[Piece], shape: tuple[int, int]) -> Order:
-    """The pattern of pieces.
-
-    Returns:
-        The pattern; for each sorted entry its place in the concatenated values of the pieces; the position in the
-        pattern of each sorted entry, or None where no position is repeated.
+    """The pattern of pieces and the places of its values.
 
     Raises:
         TraceError: If there are more than `MOST_ENTRIES` entries.
@@ -41,22 +51,16 @@ def ordered(pieces: Sequence[Piece], shape: tuple[int, int]) -> Order:
 def _by_rows(pieces: Sequence[Piece], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Entries row by row, in the order of the pieces: no sorting for stencils."""
     integer = _integer(pieces)
-    counts, indices, order, first = np.zeros(shape[0], np.int64), [], [], 0
-    firsts = {}
-    for k, piece in enumerate(pieces):
-        firsts[k] = first
-        first += piece.count
+    counts, indices, order = np.zeros(shape[0], np.int64), [], []
     for start in sorted({piece.start for piece in pieces}):
-        mine = [k for k, piece in enumerate(pieces) if piece.start == start]
-        size = max(math.prod(pieces[k].shape) for k in mine)
+        mine = [piece for piece in pieces if piece.start == start]
+        size = max(math.prod(piece.shape) for piece in mine)
         if not size:
             continue
         # The first entry of a piece tells how far left it reads.
-        mine.sort(key=lambda k: _reach(pieces[k]))
-        columns = [pieces[k].entry.columns.reshape(size, -1) for k in mine]
-        places = [
-            pieces[k].places(firsts[k], integer).reshape(c.shape) for k, c in zip(mine, columns, strict=True)
-        ]
+        mine.sort(key=_reach)
+        columns = [piece.entry.columns.reshape(size, -1) for piece in mine]
+        places = [piece.places(integer).reshape(c.shape) for piece, c in zip(mine, columns, strict=True)]
         matrix, place = np.concatenate(columns, axis=1), np.concatenate(places, axis=1)
         valid = matrix >= 0
         counts[start : start + size] = np.count_nonzero(valid, axis=1)
@@ -86,16 +90,15 @@ def _by_counting(
     pieces: Sequence[Piece], shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Entries of any order by their rows: one counting sort."""
-    rows, cols, places, first = [], [], [], 0
+    rows, cols, places = [], [], []
     for piece in pieces:
         row, col = piece.rows, piece.entry.columns.reshape(-1)
-        place = piece.places(first, _integer(pieces))
+        place = piece.places(_integer(pieces))
         present = (row >= 0) & (col >= 0)
         every = bool(present.all())
         rows.append(row if every else row[present])
         cols.append(col if every else col[present])
         places.append(place if every else place[present])
-        first += piece.count
     coo = scipy.sparse.coo_array(
         (np.concatenate(places), (np.concatenate(rows), np.concatenate(cols))), shape=shape
     )
@@ -141,8 +144,9 @@ def _merged(indptr: np.ndarray, indices: np.ndarray, order: np.ndarray, shape: t
         starts = indptr[:-1]
         repeated[starts[starts < len(indices)]] = False
     if not repeated.any():
-        return Pattern.of(indptr, indices, shape), order, None
+        return Order(Pattern.of(indptr, indices, shape), order)
     kept = ~repeated
     before = np.zeros(len(indices) + 1, np.int32 if len(indices) < 2**31 else np.int64)
     np.cumsum(kept, dtype=before.dtype, out=before[1:])
-    return Pattern.of(before[indptr], indices[kept], shape), order, before[1:] - before.dtype.type(1)
+    slots = before[1:][repeated] - before.dtype.type(1)
+    return Order(Pattern.of(before[indptr], indices[kept], shape), order[kept], (slots, order[repeated]))

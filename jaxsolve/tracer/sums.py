@@ -1,5 +1,6 @@
 """Sums of values, with terms that read the same elements merged into one."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -46,6 +47,13 @@ def merge(terms: Sequence[Term]) -> list[Term]:
         else:
             out[match] = Term(term.columns, factors.plus(out[match].factor, term.factor), term.conjugate)
     return [t for t in out if not (is_number(t.factor) and t.factor == 0)]
+
+
+def united(x: Linear) -> Linear:
+    """The value with the diagonals that several scattered sums left behind (a graph Laplacian's) in one term."""
+    if not x.scatters or len(x.terms) < 2:
+        return x
+    return dataclasses.replace(x, terms=tuple(merge_shifts(x.terms, x.shape)))
 
 
 def merge_shifts(terms: Sequence[Term], shape: tuple[int, ...]) -> list[Term]:
