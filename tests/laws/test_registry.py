@@ -14,7 +14,7 @@ from jaxsolve.core.names import normalized
 from jaxsolve.linear.request import as_method, method_name
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.registry import METHODS
-from tests.gallery.methods import made, matrix
+from tests.gallery.methods import FAMILIES, made, matrix, mostly_slow
 
 #: What the documentation promises.
 PROMISED = """
@@ -22,6 +22,8 @@ CG CG-adaptive biCG biCG-stab GMres fGMres minres CR IDR(s) CGS tfQMR lsqr lsmr 
 scipy-direct scipy-CG scipy-GMres scipy-lGMres scipy-biCG scipy-biCG-stab scipy-CGS scipy-QMR scipy-GCrotMK
 scipy-minres scipy-tfQMR scipy-lsqr scipy-lsmr sparse-direct
 """
+
+FACTORISING = [name for name in METHODS if not METHODS[name]().preconditioned]
 
 
 def classes():
@@ -107,7 +109,7 @@ def test_rectangular_systems_are_solved_or_refused(name):
     np.testing.assert_allclose(wide.x, np.linalg.lstsq(A.T, b[:7])[0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", mostly_slow(METHODS, {*FAMILIES, *FACTORISING}))
 def test_methods_that_factorise_take_no_preconditioner(name):
     A, b = matrix(name), np.ones(13)
     solve = js.Solve(made(name), preconditioner=lambda r: r / 3)

@@ -1,5 +1,6 @@
 """Programs: compiled once, without large literals, in the precision of the session."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -172,10 +173,11 @@ def test_a_session_in_single_precision_stays_there():
         assert not jax.config.jax_enable_x64
     """
     environment = {"PATH": "", "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "error::UserWarning:jaxsolve"}
+    compilation = {name: os.environ[name] for name in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True, text=True, timeout=300, check=False,
-        env={**environment, "PYTHONPATH": ":".join(p for p in sys.path if p)},
+        env={**environment, **compilation, "PYTHONPATH": ":".join(p for p in sys.path if p)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

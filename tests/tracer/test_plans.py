@@ -192,9 +192,8 @@ def test_integer_parameters_become_known_where_needed():
     np.testing.assert_allclose(C.todense(), 2 * np.eye(5)[[1, 2]])
 
 
-def test_a_long_loop_does_not_take_long():
-    n = 10_000
-
+@pytest.mark.parametrize("n", [2000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_a_long_loop_does_not_take_long(n):
     def f(x, k):
         def step(i, y):
             return y.at[i].set(k[i] * (x[i - 1] - 2 * x[i] + x[i + 1]))
@@ -203,7 +202,7 @@ def test_a_long_loop_does_not_take_long():
 
     start = time.process_time()
     A, _ = matrix_from_function(f, jnp.zeros(n), jnp.ones(n))
-    assert time.process_time() - start < 40
+    assert time.process_time() - start < 4e-3 * n
     assert A.nse == 3 * (n - 2)
 
 
