@@ -86,8 +86,10 @@ def diagnose(info: SolveInfo, A: LinearOperator | None = None) -> Diagnosis:
         worst = Status(int(np.max(info.code, initial=0)))
         return Diagnosis(summary, None, None, math.nan, (missing,), (worst.message,))
     spectrum = spectrum_of(A)
-    floor = _attainable(info, spectrum)
-    findings, advice = _judged(info, A, spectrum, through, floor)
+    b = _size_of_b(info, A)
+    floor = _attainable(info, spectrum, b)
+    reached = float(np.max(info.residual_norm)) / (b or math.nan)
+    findings, advice = _judged(info, A, spectrum, through, (reached, floor))
     return Diagnosis(summary, spectrum, through, floor, findings, advice)
 
 
@@ -99,27 +101,37 @@ def _preconditioned(problem: Problem, choice: Choice) -> Spectrum | None:
     return spectrum_of(Product(M, problem.A)) if M.shape == problem.A.shape else None
 
 
-def _attainable(info: SolveInfo, spectrum: Spectrum) -> float:
-    """eps (‖A‖ ‖x‖ + ‖b‖) / ‖b‖: what rounding leaves of b - A x."""
-    x = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(info.x)])
-    eps = float(np.finfo(x.dtype).eps)
-    size, b = spectrum.norm * float(np.linalg.norm(x)), _size_of_b(info)
-    return eps * (size + b) / b if b > 0 else math.nan
-
-
-def _size_of_b(info: SolveInfo) -> float:
+def _size_of_b(info: SolveInfo, A: LinearOperator) -> float:
+    """‖b‖ from b = r + A x; in a batch the largest, from the tolerance."""
+    x, r = (
+        np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) for tree in (info.x, info.residual)
+    )
+    if x.size == A.shape[1]:
+        return float(np.linalg.norm(r + np.asarray(A.mv(jax.numpy.asarray(x)))))
     rtol, target = (float(np.max(np.asarray(v))) for v in (info.solve.rtol, info.target))
     return target / rtol if rtol > 0 else math.nan
 
 
+def _attainable(info: SolveInfo, spectrum: Spectrum, b: float) -> float:
+    """eps (‖A‖ ‖x‖ + ‖b‖) / ‖b‖: what rounding leaves of b - A x."""
+    leaves = jax.tree.leaves(info.x)
+    x = math.hypot(*(float(np.linalg.norm(leaf)) for leaf in leaves))
+    eps = float(np.finfo(np.asarray(info.residual_norm).dtype).eps)
+    return eps * (spectrum.norm * x + b) / b if b > 0 else math.nan
+
+
 def _judged(
-    info: SolveInfo, A: LinearOperator, spectrum: Spectrum, through: Spectrum | None, floor: float
+    info: SolveInfo,
+    A: LinearOperator,
+    spectrum: Spectrum,
+    through: Spectrum | None,
+    residuals: tuple[float, float],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     findings, advice = [], []
     method, rtol = _method(info), float(np.max(np.asarray(info.solve.rtol)))
     failed, steps = not bool(np.all(info.converged)), int(np.max(info.iterations, initial=0))
     eps = float(np.finfo(np.asarray(info.residual_norm).dtype).eps)
-    reached = float(np.max(info.residual_norm)) / (_size_of_b(info) or math.nan)
+    reached, floor = residuals
     asymmetric = spectrum.asymmetry > ASYMMETRY * math.sqrt(eps)
     if not spectrum.finite:
         return ("A times a vector is not finite",), (
@@ -136,7 +148,7 @@ def _judged(
     elif asymmetric and spectrum.indefinite:
         findings.append("eigenvalues lie on both sides of zero, which is hard for every Krylov method alone")
         advice.append("use preconditioner 'ilu', or a direct method")
-    if failed and floor == floor and reached <= ROUNDING * floor:
+    if failed and reached <= ROUNDING * floor:
         findings.append(
             f"the residual is at the level of rounding, {floor:.1e} of b: x is as good as its dtype allows"
         )

@@ -22,13 +22,14 @@ class Solve(eqx.Module):
     """What is asked of a solve.
 
     Args:
-        method: A name (see `js.methods()`; case, hyphens and underscores do not matter) or a method module.
+        method: A name (see `js.methods()`; case, hyphens and underscores do not matter) or a method module. "auto"
+            leaves it to the package, and the preconditioner too where none is given; `js.explain` tells its choice.
         rtol: Relative tolerance: converged means ‖b - A x‖ <= max(rtol ‖b‖, atol). May be traced.
         atol: Absolute tolerance, in the units of b. May be traced.
         max_iterations: Steps of the method before it gives up. May be traced.
         x0: First guess, in the structure of the solution. May be traced.
-        preconditioner: None, a name (see `js.preconditioners()`), a module, an operator, a function r -> z, or a pair
-            (left, right) of these.
+        preconditioner: None (none for a named method; for "auto" part of the choice), "auto", a name (see
+            `js.preconditioners()`), a module, an operator, a function r -> z, or a pair (left, right) of these.
         suppress: Exception classes (`js.NotConverged`, `js.Diverged`) that are not to be raised.
         rank_deficiency: 1 if A maps constants to zero; 0 to switch the detection of that off; None to detect.
         null_space: A basis of the null space: one vector in the structure of x, or a sequence of them.

@@ -13,6 +13,8 @@ from jaxsolve.operators.base import LinearOperator
 EXACT = 256
 #: Products of an estimate.
 STEPS = 80
+#: What the spectrum of Aᴴ A tells of A by its square root.
+ROOTS = ("smallest", "largest", "lowest", "highest", "condition", "norm")
 #: Numbers in the basis of an estimate at most.
 STORAGE = 50_000_000
 
@@ -63,7 +65,9 @@ def spectrum_of(A: LinearOperator) -> Spectrum:
     """The spectrum of a square (or the singular values of a rectangular) concrete operator."""
     m, n = A.shape
     if m != n:
-        return spectrum_of(A.H @ A)
+        squares = spectrum_of(A.H @ A)
+        roots = {name: math.sqrt(max(getattr(squares, name), 0)) for name in ROOTS}
+        return dataclasses.replace(squares, **roots)
     if n <= EXACT:
         H = np.asarray(A.as_matrix())
         return _of(H, H, True)

@@ -6,10 +6,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.results import is_any_of
-from jaxsolve.core.staging import index_array
+from jaxsolve.core.staging import index_array, is_traced
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.vector import norm
 from jaxsolve.operators.base import LinearOperator, Sum, Wrapper, product_if
@@ -100,8 +101,22 @@ def pinned(A: LinearOperator, nulls: NullSpace) -> LinearOperator:
     """
     if not isinstance(A, SparseMatrix) or A.data.ndim > 1 or A.shape[0] != A.shape[1]:
         return A
-    single = nulls.basis is not None and nulls.basis.shape[1] == 1
-    return _pinned(A, nulls) if single or (nulls.basis is None and nulls.detect) else A
+    if not (nulls.detect if nulls.basis is None else nulls.basis.shape[1] == 1):
+        return A
+    if is_traced((A, nulls)):
+        return _pinned(A, nulls)
+    if nulls.basis is None and not _plausible(A):
+        return A
+    # Known values stay known while a program around them is traced.
+    with jax.ensure_compile_time_eval():
+        return _pinned(A, nulls)
+
+
+def _plausible(A: SparseMatrix) -> bool:
+    """Whether the first row of known values sums to zero as far as rounding goes, by NumPy."""
+    data = np.asarray(A.data)
+    largest = np.max(np.abs(data), initial=0)
+    return bool(abs(data[: A.pattern.indptr[1]].sum()) <= 1000 * np.finfo(data.dtype).eps * largest)
 
 
 @jax.jit

@@ -1,0 +1,140 @@
+"""explain: the choice with its facts, and the diagnosis of solves that failed or were slow."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse as sps
+
+import jaxsolve as js
+from jaxsolve.linear.spectrum import spectrum_of
+from jaxsolve.operators.dense import DenseMatrix
+from tests.preconditioners.problems import poisson
+
+RNG = np.random.default_rng(55171)
+BASIS = np.linalg.qr(RNG.standard_normal((40, 40)))[0]
+B = jnp.asarray(RNG.standard_normal(40))
+
+
+def symmetric(values):
+    """The matrix with these eigenvalues."""
+    return jnp.asarray((BASIS * values) @ BASIS.T)
+
+
+def failed(A, method, b=B, **options):
+    return js.solve_linear_info(A, b, js.Solve(method, **{"rtol": 1e-10, "max_iterations": 20, **options}))
+
+
+def test_the_choice_is_printed_with_reasons_facts_and_alternatives(capsys):
+    A = sps.csr_array(poisson((30, 30)))
+    choice = js.explain(A, np.ones(900), js.Solve(preconditioner="auto"))
+    text = capsys.readouterr().out
+    assert text == f"{choice}\n"
+    assert (choice.method, choice.preconditioner) == ("CG", "ic")
+    for fact in (
+        "traits: symmetric, hermitian, positive_definite proved",
+        "grid: True",
+        "diagonal dominance",
+    ):
+        assert fact in text
+    assert "because A is sparse, proved positive definite" in text
+    assert "or GMres + ilu: A is sparse" in text
+    assert repr(choice) == "Explanation(CG, preconditioner=ic)"
+
+
+def test_a_function_is_explained_with_its_arguments(capsys):
+    assert js.explain(lambda x, k: k * x, jnp.ones(5), None, 2.0).method == "banded"
+    assert js.explain(lambda x, k: k * x, jnp.ones(5), js.Solve("GMres"), k=2.0).reasons == (
+        "you asked for it",
+    )
+
+
+def test_the_spectrum_of_small_matrices_is_exact():
+    values = np.linspace(1, 50, 40)
+    S = spectrum_of(DenseMatrix(symmetric(values)))
+    np.testing.assert_allclose([S.smallest, S.largest, S.condition], [1, 50, 50], rtol=1e-10)
+    assert S.exact
+    assert not S.indefinite
+    assert S.asymmetry < 1e-14
+
+
+def test_rectangular_matrices_have_singular_values():
+    S = spectrum_of(DenseMatrix(jnp.asarray(np.diag([1.0, 2.0, 10.0])[:, :2])))
+    np.testing.assert_allclose([S.smallest, S.largest, S.condition, S.norm], [1, 2, 2, 2], rtol=1e-10)
+
+
+def test_estimates_are_on_the_safe_side():
+    A = js.SparseMatrix.from_scipy(poisson((30, 30)))
+    S = spectrum_of(A)
+    ends = np.linalg.eigvalsh(A.to_scipy().toarray())[[0, -1]]
+    assert not S.exact
+    assert ends[0] <= S.smallest * (1 + 1e-10)
+    assert 0.95 * ends[1] <= S.largest <= ends[1] * (1 + 1e-10)
+    assert 0.3 * ends[1] / ends[0] <= S.condition <= ends[1] / ends[0] * (1 + 1e-8)
+
+
+CASES = {
+    "slow": (symmetric(np.geomspace(1e-6, 1, 40)), "CG", "CG may take", "Solve('auto') takes LU"),
+    "not symmetric": (jnp.asarray(BASIS), "CG", "A is not symmetric (Hermitian), and `CG` needs", "use `GMres`"),
+    "indefinite": (symmetric(np.r_[-1.0, np.geomspace(0.01, 1, 39)]), "CG", "A is indefinite", "use `minres`"),
+    "both sides of zero": (jnp.asarray(BASIS), "GMres", "both sides of zero", "preconditioner 'ilu'"),
+    "singular": (symmetric(np.r_[0.0, np.ones(39)]), "GMres", "singular to working precision", "null space"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_failed_solve_is_diagnosed(case, capsys):
+    A, method, finding, advice = CASES[case]
+    info = failed(A, method)
+    assert not info.converged
+    found = js.explain(info)
+    text = capsys.readouterr().out
+    assert text == f"{found}\n"
+    assert any(finding in line for line in found.findings), text
+    assert any(advice in line for line in found.advice), text
+    assert found.spectrum is not None
+
+
+def test_rounding_is_named_where_no_method_could_do_better(capsys):
+    A = symmetric(np.geomspace(1e-5, 1, 40)).astype(jnp.float32)
+    info = failed(A, "LU", b=B.astype(jnp.float32), rtol=1e-12)
+    assert not info.converged
+    found = js.explain(info)
+    assert any("level of rounding" in line for line in found.findings), str(found)
+    assert any("float64" in line for line in found.advice)
+    assert 1e-8 < found.attainable < 1
+
+
+def test_a_preconditioner_is_judged_by_the_spectrum_that_it_makes(capsys):
+    A = symmetric(np.geomspace(1e-2, 1, 40))
+    bad = DenseMatrix(symmetric(np.geomspace(1e-6, 1, 40)))
+    found = js.explain(failed(A, "CG", preconditioner=bad, max_iterations=5))
+    assert found.preconditioned is not None
+    assert found.preconditioned.condition > found.spectrum.condition
+    assert any("larger" in line for line in found.findings)
+
+
+def test_a_good_solve_needs_no_advice(capsys):
+    found = js.explain(failed(4.0 * jnp.eye(40), "CG"))
+    assert found.findings == ("nothing is wrong with this solve",)
+    assert found.advice == ()
+
+
+def test_the_result_of_an_exception_knows_its_system(capsys):
+    with pytest.raises(js.NotConverged) as caught:
+        js.solve_linear(CASES["indefinite"][0], B, js.Solve("CG", rtol=1e-10, max_iterations=5))
+    assert js.explain(caught.value.result).spectrum is not None
+
+
+def test_what_comes_out_of_jit_is_diagnosed_with_its_matrix(capsys):
+    A = CASES["indefinite"][0]
+    info = jax.jit(lambda A: failed(A, "CG"))(A)
+    assert "js.explain(info, A)" in js.explain(info).findings[0]
+    assert js.explain(info, A).spectrum.indefinite
+
+
+def test_batches_and_matrices_with_nan_are_explained(capsys):
+    info = js.solve_linear_info(jnp.stack([jnp.eye(3), jnp.zeros((3, 3))]), jnp.ones((2, 3)))
+    assert "1 of 2 systems failed" in str(js.explain(info))
+    found = js.explain(failed(jnp.full((40, 40), jnp.nan), "GMres"))
+    assert found.findings == ("A times a vector is not finite",)
