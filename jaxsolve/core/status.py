@@ -58,7 +58,8 @@ _MESSAGES = {
     ),
     Status.negative_curvature: (
         "The method needs a definite matrix and met directions of positive and of negative curvature: A (or the "
-        "preconditioner) is indefinite. Use `minres` or `CR` for symmetric, `GMres` or `biCG-stab` for other matrices."
+        "preconditioner) is indefinite, or so nearly singular that rounding makes it so. Use `minres` or `CR` for "
+        "symmetric, `GMres` or `biCG-stab` for other matrices."
     ),
     Status.inconsistent: (
         "b has a component outside the range of A, so no x reaches the tolerance; x is the best approximation found. "
@@ -72,7 +73,8 @@ _MESSAGES = {
         "The Cholesky factorisation met a non-positive pivot: A is not Hermitian positive definite. Use `LU`."
     ),
     Status.divergence: (
-        "The residual grew beyond 1e5 times its start. Use a method or preconditioner that fits the matrix."
+        "The residual grew beyond 1e5 times its start: the method or preconditioner does not fit the matrix, or A is "
+        "singular. Use `GMres`, `minres` for symmetric A, or a direct method."
     ),
     Status.nonfinite: (
         "The iterates became infinite or NaN: the recurrence overflowed or divided by zero. Use another method "

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from jaxsolve.core.results import SolveInfo
+from jaxsolve.core.staging import is_traced
+from jaxsolve.linear.request import preconditioner_name
 from jaxsolve.plotting.axes import axes_for
 from jaxsolve.telemetry.history import Trajectory
 from jaxsolve.telemetry.tape import SolveTape
@@ -29,9 +31,9 @@ def plot(
     Args:
         solves: A tape, a result, or several results, recorded with `SolveTape(record_trajectories=True)`.
         ax: Matplotlib axes to draw in; a new figure without them.
-        over: What the horizontal axis shows: "iterations", or "time" in seconds for eager solves (whose time is
-            divided evenly among their iterations).
-        labels: Names for the legend; the methods without them.
+        over: What the horizontal axis shows: "iterations", or "time" in seconds for eager solves (whose time,
+            compilation included where there was one, is divided evenly among their iterations).
+        labels: Names for the legend; without them the methods, with their preconditioners.
 
     Raises:
         MissingBackendError: If matplotlib is not installed.
@@ -71,8 +73,10 @@ def plot(
 
 
 def _label(info: SolveInfo) -> str:
+    recipe = getattr(info.solve, "preconditioner", None)
+    inverse = "" if recipe is None else f" + {preconditioner_name(recipe)}"
     kind = "" if info.kind == "solve" else f" ({info.kind})"
-    return f"{info.method}{kind}"
+    return f"{info.method}{inverse}{kind}"
 
 
 def _curve(info: SolveInfo, over: str) -> tuple[np.ndarray, np.ndarray]:
@@ -81,10 +85,12 @@ def _curve(info: SolveInfo, over: str) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f"{info!r} has no trajectory: solve inside `with js.SolveTape(record_trajectories=True) as solves:`."
         )
+    if is_traced(info.trajectory):
+        raise ValueError(f"{info!r} is being traced: return it from the function, and plot what comes out.")
     trajectory = info.trajectory.trimmed()
     steps = trajectory.iterations.reshape(-1, len(trajectory))
     norms = trajectory.residual_norm.reshape(-1, len(trajectory))
-    if len(norms) > 1:
+    if len(norms) > SINGLY:
         # A system that is done keeps its residual while others go on.
         last = np.maximum.accumulate(np.where(np.isnan(norms), -1, np.arange(len(trajectory))), axis=1)
         norms = np.take_along_axis(norms, np.maximum(last, 0), axis=1)
@@ -118,13 +124,15 @@ def _draw(ax: Any, steps: np.ndarray, norms: np.ndarray, name: str, info: SolveI
         return line
     # Dots show single iterations as long as they do not touch.
     marker = "." if len(steps) <= 60 else ""
-    (line,) = ax.plot(steps, norms[0], style, marker=marker, label=name)
-    for other in norms[1:]:
-        ax.plot(steps, other, style, marker=marker, color=line.get_color(), alpha=0.6)
+    lines = []
     for row, done in zip(norms, converged, strict=True):
-        if not done:
-            ax.plot(steps[-1], row[-1], "x", markersize=8, color=line.get_color())
-    return line
+        used = ~np.isnan(row)
+        colour = lines[0].get_color() if lines else None
+        look = {"color": colour, "alpha": 0.6 if lines else 1, "label": "" if lines else name}
+        lines += ax.plot(steps[used], row[used], style, marker=marker, **look)
+        if not done and used.any():
+            ax.plot(steps[used][-1], row[used][-1], "x", markersize=8, color=lines[0].get_color())
+    return lines[0]
 
 
 def _draw_tolerances(ax: Any, tolerances: dict[float, str], floor: float) -> None:

@@ -50,8 +50,7 @@ class Outcome(NamedTuple):
         status: A `Status` as an integer.
         trajectory: What was recorded on the way, None for nothing.
         objective: What was minimised, None for systems.
-        asymmetry: ‖A - Aᴴ‖ / ‖A‖, estimated where a method failed that needs A = Aᴴ; 0 where it did not fail, None of
-            others.
+        asymmetry: ‖A - Aᴴ‖ / ‖A‖, estimated where a method failed that needs A = Aᴴ; else 0, None of others.
     """
 
     x: Array

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import jax.core
 import numpy as np
 
 from jaxsolve.core.optional import require
@@ -19,7 +20,8 @@ class SolveTape:
     program order, solves inside compiled functions. These are compiled once more for tapes and call back to the host;
     without a tape their programs hold nothing of it. Solves made in one thread are heard by all tapes open in it. A
     tape opened inside a function that is being traced holds traced values, which the function may return; it hears the
-    solves made directly in that function, not those of functions compiled inside and not those of gradients.
+    solves made directly in that function, not those of functions compiled inside and not those of gradients. (`vmap`
+    and `grad` by themselves do not trace in this sense: a tape inside holds numbers, those of the whole batch.)
 
     Args:
         record_trajectories: Whether iterates and residual norms are kept, as `SolveInfo.trajectory`.
@@ -111,9 +113,17 @@ class SolveTape:
 
         Raises:
             MissingBackendError: If pandas is not installed.
+            ValueError: If the tape was opened in a function that is being traced.
         """
+        pandas = require("pandas", "", "SolveTape.to_pandas()")
         rows = [row for number, info in enumerate(self.solves) for row in _rows(number, info)]
-        return require("pandas", "", "SolveTape.to_pandas()").DataFrame(rows)
+        return pandas.DataFrame(rows, columns=_COLUMNS)
+
+
+_COLUMNS = [
+    *("solve", "system", "method", "kind", "status", "converged", "iterations", "function_evaluations"),
+    *("residual_norm", "target", "solve_time"),
+]
 
 
 def _equal(known: list[Any], wanted: list[Any]) -> bool:
@@ -124,6 +134,8 @@ def _equal(known: list[Any], wanted: list[Any]) -> bool:
 
 
 def _rows(number: int, info: SolveInfo) -> list[dict[str, Any]]:
+    if isinstance(info.code, jax.core.Tracer):
+        raise ValueError(f"{info!r}: return the entries from the traced function; then they have values.")
     shape = np.shape(info.code)
     columns = {
         "iterations": info.iterations,

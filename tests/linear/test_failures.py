@@ -216,3 +216,27 @@ def test_a_tolerance_below_rounding_is_called_so(method):
     # Where the residual is far above rounding, that is not what is wrong.
     cut = js.solve_linear_info(A, np.ones(20, np.float32), js.Solve(method, rtol=1e-12, max_iterations=2))
     assert "can't be reached" not in cut.message
+
+
+def test_what_needs_a_symmetric_matrix_says_that_it_is_none():
+    solve = js.Solve("CG", rtol=1e-10, max_iterations=4)
+    text = r"CG needs a symmetric matrix and A is not: ‖A - Aᵀ‖ is roughly 0\.\d+ of ‖A‖\. Use `GMres`"
+    with pytest.raises(js.NotConverged, match=text) as eager:
+        js.solve_linear(A, B, solve)
+    with pytest.raises(js.NotConverged) as compiled:
+        js.jit(lambda b: js.solve_linear(A, b, solve))(B)
+    assert str(compiled.value) == str(eager.value)
+    # Of a batch, each system is measured; the symmetric one of these fails for another reason.
+    pair = js.solve_linear_info(jnp.stack([A, problems.poisson(N) + jnp.diag(B)]), jnp.stack([B, B]), solve)
+    assert not pair.converged.any()
+    assert pair.asymmetry[0] == pytest.approx(eager.value.result.asymmetry)
+    assert pair.asymmetry[1] < 1e-13
+    skew = js.solve_linear_info(A + 1j * jnp.eye(N), B, js.Solve("minres", rtol=1e-10, max_iterations=4))
+    assert "minres needs a Hermitian matrix and A is not: ‖A - Aᴴ‖" in skew.message
+
+
+def test_other_methods_and_other_failures_say_nothing_of_symmetry():
+    assert js.solve_linear_info(A, B, GIVEN_UP).asymmetry is None
+    info = js.solve_linear_info(problems.poisson(N), B, js.Solve("CG", max_iterations=2))
+    assert not info.converged
+    assert "symmetric" not in info.message

@@ -2,6 +2,7 @@
 
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -55,6 +56,17 @@ def test_several_solves_are_numbered_or_named(solves):
         js.plot(solves[:2], labels=["one"])
 
 
+def test_names_tell_the_preconditioner_and_lines_of_a_small_batch_end_where_their_system_did():
+    with js.SolveTape(record_trajectories=True, norms_only=True) as tape:
+        js.solve_linear(A, b, js.Solve("CG", preconditioner="jacobi", rank_deficiency=0))
+        js.solve_linear(A, jnp.stack([b, 0 * b, jnp.arange(1.0, n + 1)]), SOLVE)
+    ax = js.plot(tape)
+    assert [t.get_text() for t in ax.get_legend().get_texts()][:2] == ["0: CG + jacobi", "1: CG"]
+    ends = [line.get_xdata()[-1] for line in ax.get_lines()[1:4]]
+    assert ends == tape[1].iterations.tolist()
+    assert ends[1] == 0 < ends[0] < ends[2]
+
+
 def test_a_batch_is_drawn_by_its_quantiles(solves):
     ax = js.plot(solves)
     assert [t.get_text() for t in ax.get_legend().get_texts()][2] == "2: CG, median of 6"
@@ -80,6 +92,9 @@ def test_a_residual_of_zero_is_drawn_below_all_others():
 def test_what_cannot_be_plotted_is_refused():
     with pytest.raises(ValueError, match="nothing to plot"):
         js.plot(js.SolveTape())
+    traced = pytest.raises(ValueError, match="is being traced: return it from the function")
+    with js.SolveTape(record_trajectories=True, norms_only=True), traced:
+        jax.jit(lambda b: js.plot(js.solve_linear_info(A, b, SOLVE)))(b)
     with pytest.raises(ValueError, match=r"has no trajectory: solve inside `with js.SolveTape\(record_traj"):
         js.plot(js.solve_linear_info(A, b, SOLVE))
 

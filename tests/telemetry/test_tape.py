@@ -120,6 +120,7 @@ def test_a_tape_is_a_table():
     assert table["status"].unique().tolist() == ["converged"]
     assert table["converged"].dtype == bool
     assert (table["residual_norm"] <= table["target"]).all()
+    assert js.SolveTape().to_pandas().columns.tolist() == table.columns.tolist()
 
 
 def test_nothing_is_in_a_program_without_a_tape():

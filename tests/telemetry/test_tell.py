@@ -65,13 +65,13 @@ def test_the_order_is_that_of_the_program_wherever_it_is_told(notes):
         tell(notes, k, jnp.sum(x @ x), ordered=True)
 
     @jax.jit
-    def f():
+    def f(large):
         told(0, large)
         lax.scan(lambda c, k: (c, [told(k, small), told(k + 10, large)][0]), 0, jnp.array([1, 2]))
         lax.cond(jnp.sum(large) > 0, lambda: told(4, large), lambda: told(5, small))
         told(6, large)
 
-    f()
+    f(large)
     assert [k for k, _ in notes.take()] == [0, 1, 11, 2, 12, 4, 6]
 
 
