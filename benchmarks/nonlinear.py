@@ -94,12 +94,12 @@ def compare_equations(problem: Equations, repeats: int) -> None:
     zero = jnp.zeros_like(x0)
     for name, method in problem.requests.items():
         request = js.Solve(method, rtol=RTOL, x0=x0)
-        run = lambda request=request: js.solve_nonlinear_info(f, zero, request)  # noqa: E731
+        solve = jax.jit(lambda zero, request=request: js.solve_nonlinear_info(f, zero, request))
+        run = lambda solve=solve: solve(zero)  # noqa: E731
         info = run()
-        begin, took = medians({name: lambda run=run: run().x}, repeats)[name]
+        took = medians({name: lambda run=run: run().x}, repeats)[name][1]
         counts = {"iterations": int(info.iterations), "products": int(info.function_evaluations)}
         row(f"jaxsolve, {name}", took, info.x, **counts, status=info.status.name)
-        del begin
     scipy_equations(problem.name, compiled, x0, first, row)
     if importlib.util.find_spec("optimistix"):
         optimistix_equations(problem, first, repeats, row)
@@ -168,6 +168,8 @@ def compare_minima(name: str, f: Any, x0: Any, methods: tuple[str, ...], repeats
     for method in methods:
         request = js.Solve(method, x0=x0, max_iterations=20_000, rtol=1e-6)
         run = lambda request=request: js.minimize_info(f, request)  # noqa: E731
+        if method not in rivals:
+            run = jax.jit(run)
         info = run()
         took = medians({method: lambda run=run: run().x}, repeats)[method][1]
         counts = {"iterations": int(info.iterations), "evaluations": int(info.function_evaluations)}
@@ -212,7 +214,7 @@ def compare_fits(repeats: int) -> None:
     for name in ("levenberg-marquardt", "gauss-newton"):
         request = js.Solve(name, x0=x0, rtol=1e-10)
         info = js.least_squares_info(powell, request)
-        run = lambda request=request: js.least_squares_info(powell, request).x  # noqa: E731
+        run = jax.jit(lambda request=request: js.least_squares_info(powell, request).x)
         took = medians({name: run}, repeats)[name][1]
         report(
             problem="powell", contestant=f"jaxsolve, {name}", s=took, iterations=int(info.iterations),
@@ -248,6 +250,7 @@ def problems(options: argparse.Namespace) -> dict[str, Callable[[], None]]:
     by_bratu = {
         "newton": "newton",
         "newton, CG + amg": krylov("CG", "amg"),
+        "newton, CG + geometric": krylov("CG", "geometric"),
         "newton, GMres + ilu": krylov("GMres", "ilu"),
     }
     by_burgers = {"newton": "newton", "pseudo-transient": "pseudo-transient"}

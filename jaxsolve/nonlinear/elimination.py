@@ -1,7 +1,7 @@
 """Elimination: the solve with a small dense Jacobian, in as few operations as it takes.
 
-The driver of all linear methods judges, refines and restarts; in a Newton step the search does that, and what the driver
-adds takes three times as long to compile as the whole search.
+The driver of all linear methods judges, refines and restarts; in a Newton step the search does that, and what the
+driver adds takes three times as long to compile as the whole search.
 """
 
 import equinox as eqx
