@@ -9,8 +9,8 @@ from jax import Array
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, norm, squared_norm
 from jaxsolve.linear.request import Solve
-from jaxsolve.nonlinear.descent import slack, wolfe
 from jaxsolve.nonlinear.driver import AbstractSearch, State
+from jaxsolve.nonlinear.linesearch import slack, wolfe
 from jaxsolve.nonlinear.model import model_at
 from jaxsolve.nonlinear.statement import Given, Statement
 
