@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 
 from jaxsolve.linear.request import Solve, method_name
 from jaxsolve.nonlinear.statement import Statement
@@ -50,7 +51,7 @@ def chosen(solve: Any, statement: Statement, constrained: bool) -> Solve:
     ):
         # Fletcher and Reeves' method bears the name of the linear one.
         method = SciPyMinimize("CG")
-    method = _checked(solve, method, statement.goal)
+    method = _checked(solve, method, statement)
     _check_limits(method, statement.bounded, constrained)
     return eqx.tree_at(lambda s: s.method, solve, method, is_leaf=lambda leaf: leaf is solve.method)
 
@@ -68,7 +69,8 @@ def _automatic(statement: Statement, constrained: bool) -> AbstractNonlinearMeth
     return SciPyMinimize("L-BFGS-B") if statement.bounded else LBFGS()
 
 
-def _checked(solve: Solve, method: Any, goal: str) -> AbstractNonlinearMethod:
+def _checked(solve: Solve, method: Any, statement: Statement) -> AbstractNonlinearMethod:
+    goal = statement.goal
     fitting = ", ".join(
         sorted((name for name, make in NONLINEAR.items() if goal in make().solves), key=str.casefold)
     )
@@ -82,6 +84,10 @@ def _checked(solve: Solve, method: Any, goal: str) -> AbstractNonlinearMethod:
         others = " or ".join(FUNCTIONS[g] for g in method.solves)
         raise ValueError(
             f"`{method.name}` is for {others}; {FUNCTIONS[goal]} needs one of {fitting}, or 'auto'."
+        )
+    if isinstance(method, LevenbergMarquardt) and jnp.issubdtype(statement.dtype, jnp.complexfloating):
+        raise TypeError(
+            f"`{method.name}` is over real numbers; x has dtype {statement.dtype.name}. Use 'newton'."
         )
     if solve.preprocess is not None:
         raise ValueError("preprocess acts on the operator of a linear system; give it to the inner Solve.")

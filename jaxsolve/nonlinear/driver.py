@@ -100,7 +100,8 @@ def settled(
     What changes by as much when x changes in its last digit cannot be made smaller by any x of this dtype. The change
     is taken over more than one digit, of which it is a part: where the function jumps there is no such part.
     """
-    status = jnp.where(size <= target, int(Status.converged), status).astype(jnp.int32)
+    # Of what is infinite at the start the tolerance is infinite as well.
+    status = jnp.where((size <= target) & jnp.isfinite(size), int(Status.converged), status).astype(jnp.int32)
     stuck = (status != int(Status.converged)) & (status != int(Status.max_iterations)) & jnp.isfinite(size)
 
     def noise():

@@ -1,7 +1,7 @@
 """Which linear request a nonlinear one holds: for its steps, and for its gradients."""
 
 from jaxsolve.linear.request import Solve
-from jaxsolve.solvers.nonlinear import ROOT, Newton, PseudoTransient
+from jaxsolve.solvers.nonlinear import Newton, PseudoTransient
 
 
 def inner_request(solve: Solve) -> Solve | None:
@@ -11,7 +11,7 @@ def inner_request(solve: Solve) -> Solve | None:
     if linear is not None or not given:
         return linear
     # A preconditioner or a null space of the nonlinear request is that of its linear systems.
-    method = "GMres" if ROOT in solve.method.solves else "CG"
+    method = "GMres" if isinstance(solve.method, Newton | PseudoTransient) else "CG"
     return Solve(
         method,
         preconditioner=solve.preconditioner,

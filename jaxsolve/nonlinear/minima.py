@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.results import SolveInfo
+from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import Packing
 from jaxsolve.linear.request import Solve
 from jaxsolve.nonlinear.equations import guess, requested
@@ -30,7 +31,14 @@ def minimize(
 
     Converged means ‖∇f(x)‖ <= max(rtol ‖∇f(x0)‖, atol); within bounds P(x - ∇f) - x stands for -∇f, with P what moves
     x into them. SciPy's methods without gradients, and those with constraints, end by SciPy's own criterion. A local
-    minimum is found, or a saddle point that the gradient does not tell from one.
+    minimum is found, or another point without a slope: an x0 at a saddle or at a maximum is left where it is.
+
+    The units of f and x do not matter to the methods on the device; SciPy's stop early where they are far from 1, and
+    then say so. Gradients of a minimum under constraints are refused, since SciPy does not give the multipliers: solve
+    the optimality conditions of x and multipliers by `js.solve_nonlinear`, or write the constraints as penalties.
+
+    An eager call reads f anew. Where f itself calls `js.solve_linear` it is also compiled anew: put `jax.jit` around
+    what calls `minimize`.
 
     Args:
         f: Called as f(x, *args, **kwargs); returns one number.
@@ -162,8 +170,16 @@ def _bounded(posed: tuple[Statement, Given, Array], bounds: Any) -> Posed:
         _side(name, side, statement.unknown, statement.dtype, fill)
         for name, side, fill in (("lower", bounds[0], -jnp.inf), ("upper", bounds[1], jnp.inf))
     )
+    crossed = jnp.any(lower > upper)
+    if not is_traced(crossed) and bool(crossed):
+        k = int(jnp.argmax(lower > upper))
+        raise ValueError(
+            f"the lower bound {lower[k]} is above the upper bound {upper[k]} (entry {k} of the flat x)."
+        )
     statement = dataclasses.replace(statement, bounded=True)
-    return statement, given._replace(lower=lower, upper=upper), jnp.clip(x0, lower, upper), None
+    # Where that shows only when the program runs, no x is a solution.
+    start = jnp.where(crossed, jnp.nan, jnp.clip(x0, lower, upper))
+    return statement, given._replace(lower=lower, upper=upper), start, None
 
 
 def _side(name: str, side: Any, unknown: Packing, dtype: Any, fill: float) -> Array:

@@ -145,10 +145,12 @@ class TransientSearch(AbstractSearch):
     first: float
 
     def start(self, x: Array) -> TransientState:
-        gap = self.statement.value(self.given, x)
-        real = jnp.finfo(gap.dtype).dtype
+        gap, slope = jax.linearize(lambda z: self.statement.value(self.given, z), x)
+        # The unit of time is that in which f changes: its derivative along the residual.
+        size, change = norm(gap), norm(slope(gap))
+        unit = jnp.where((size > 0) & (change > 0), size / jnp.where(change > 0, change, 1), 1)
         zero = jnp.array(0, jnp.int32)
-        return TransientState(x, gap, zero + 1, zero, jnp.array(self.first, real))
+        return TransientState(x, gap, zero + 2, zero, self.first * unit)
 
     def step(self, s: TransientState, target: Array) -> TransientState:
         rate = (1 / s.duration).astype(s.x.dtype)
@@ -167,7 +169,7 @@ class TransientSearch(AbstractSearch):
         sound = jnp.isfinite(new)
         growth = jnp.where(sound, size / jnp.where(new > 0, new, 1), 0.1)
         duration = s.duration * jnp.clip(growth, 0.1, 10).astype(s.duration.dtype)
-        lost = ~sound & (s.duration < 1e-12 * self.first)
+        lost = ~sound & (norm(inner.x) <= jnp.finfo(x.dtype).eps * norm(s.x))
         halt = jnp.where(lost, int(Status.stagnation), 0).astype(jnp.int32)
         evaluations = s.evaluations + inner.evaluations + 1
         return TransientState(

@@ -12,7 +12,7 @@ from jaxsolve.core.vector import norm
 from jaxsolve.linear.request import Solve
 from jaxsolve.nonlinear.descent import DescentSearch, TrustSearch
 from jaxsolve.nonlinear.driver import AbstractSearch, iterate
-from jaxsolve.nonlinear.fitting import GaussNewtonSearch, LevenbergMarquardtSearch
+from jaxsolve.nonlinear.fitting import DampedNewtonSearch, GaussNewtonSearch, LevenbergMarquardtSearch
 from jaxsolve.nonlinear.host.limits import Limits
 from jaxsolve.nonlinear.host.search import host_search
 from jaxsolve.nonlinear.inner import inner_request
@@ -21,6 +21,7 @@ from jaxsolve.nonlinear.newton import NewtonSearch, TransientSearch
 from jaxsolve.nonlinear.statement import Given, Statement
 from jaxsolve.solvers.driver import Control, Outcome
 from jaxsolve.solvers.nonlinear import (
+    FIT,
     LBFGS,
     Anderson,
     Broyden,
@@ -51,7 +52,7 @@ def search(
         x0: First guess, shape (n,).
     """
     if isinstance(solve.method, SciPyMinimize | SciPyLeastSquares):
-        return host_search(statement, solve, limits, given, x0)
+        return host_search(statement, solve, watch, limits, given, x0)
     request = Frozen(solve)
     return _compiled(statement, request, watch, given, request.split(solve), x0)
 
@@ -93,6 +94,8 @@ def _search(statement: Statement, given: Given, solve: Solve) -> AbstractSearch:
             return TrustSearch(statement, given, method.steps)
         case GaussNewton():
             return GaussNewtonSearch(statement, given, linear)
+        case LevenbergMarquardt() if statement.goal != FIT:
+            return DampedNewtonSearch(statement, given, linear, method.damping)
         case LevenbergMarquardt():
             return LevenbergMarquardtSearch(statement, given, linear, method.damping)
     raise TypeError(f"`{method.name}` is no method of this package.")

@@ -133,6 +133,9 @@ class GaussNewton(AbstractNonlinearMethod):
 class LevenbergMarquardt(AbstractNonlinearMethod):
     """Levenberg-Marquardt: Gauss-Newton steps damped by as much as the model fails.
 
+    For equations a Newton method in a region of trust: it turns from Newton's direction to that of steepest descent
+    of ‖y - f(x)‖, where the line search of `Newton` only shortens. Real numbers only.
+
     Args:
         linear: As in `GaussNewton`.
         damping: The first damping, relative to the largest squared column of the Jacobian.
@@ -141,7 +144,7 @@ class LevenbergMarquardt(AbstractNonlinearMethod):
     """
 
     name: ClassVar[str] = "levenberg-marquardt"
-    solves: ClassVar[tuple[str, ...]] = (FIT,)
+    solves: ClassVar[tuple[str, ...]] = (FIT, ROOT, FIXED_POINT)
     cost: ClassVar[str] = "1 Jacobian, 1 least-squares solve"
     inner: ClassVar[bool] = True
 

@@ -8,9 +8,10 @@ import scipy.optimize
 from jax.test_util import check_grads
 
 import jaxsolve as js
+from jaxsolve.nonlinear.elimination import Elimination
 
 Y = jnp.linspace(0.2, 1.0, 5)
-METHODS = ("newton", "pseudo-transient", "broyden", "anderson", "picard")
+METHODS = ("newton", "pseudo-transient", "levenberg-marquardt", "broyden", "anderson", "picard")
 INNER = {
     "dense": js.Newton(),
     "matrix-free": js.Newton(js.Solve("GMres", rtol=1e-10)),
@@ -102,7 +103,7 @@ def test_gradients_reach_y_arguments_and_what_is_closed_over():
 
     given = (Y, {"k": 0.3}, 1.2, jnp.asarray(0.1))
     gradients = jax.grad(f, argnums=(0, 1, 2, 3))(*given)
-    check_grads(f, given, order=1, modes=("fwd", "rev"), rtol=1e-5)
+    check_grads(jax.jit(f), given, order=1, modes=("fwd", "rev"), rtol=1e-5)
     # Of a solution x: f' dx = dy - (∂f/∂p) dp.
     x = js.solve_nonlinear(
         lambda x: 0.3 * x**3 + 1.2 * x + 0.1 * jnp.roll(x, 1), Y, js.Solve("newton", rtol=1e-12)
@@ -126,11 +127,8 @@ def test_jit_and_vmap_give_the_same_and_lanes_stop_by_themselves():
     together = jax.jit(jax.vmap(run))(a)
     np.testing.assert_array_equal(together.iterations, [int(i.iterations) for i in alone])
     np.testing.assert_allclose(together.x, jnp.stack([i.x for i in alone]), atol=1e-13)
-    np.testing.assert_allclose(
-        jax.vmap(jax.grad(lambda a: roots(a).sum()))(a),
-        [jax.grad(lambda a: roots(a).sum())(v) for v in a],
-        rtol=1e-9,
-    )
+    slope = jax.grad(lambda a: roots(a).sum())
+    np.testing.assert_allclose(jax.jit(jax.vmap(slope))(a), [slope(v) for v in a], rtol=1e-9)
 
 
 def test_pytrees_of_any_structure():
@@ -192,14 +190,70 @@ def test_no_root_is_no_solution():
 def test_divergence_and_broken_input_have_their_class():
     with pytest.raises(js.Diverged, match="divergence"):
         js.solve_fixed_point(lambda x: 2 * x + 1, js.Solve("picard", x0=jnp.ones(2)))
-    with pytest.raises(js.Diverged, match="invalid_input"):
-        js.solve_nonlinear(cubic, Y.at[0].set(jnp.nan), js.Solve("newton"), 0.3)
+    for broken in (jnp.nan, jnp.inf):
+        with pytest.raises(js.Diverged, match="invalid_input"):
+            js.solve_nonlinear(cubic, Y.at[0].set(broken), js.Solve("newton"), 0.3)
 
 
 def test_the_iteration_limit_is_kept():
     info = js.solve_nonlinear_info(cubic, 1e6 * Y, js.Solve("newton", rtol=1e-12, max_iterations=2), 0.3)
     assert info.status is js.Status.max_iterations
     assert info.iterations == 2
+
+
+def test_burgers_steady_layer_is_that_of_the_formula():
+    nu, n = 0.05, 600
+    x = jnp.linspace(-1.0, 1.0, n + 2)[1:-1]
+
+    def burgers(u):
+        p, h = jnp.pad(u, 1, constant_values=(1.0, -1.0)), 2 / (n + 1)
+        return (p[2:] ** 2 - p[:-2] ** 2) / (4 * h) - nu * (p[2:] - 2 * u + p[:-2]) / h**2
+
+    info = js.solve_nonlinear_info(burgers, jnp.zeros(n), js.Solve(x0=-x, rtol=1e-9))
+    assert info.converged
+    assert info.iterations <= 10
+    np.testing.assert_allclose(info.x, -jnp.tanh(x / (2 * nu)), atol=3e-3)
+
+
+def test_damped_steps_solve_equations_from_afar():
+    def f(x):
+        return jnp.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]])
+
+    solve = js.Solve("levenberg-marquardt", x0=jnp.array([-1.2, 1.0]), rtol=1e-10)
+    info = js.solve_nonlinear_info(f, jnp.zeros(2), solve)
+    assert info.converged
+    np.testing.assert_allclose(info.x, 1, atol=1e-9)
+    with pytest.raises(TypeError, match="real numbers"):
+        js.solve_nonlinear(f, jnp.zeros(2, complex), js.Solve("levenberg-marquardt"))
+
+
+def test_elimination_solves_with_a_matrix_and_its_transpose_up_to_constants():
+    rng = np.random.default_rng(12)
+    A = rng.standard_normal((5, 5)) * 1e-30
+    regular = Elimination.of(jnp.asarray(A), True)
+    b = jnp.asarray(rng.standard_normal(5))
+    np.testing.assert_allclose(regular.solve(b, 1e-8).x, np.linalg.solve(A, b), rtol=1e-9)
+    np.testing.assert_allclose(regular.solve_transposed(b, 1e-8).x, np.linalg.solve(A.T, b), rtol=1e-9)
+    neutral = A - A.mean(axis=1, keepdims=True)
+    factors = Elimination.of(jnp.asarray(neutral), True)
+    outcome = factors.solve(jnp.asarray(neutral) @ b, 1e-8)
+    assert outcome.status == js.Status.converged
+    np.testing.assert_allclose(outcome.x, b - b.mean(), rtol=1e-9)
+    # w with x · c = w · (A x) for every x of mean zero.
+    w = factors.solve_transposed(b, 1e-8).x
+    np.testing.assert_allclose(neutral.T @ w, b - b.mean(), atol=1e-9)
+    assert jnp.all(factors.solve_transposed(jnp.ones(5), 1e-8).x == 0)
+    singular = Elimination.of(jnp.diag(jnp.array([1.0, 0.0])), True)
+    assert singular.solve(jnp.ones(2), 1e-8).status != js.Status.converged
+
+
+def test_an_eager_gradient_is_a_few_programs(compilations):
+    def f(a):
+        return js.solve_nonlinear(lambda x, a: x**3 + a * x + jnp.sin(x), Y, js.Solve("newton"), a).sum()
+
+    with compilations() as names:
+        jax.grad(f)(1.7)
+    assert len(names) < 25
 
 
 def test_a_failed_gradient_solve_raises():

@@ -146,6 +146,64 @@ def test_bounds_hold_and_are_differentiated():
     np.testing.assert_allclose(jax.jit(run)(a, 1.5), run(a, 1.5), atol=1e-8)
 
 
+def test_an_obstacle_holds_what_lies_on_it():
+    n = 10
+    h, x = 1 / (n + 1), jnp.arange(1, n + 1) / (n + 1) - 0.5
+    dome = 0.2 - 2 * (x[:, None] ** 2 + x**2)
+
+    def energy(u):
+        # The 4-Laplacian under a load.
+        p = jnp.pad(u, 1)
+        slopes = (p[1:, :-1] - p[:-1, :-1]) ** 2 + (p[:-1, 1:] - p[:-1, :-1]) ** 2
+        return h**2 * (jnp.sum((slopes / h**2 + 1e-4) ** 2) / 4 + jnp.sum(5 * u))
+
+    u = js.minimize(energy, js.Solve("L-BFGS-B", x0=jnp.zeros((n, n)), rtol=1e-7), bounds=(dome, None))
+    force = jax.jit(jax.grad(energy))(u)
+    touching = u <= dome + 1e-9
+    assert 0 < touching.sum() < n * n
+    assert jnp.all(u >= dome)
+    size = jnp.abs(force).max()
+    assert jnp.all(force >= -1e-5 * size)
+    assert jnp.all(jnp.where(touching, 0, jnp.abs(force)) <= 1e-5 * size)
+
+
+@pytest.mark.parametrize("name", ["GD", "L-BFGS"])
+def test_units_of_the_unknown_do_not_matter(name):
+    def f(x, unit):
+        return jnp.sum((x / unit - 1) ** 2 * (1 + (x / unit) ** 2))
+
+    counts = set()
+    for unit in (2.0**-66, 1.0, 2.0**66):
+        info = js.minimize_info(f, js.Solve(name, x0=unit * jnp.array([2.0, 3.0])), unit)
+        assert info.converged
+        np.testing.assert_allclose(info.x / unit, 1, atol=1e-4)
+        counts.add(int(info.iterations))
+    assert len(counts) == 1
+
+
+def test_a_kink_is_no_minimum_of_what_is_beside_it():
+    def f(x):
+        return 5 * jnp.abs(x[0] - 1) + (x[1] - 7) ** 2
+
+    info = js.minimize_info(f, js.Solve("GD", x0=jnp.array([3.0, 0.0]), max_iterations=300))
+    assert info.status is js.Status.stagnation
+    assert info.residual_norm > 1
+
+
+@pytest.mark.parametrize("kind", ["L-BFGS-B", "TNC", "trust-ncg", "Powell", "COBYQA"])
+def test_no_more_iterations_than_allowed(kind):
+    def run(limit, x0=START):
+        return js.minimize_info(rosenbrock, js.Solve(js.SciPyMinimize(kind), x0=x0, max_iterations=limit))
+
+    assert run(0).iterations == 0
+    np.testing.assert_array_equal(run(0).x, START)
+    assert run(2).status is js.Status.max_iterations
+    assert run(2).iterations <= 2
+    if kind == "trust-ncg":
+        # It goes on for ever from where nothing is to be gained.
+        assert run(50, jnp.ones(2)).iterations == 0
+
+
 @pytest.mark.parametrize("kind", ["SLSQP", pytest.param("trust-constr", marks=pytest.mark.slow)])
 def test_constraints_hold(kind):
     limits = [
@@ -218,6 +276,10 @@ def test_a_tape_hears_minimisations():
         js.minimize(rosenbrock, js.Solve("BFGS", x0=START))
     assert [info.method for info in solves] == ["L-BFGS", "BFGS"]
     assert solves[solve].trajectory.x.shape[1:] == (2,)
+    path, info = solves[1].trajectory, solves[1]
+    assert path.x.shape == (int(info.iterations) + 1, 2)
+    np.testing.assert_array_equal(path.x[0], START)
+    np.testing.assert_allclose(path.residual_norm[-1], info.residual_norm)
 
 
 @pytest.mark.parametrize(
@@ -230,6 +292,7 @@ def test_a_tape_hears_minimisations():
         (lambda: js.minimize(rosenbrock, js.Solve("L-BFGS", x0=START), bounds=(0, 1)), ValueError, "takes no bounds"),
         (lambda: js.minimize(rosenbrock, js.Solve("BFGS", x0=START), constraints=DISC), ValueError, "no constraints"),
         (lambda: js.minimize(rosenbrock, js.Solve(x0=START), bounds=3), TypeError, "pair"),
+        (lambda: js.minimize(rosenbrock, js.Solve(x0=START), bounds=(1, -1)), ValueError, "above the upper"),
         (lambda: js.minimize(rosenbrock, js.Solve(x0=START + 0j)), TypeError, "real numbers"),
         (lambda: js.minimize(rosenbrock, js.Solve(x0=START), constraints={"fun": jnp.sum}), ValueError, "'type'"),
         (lambda: js.SciPyMinimize("BFGGS"), ValueError, "known kinds"),

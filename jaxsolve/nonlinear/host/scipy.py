@@ -42,11 +42,12 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What SciPy found."""
+    """What SciPy found, and the iterates on its way."""
 
     x: np.ndarray
     iterations: int
     code: int
+    path: tuple[np.ndarray, ...] = ()
 
 
 class _Enough(Exception):
@@ -77,7 +78,7 @@ def _minimum(method: SciPyMinimize, limits: Any, ask: Ask, job: Job) -> Report:
     kind, n = method.kind, job.x0.size
     gradients, hessians, _, _ = SCIPY_MINIMIZERS[kind]
     nothing = np.zeros(n)
-    steps, last = 0, job.x0
+    path: list[np.ndarray] = []
 
     def value(x):
         f, g = ask(VALUE, x, nothing)
@@ -91,10 +92,9 @@ def _minimum(method: SciPyMinimize, limits: Any, ask: Ask, job: Job) -> Report:
         return (H + H.T) / 2
 
     def count(x: np.ndarray, *_: Any) -> None:
-        nonlocal steps, last
-        steps, last = steps + 1, np.array(x, float)
+        path.append(np.array(x, float))
         # TNC counts evaluations only.
-        if kind == "TNC" and steps >= job.limit:
+        if kind == "TNC" and len(path) >= job.limit:
             raise _Enough
 
     further: dict[str, Any] = {}
@@ -116,10 +116,10 @@ def _minimum(method: SciPyMinimize, limits: Any, ask: Ask, job: Job) -> Report:
             **further,
         )
     except _Enough:
-        return Report(last, steps, EXHAUSTED)
-    iterations = int(getattr(found, "nit", steps))
+        return Report(path[-1], len(path), EXHAUSTED, tuple(path))
+    iterations = int(getattr(found, "nit", len(path)))
     exhausted = not found.success and iterations >= job.limit
-    return Report(np.asarray(found.x, float), iterations, _code(found.success, exhausted))
+    return Report(np.asarray(found.x, float), iterations, _code(found.success, exhausted), tuple(path))
 
 
 def _constraints(limits: Any, ask: Ask, nothing: np.ndarray) -> list[Any]:
@@ -186,11 +186,10 @@ def _fit(method: SciPyLeastSquares, ask: Ask, job: Job) -> Report:
             known[key] = ask(VALUE, x, nothing)
         return known[key]
 
-    steps = 0
+    path: list[np.ndarray] = []
 
     def jacobian(x):
-        nonlocal steps
-        steps += 1
+        path.append(np.array(x, float))
         return np.asarray(asked(x)[1], float)
 
     bounds = (-np.inf, np.inf) if job.lower is None else (job.lower, job.upper)
@@ -206,7 +205,9 @@ def _fit(method: SciPyLeastSquares, ask: Ask, job: Job) -> Report:
         method=method.kind,
         **further,
     )
-    return Report(np.asarray(found.x, float), steps, _code(found.success, found.status == 0))
+    code = _code(found.success, found.status == 0)
+    # The first of them is that of x0.
+    return Report(np.asarray(found.x, float), len(path), code, tuple(path[1:]))
 
 
 def _untyped(*values: Any) -> tuple[Any, ...]:

@@ -31,16 +31,19 @@ from jaxsolve.nonlinear.host.session import Open, Step
 from jaxsolve.nonlinear.statement import Given, Statement
 from jaxsolve.solvers.driver import Outcome
 from jaxsolve.solvers.nonlinear import FIT, SCIPY_MINIMIZERS, SciPyMinimize
+from jaxsolve.telemetry.history import History, Trajectory
+from jaxsolve.telemetry.watch import Watch
 
 
 def host_search(
-    statement: Statement, solve: Solve, limits: Limits | None, given: Given, x0: Array
+    statement: Statement, solve: Solve, watch: Watch, limits: Limits | None, given: Given, x0: Array
 ) -> Outcome:
-    """The outcome of one of SciPy's methods.
+    """The outcome of one of SciPy's methods; its trajectory is there in eager calls.
 
     Args:
         statement: The problem.
         solve: The request.
+        watch: What is to be recorded.
         limits: Constraints, None for none.
         given: What the problem depends on.
         x0: First guess.
@@ -51,9 +54,31 @@ def host_search(
     trusted = _trusted(solve.method, limits)
     first, target, limit = _begun(statement, trusted, given, x0, rtol, atol, limit)
     numbers = (target, rtol, limit)
-    find = _led if is_traced((given, x0, numbers)) else _called
-    x, iterations, evaluations, code = find(statement, solve.method, limits, given, x0, numbers)
-    return _judged(statement, trusted, limits, given, x, iterations, evaluations, code, first, target, rtol)
+    traced = is_traced((given, x0, numbers))
+    path: tuple[np.ndarray, ...] = ()
+    if traced:
+        x, iterations, evaluations, code = _led(statement, solve.method, limits, given, x0, numbers)
+    else:
+        x, iterations, evaluations, code, path = _called(statement, solve.method, limits, given, x0, numbers)
+    outcome = _judged(
+        statement, trusted, limits, given, x, iterations, evaluations, code, first, target, rtol
+    )
+    if traced or watch.history is None:
+        return outcome
+    return outcome._replace(trajectory=_recorded(statement, given, watch.history, [np.asarray(x0), *path]))
+
+
+def _recorded(statement: Statement, given: Given, history: History, path: list[np.ndarray]) -> Trajectory:
+    """The iterates that SciPy told of, with the norms of the condition there."""
+    kept = np.arange(0, len(path), history.every)[: history.rows]
+    points = jnp.asarray(np.stack([path[k] for k in kept]), statement.dtype)
+    norms = _norms(statement, given, points)
+    return Trajectory(jnp.asarray(kept, jnp.int32), norms, None if history.norms_only else points)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _norms(statement: Statement, given: Given, points: Array) -> Array:
+    return lax.map(lambda x: norm(statement.condition(given, x)), points)
 
 
 def _trusted(method: Any, limits: Limits | None) -> bool:
@@ -138,7 +163,7 @@ _answer = functools.partial(jax.jit, static_argnums=(0, 1, 2))(answer)
 
 def _called(
     statement: Statement, method: Any, limits: Limits | None, given: Given, x0: Array, numbers: tuple
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array, tuple[np.ndarray, ...]]:
     """SciPy called at once, on concrete values; what it raises is raised."""
     asked = 0
 
@@ -157,7 +182,7 @@ def _called(
     iterations, evaluations, code = (
         jnp.asarray(c, jnp.int32) for c in (report.iterations, asked, report.code)
     )
-    return jnp.asarray(report.x, x0.dtype), iterations, evaluations, code
+    return jnp.asarray(report.x, x0.dtype), iterations, evaluations, code, report.path
 
 
 def _led(
