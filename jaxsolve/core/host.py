@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -56,8 +57,8 @@ class _Call:
     def __call__(self, *arguments: Any) -> tuple[np.ndarray, ...]:
         arrays = [np.asarray(argument) for argument in arguments]
         leads = [array.shape[: array.ndim - rank] for array, rank in zip(arrays, self.ranks, strict=True)]
-        batch = np.broadcast_shapes(*leads)
-        size = int(np.prod(batch))
+        batch = np.broadcast_shapes(*leads) if any(leads) else ()
+        size = math.prod(batch)
         try:
             flat = [_flat(array, lead, batch, size) for array, lead in zip(arrays, leads, strict=True)]
             values = self.function(*flat)

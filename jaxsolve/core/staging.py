@@ -6,7 +6,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jax.extend.core import primitives  # noqa: F401  (fails here, at import, where JAX is too old)
 
 from jaxsolve.core.memo import by_identity
@@ -19,6 +19,15 @@ LITERAL_BYTES = 65536
 def is_traced(tree: Any) -> bool:
     """Whether any leaf of `tree` is a tracer (of jit, vmap or a derivative)."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def detached(tree: Any) -> Any:
+    """`tree` without its gradients. Concrete leaves stay concrete, which `lax.stop_gradient` makes tracers of in jit.
+
+    >>> jax.jit(lambda x: is_traced(detached(x)) and not is_traced(detached(jnp.ones(2))))(1.0).item()
+    True
+    """
+    return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if is_traced(leaf) else leaf, tree)
 
 
 def staged() -> bool:

@@ -65,7 +65,8 @@ class SparseDirect(AbstractHostDirect):
     """Sparse LU factorisation with iterative refinement, double precision inside.
 
     Args:
-        backend: "superlu" (in SciPy), "klu" (package klujax; for circuits), or "auto".
+        backend: "superlu" (in SciPy), "klu" (package klujax; for circuits), "pardiso" (package mkl; for large matrices
+            on several cores), or "auto".
     """
 
     name: ClassVar[str] = "sparse-direct"

@@ -13,11 +13,7 @@ import scipy.sparse.linalg
 from jaxsolve.core.status import Status
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.solvers.host.factor import AbstractFactor, AbstractRecipe, Form, NoFactor, probe
-from jaxsolve.solvers.host.superlu import (
-    equilibrated,
-    has_symmetric_structure,
-    widened,
-)
+from jaxsolve.solvers.host.scaling import equilibrated, has_symmetric_structure, widened
 
 _LOG = logging.getLogger("jaxsolve.host")
 
