@@ -51,7 +51,7 @@ def problems(grid: int, real: bool) -> dict[str, Any]:
     return found
 
 
-def superlu(A: Any, S: js.SparseMatrix) -> tuple[Callable[[], Any], Callable[[np.ndarray], Any]]:
+def superlu(A: Any, S: js.SparseMatrix) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     """The library's factorisation of the scaled matrix with the options that jaxsolve chooses, and its substitution."""
     values = np.asarray(S.data)
     chosen = SYMMETRIC if has_symmetric_structure(S.pattern, values) else GENERAL
@@ -69,7 +69,7 @@ def superlu(A: Any, S: js.SparseMatrix) -> tuple[Callable[[], Any], Callable[[np
     return factor, factors.solve
 
 
-def klu(A: Any, S: js.SparseMatrix) -> tuple[Callable[[], Any], Callable[[np.ndarray], Any]]:
+def klu(A: Any, S: js.SparseMatrix) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     """The same by klujax; importing it changes JAX's configuration for the process."""
     klujax = importlib.import_module("klujax")
     places = jnp.asarray(S.pattern.rows, jnp.int32), jnp.asarray(S.pattern.indices, jnp.int32)

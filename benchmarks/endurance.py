@@ -32,7 +32,8 @@ def resident() -> float:
 def line(n: int) -> js.SparseMatrix:
     """A tridiagonal matrix, not symmetric."""
     parts = [-np.ones(n - 1), 2.5 * np.ones(n), -0.5 * np.ones(n - 1)]
-    return js.SparseMatrix.from_scipy(scipy.sparse.diags_array(parts, offsets=[-1, 0, 1]))
+    places: Any = [-1, 0, 1]
+    return js.SparseMatrix.from_scipy(scipy.sparse.diags_array(parts, offsets=places))
 
 
 def endure(name: str, n: int, solves: int, different: int) -> None:

@@ -1,5 +1,6 @@
 """Staging: whether values are concrete, and how host index arrays enter a program without becoming its literals."""
 
+import contextlib
 from typing import Any
 
 import jax
@@ -24,10 +25,24 @@ def is_traced(tree: Any) -> bool:
 def detached(tree: Any) -> Any:
     """`tree` without its gradients. Concrete leaves stay concrete, which `lax.stop_gradient` makes tracers of in jit.
 
-    >>> jax.jit(lambda x: is_traced(detached(x)) and not is_traced(detached(jnp.ones(2))))(1.0).item()
+    >>> known = jnp.ones(2)
+    >>> jax.jit(lambda x: is_traced(detached(x)) and not is_traced(detached(known)))(1.0).item()
     True
     """
     return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if is_traced(leaf) else leaf, tree)
+
+
+def evaluated(tree: Any) -> contextlib.AbstractContextManager:
+    """A context in which concrete values stay concrete in jit; one that does nothing where `tree` is traced.
+
+    >>> known = jnp.ones(2)
+    >>> def f(x):
+    ...     with evaluated(known):
+    ...         return x if is_traced(2 * known) else 2 * x
+    >>> jax.jit(f)(1.0).item()
+    2.0
+    """
+    return contextlib.nullcontext() if is_traced(tree) else jax.ensure_compile_time_eval()
 
 
 def staged() -> bool:

@@ -44,7 +44,7 @@ class UnitTriangularInverse(Wrapper):
         return UnitTriangularInverse(self.operator.conj(), self.sweeps)
 
 
-def sweeps_for(strict: scipy.sparse.csr_matrix, most: int) -> int:
+def sweeps_for(strict: Any, most: int) -> int:
     """The highest power of a strictly triangular matrix that is not zero (levels less one), `most` if that is less.
 
     With as many sweeps the series is substitution; further ones would change nothing.

@@ -14,7 +14,7 @@ SINGULAR = "rajat01"
 def squares(folder: Path) -> Iterator[tuple[str, Any]]:
     """Names and square matrices of a folder."""
     for path in sorted(folder.glob("*.npz")):
-        matrix = scipy.sparse.csr_matrix(scipy.sparse.load_npz(path))
+        matrix: Any = scipy.sparse.csr_matrix(scipy.sparse.load_npz(path))
         if matrix.shape[0] == matrix.shape[1]:
             yield path.stem, matrix
 
