@@ -19,6 +19,7 @@ from jaxsolve.solvers.host.factor import (
     products,
     refined,
 )
+from jaxsolve.solvers.host.handle import Handle
 from jaxsolve.solvers.host.scaling import has_symmetric_structure, scaled, scaling, widened
 
 
@@ -88,7 +89,7 @@ class SuperLUFactors(AbstractFactor):
     """SuperLU's factors of R A C, with diagonal R and C of powers of two, refined in solves.
 
     Args:
-        factors: `scipy.sparse.linalg.SuperLU`.
+        factors: A `Handle` of `scipy.sparse.linalg.splu`.
         matrix: What was factorised.
         layout: How its entries are ordered.
         left: The diagonal of R.
@@ -174,7 +175,8 @@ class SuperLU(AbstractRecipe):
         layout = self._layout(options)
         matrix = layout.matrix(values, left, right)
         try:
-            factors = scipy.sparse.linalg.splu(
+            factors = Handle(
+                scipy.sparse.linalg.splu,
                 matrix,
                 permc_spec=options.ordering if layout.columns is None else "NATURAL",
                 diag_pivot_thresh=options.threshold,

@@ -1,5 +1,8 @@
 """Sparse direct solvers: factors made once, shared, transposed, remade when forgotten."""
 
+import gc
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +13,7 @@ import scipy.sparse.linalg
 import jaxsolve as js
 from jaxsolve.solvers.host import klu, pardiso
 from jaxsolve.solvers.host.factor import FACTORS, refined
+from jaxsolve.solvers.host.handle import Handle
 from jaxsolve.solvers.host.scaling import equilibrated
 from jaxsolve.solvers.host.superlu import SuperLU
 
@@ -279,3 +283,27 @@ def test_a_singular_matrix_raises_in_compiled_solves_by_factors_too():
 def test_the_factors_say_how_they_were_made():
     assert js.factorize(grid(5)).description == "SuperLU, minimum degree on A + Aᵀ, diagonal pivots"
     assert "COLAMD" in js.factorize(scipy.sparse.csr_matrix(np.eye(4)[::-1])).description
+
+
+def test_one_thread_makes_and_frees_the_factors_of_superlu():
+    threads = []
+
+    class Factors:
+        nnz = 3
+
+        def __init__(self):
+            threads.append(threading.get_ident())
+
+        def __del__(self):
+            threads.append(threading.get_ident())
+
+    handle = Handle(lambda matrix: Factors(), None)
+    assert handle.nnz == 3
+    del handle
+    gc.collect()
+    # Its own factors come after what is to be freed.
+    Handle(lambda matrix: None, None)
+    assert len(threads) == 2
+    assert threads[0] == threads[1] != threading.get_ident()
+    with pytest.raises(RuntimeError, match="singular"):
+        Handle(scipy.sparse.linalg.splu, scipy.sparse.csc_matrix((2, 2)))
