@@ -3,11 +3,13 @@
 import collections
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental.buffer_callback import buffer_callback
 
 _LOG = logging.getLogger("jaxsolve.host")
 
@@ -41,6 +43,8 @@ def host_call(
         tuple((result.shape, np.dtype(result.dtype)) for result in results),
         tuple(failed),
     )
+    if jax.default_backend() == "cpu":
+        return tuple(buffer_callback(_InPlace(call), tuple(results), vmap_method="expand_dims")(*arguments))
     return tuple(jax.pure_callback(call, tuple(results), *arguments, vmap_method="expand_dims"))
 
 
@@ -56,8 +60,8 @@ class _Call:
     def __call__(self, *arguments: Any) -> tuple[np.ndarray, ...]:
         arrays = [np.asarray(argument) for argument in arguments]
         leads = [array.shape[: array.ndim - rank] for array, rank in zip(arrays, self.ranks, strict=True)]
-        batch = np.broadcast_shapes(*leads)
-        size = int(np.prod(batch))
+        batch = np.broadcast_shapes(*leads) if any(leads) else ()
+        size = math.prod(batch)
         try:
             flat = [_flat(array, lead, batch, size) for array, lead in zip(arrays, leads, strict=True)]
             values = self.function(*flat)
@@ -72,6 +76,24 @@ class _Call:
                 np.full(batch + shape, fill, dtype)
                 for fill, (shape, dtype) in zip(self.failed, self.results, strict=True)
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class _InPlace:
+    """The same call on the buffers of a CPU program.
+
+    `pure_callback` hands over JAX arrays that are still being copied, by the very threads that run programs: where as
+    many programs as there are cores wait in callbacks for their arguments, none ever gets them (seen with arrays of
+    8 MB in two threads on two cores).
+    """
+
+    call: _Call
+
+    def __call__(self, context: Any, results: tuple[Any, ...], *arguments: Any) -> None:
+        # Copies: the buffers belong to the program, which goes on when this returns.
+        values = self.call(*(np.array(np.asarray(argument)) for argument in arguments))
+        for result, value in zip(results, values, strict=True):
+            np.asarray(result)[...] = value
 
 
 def _flat(array: np.ndarray, lead: tuple[int, ...], batch: tuple[int, ...], size: int) -> np.ndarray:

@@ -1,12 +1,13 @@
 """Staging: whether values are concrete, and how host index arrays enter a program without becoming its literals."""
 
+import contextlib
 from typing import Any
 
 import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jax.extend.core import primitives  # noqa: F401  (fails here, at import, where JAX is too old)
 
 from jaxsolve.core.memo import by_identity
@@ -19,6 +20,29 @@ LITERAL_BYTES = 65536
 def is_traced(tree: Any) -> bool:
     """Whether any leaf of `tree` is a tracer (of jit, vmap or a derivative)."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def detached(tree: Any) -> Any:
+    """`tree` without its gradients. Concrete leaves stay concrete, which `lax.stop_gradient` makes tracers of in jit.
+
+    >>> known = jnp.ones(2)
+    >>> jax.jit(lambda x: is_traced(detached(x)) and not is_traced(detached(known)))(1.0).item()
+    True
+    """
+    return jax.tree.map(lambda leaf: lax.stop_gradient(leaf) if is_traced(leaf) else leaf, tree)
+
+
+def evaluated(tree: Any) -> contextlib.AbstractContextManager:
+    """A context in which concrete values stay concrete in jit; one that does nothing where `tree` is traced.
+
+    >>> known = jnp.ones(2)
+    >>> def f(x):
+    ...     with evaluated(known):
+    ...         return x if is_traced(2 * known) else 2 * x
+    >>> jax.jit(f)(1.0).item()
+    2.0
+    """
+    return contextlib.nullcontext() if is_traced(tree) else jax.ensure_compile_time_eval()
 
 
 def staged() -> bool:

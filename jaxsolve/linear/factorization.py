@@ -1,5 +1,6 @@
 """factorize: a matrix factorised once, for many right-hand sides."""
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -9,16 +10,22 @@ import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.results import Frozen
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import plain_norm
+from jaxsolve.linear.forward import Plan, guarded
+from jaxsolve.linear.problem import pose
 from jaxsolve.linear.request import Solve
 from jaxsolve.linear.system import solve_linear
+from jaxsolve.linear.verdict import Judge
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.convert import as_operator
+from jaxsolve.solvers.driver import Outcome
 from jaxsolve.solvers.host.direct import SparseDirect
 from jaxsolve.solvers.host.factor import FACTORS
 from jaxsolve.solvers.host.inverse import HostInverse
+from jaxsolve.telemetry.watch import SILENT
 
 
 class Factorization(eqx.Module):
@@ -36,19 +43,24 @@ class Factorization(eqx.Module):
     method: SparseDirect = eqx.field(static=True)
 
     def solve(self, b: Any) -> Array:
-        """The solution x of A x = b, with one sweep of refinement; differentiable in b and the values of A.
+        """The solution x of A x = b, refined where rounding shows; differentiable in b and the values of A.
 
         Args:
             b: Shape (n,), or (n, k) for k right-hand sides that are solved together.
 
         Raises:
-            NotConverged: If A is singular (in eager mode; inside of jit the solution is NaN).
+            NotConverged: If A is singular; inside of jit as failing solves do (`js.jit` keeps the class).
         """
         return _solve(self.A, self.inverse, b, self.method)
 
     def solve_transpose(self, b: Any) -> Array:
         """The solution x of Aᵀ x = b by the same factors; as `solve`."""
         return _solve(self.A.T, self.inverse.transpose(), b, self.method)
+
+    @property
+    def description(self) -> str:
+        """Which library factorised, and with which options."""
+        return self.inverse.description
 
     def release(self) -> None:
         """Frees the memory of the factors; nothing else changes."""
@@ -70,7 +82,7 @@ def factorize(A: Any, backend: str = "auto") -> Factorization:
 
     Args:
         A: Square dense array, BCOO, BCSR, SciPy sparse matrix or operator.
-        backend: "auto", "superlu" or "klu" (package klujax).
+        backend: "auto", "superlu", "klu" (package klujax) or "pardiso" (package mkl).
 
     Raises:
         StructureError: If A is not a square matrix.
@@ -95,26 +107,36 @@ def _solve(A: LinearOperator, inverse: HostInverse, b: Any, method: SparseDirect
     if b.ndim not in (1, 2) or b.shape[0] != n:
         raise StructureError(f"a matrix of size {n} solves for b of shape ({n},) or ({n}, k); got {b.shape}.")
     b = b.astype(jnp.result_type(A.dtype, b.dtype))
-    if not is_traced((inverse.status, b)) and int(inverse.status) != Status.converged:
+    unsure = is_traced(inverse.status) or int(inverse.status) != Status.converged
+    if unsure and not is_traced((inverse.status, b)):
         # The front door tells what is wrong, or that b is in the range of a singular matrix.
         columns = [solve_linear(A, column, Solve(method)) for column in b.reshape(n, -1).T]
         return jnp.stack(columns, axis=1).reshape(b.shape)
-    if b.ndim == 2:
-        return jax.vmap(lambda column: _one(A, inverse, column), in_axes=1, out_axes=1)(b)
-    return _one(A, inverse, b)
+    return _substituted(method, unsure, A, inverse, b)
 
 
-def _one(A: LinearOperator, inverse: HostInverse, b: Array) -> Array:
-    inverse = lax.stop_gradient(inverse)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _substituted(
+    method: SparseDirect, unsure: bool, A: LinearOperator, inverse: HostInverse, b: Array
+) -> Array:
+    inverse, fast = lax.stop_gradient(inverse), A.layout()
+    transposed = inverse.transpose()
 
-    def refined(M: HostInverse) -> Any:
-        def solve(product: Any, r: Array) -> Array:
-            x = M.mv(r)
-            rest = r - product(x)
-            better = x + M.mv(rest)
-            return jnp.where(plain_norm(r - product(better)) < plain_norm(rest), better, x)
+    def one(column: Array) -> Array:
+        # The factors refine on the host, so that one exchange with it is enough.
+        x = lax.custom_linear_solve(
+            fast.mv, column, lambda _, r: inverse.mv(r), lambda _, r: transposed.mv(r)
+        )
+        return _guarded(method, A, column, x, inverse.status) if unsure else x
 
-        return solve
+    return one(b) if b.ndim == 1 else jax.vmap(one, in_axes=1, out_axes=1)(b)
 
-    fast = A.layout()
-    return lax.custom_linear_solve(fast.mv, b, refined(inverse), refined(inverse.transpose()))
+
+def _guarded(method: SparseDirect, A: LinearOperator, b: Array, x: Array, status: Array) -> Array:
+    """x, which raises when it is used unless A was factorised."""
+    solve = Solve(method)
+    request = Frozen(solve)
+    judge = Judge.of(solve, request, method, pose(A, b, solve, (), {}, True), None, True)
+    zero, norm = jnp.array(0, jnp.int32), plain_norm(b)
+    outcome = Outcome(x, b, norm, jnp.zeros_like(norm), zero, zero, status)
+    return guarded(Plan(method, method, judge, SILENT), "solve", lax.stop_gradient(outcome)._replace(x=x)).x

@@ -5,9 +5,9 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jaxsolve.core.errors import NotLinearError, StructureError
+from jaxsolve.core.staging import detached
 from jaxsolve.linear.forward import factorised
 from jaxsolve.linear.problem import Problem
 from jaxsolve.linear.request import Solve, preconditioner_name
@@ -74,14 +74,14 @@ def prepared(method: AbstractMethod, recipe: Any, problem: Problem, nulls: NullS
     """The factorisation or the preconditioner of A, from which no gradient is taken."""
     if method.preconditioned and recipe is None:
         return None
-    A = problem.A if eager else lax.stop_gradient(problem.A)
+    A = problem.A if eager else detached(problem.A)
     if not method.preconditioned:
         dense = isinstance(method, AbstractDense)
         inverse = factorised(method, A, nulls) if dense else method.prepare(pinned(A, nulls))
-        return lax.stop_gradient(inverse)
+        return detached(inverse)
     if isinstance(recipe, tuple):
         return Split(*(prepared(method, part, problem, nulls, eager) for part in recipe))
-    return lax.stop_gradient(_preconditioner(method, recipe, A, problem))
+    return detached(_preconditioner(method, recipe, A, problem))
 
 
 @eqx.filter_jit

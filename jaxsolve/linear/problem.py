@@ -13,6 +13,7 @@ import scipy.sparse.linalg
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError, TraceError
+from jaxsolve.core.staging import detached
 from jaxsolve.core.tree import Packing, inexact, typed
 from jaxsolve.linear.request import AUTO, Solve, needs_entries
 from jaxsolve.operators.base import LinearOperator
@@ -86,7 +87,7 @@ def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bo
     else:
         problem = _pose_matrix(as_operator(A), b, x0)
         if not grad_for_f:
-            problem = dataclasses.replace(problem, A=lax.stop_gradient(problem.A))
+            problem = dataclasses.replace(problem, A=detached(problem.A))
     return problem
 
 
@@ -103,7 +104,7 @@ def _pose_function(
         found = _readable(f, unknown, rhs, dtype, args, kwargs)
     operator, offset = found or function_operator(f, unknown, rhs, dtype, args, kwargs)
     if not grad_for_f:
-        operator, offset = lax.stop_gradient((operator, offset))
+        operator, offset = detached((operator, offset))
     if operator.dtype != dtype:
         # What f returns is wider than b: so is x, as it is for a matrix of that dtype.
         dtype = inexact(operator.dtype, dtype)

@@ -11,7 +11,7 @@ import scipy.sparse.linalg
 from jax.experimental.sparse import BCOO, BCSR
 
 from jaxsolve.core.errors import StructureError
-from jaxsolve.core.staging import is_traced
+from jaxsolve.core.staging import evaluated, is_traced
 from jaxsolve.core.tree import inexact
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.coo import CoordinateOperator
@@ -43,7 +43,8 @@ def as_operator(A: Any) -> LinearOperator:
     if isinstance(A, BCOO | BCSR):
         return _from_jax_sparse(A)
     if scipy.sparse.issparse(A):
-        return SparseMatrix.from_scipy(A)
+        with evaluated(None):
+            return SparseMatrix.from_scipy(A)
     if isinstance(A, scipy.sparse.linalg.LinearOperator):
         raise TypeError(
             f"A must be {ACCEPTED}; got SciPy's {type(A).__name__}, whose products JAX can't run. Hand over the "
@@ -52,7 +53,8 @@ def as_operator(A: Any) -> LinearOperator:
     if not (eqx.is_array(A) or isinstance(A, list | tuple | np.ndarray)):
         raise TypeError(f"A must be {ACCEPTED}; got {type(A).__name__}.")
     try:
-        matrix = A if isinstance(A, jax.Array) else jnp.asarray(A)
+        with evaluated(A):
+            matrix = A if isinstance(A, jax.Array) else jnp.asarray(A)
     except (TypeError, ValueError) as error:
         raise TypeError(f"A must be {ACCEPTED}; got a {type(A).__name__} that is no array: {error}") from None
     if matrix.ndim < 2:
@@ -64,7 +66,8 @@ def _from_jax_sparse(A: BCOO | BCSR) -> LinearOperator:
     if isinstance(A, BCSR):
         A = A.to_bcoo()
     if not is_traced(A.indices):
-        return SparseMatrix.from_bcoo(A)
+        with evaluated(A):
+            return SparseMatrix.from_bcoo(A)
     if A.n_batch or A.n_dense or A.n_sparse != 2:
         raise StructureError(
             f"a BCOO with traced indices must have two sparse dimensions and no others; got n_batch={A.n_batch}, "

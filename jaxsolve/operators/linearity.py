@@ -95,7 +95,7 @@ _PLACES = {
 _REAL_LINEAR = {prims.real_p, prims.imag_p, prims.conj_p}
 #: Host or foreign code, of which nothing can be read: taken as affine (of degree `opaque`), and the true residual
 #: guards the result.
-_OPAQUE = ("pure_callback", "io_callback", "ffi_call", "shard_map")
+_OPAQUE = ("pure_callback", "buffer_callback", "io_callback", "ffi_call", "shard_map")
 
 
 def degree(jaxpr: Any, inputs: Sequence[Degree], complex_input: bool) -> list[Degree]:

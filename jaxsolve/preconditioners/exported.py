@@ -9,7 +9,7 @@ import scipy.sparse
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.triangular import FactoredInverse, Order, UnitTriangularInverse
+from jaxsolve.preconditioners.triangular import FactoredInverse, Order, UnitTriangularInverse, sweeps_for
 from jaxsolve.solvers.host.factor import AbstractFactor, probe
 from jaxsolve.solvers.host.incomplete import (
     IncompleteCholesky,
@@ -53,8 +53,8 @@ def exported(
     )
     orders = (Order(triangles.before), Order(triangles.after))
     return FactoredInverse(
-        UnitTriangularInverse(lower, sweeps),
-        UnitTriangularInverse(upper, sweeps),
+        UnitTriangularInverse(lower, sweeps_for(triangles.lower, sweeps)),
+        UnitTriangularInverse(upper, sweeps_for(triangles.upper, sweeps)),
         pivots,
         left,
         right,

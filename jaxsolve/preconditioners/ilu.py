@@ -1,11 +1,13 @@
 """Incomplete LU and Cholesky factorisations, with fill on the host and without on the device."""
 
 import dataclasses
+import functools
 from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
@@ -13,11 +15,12 @@ from jaxsolve.core.staging import is_traced
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.layout import is_banded
+from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.base import AbstractPreconditioner, with_entries
 from jaxsolve.preconditioners.exported import exported
 from jaxsolve.preconditioners.incomplete import plan_zero_fill, zero_fill_factors
-from jaxsolve.preconditioners.triangular import FactoredInverse, UnitTriangularInverse
+from jaxsolve.preconditioners.triangular import FactoredInverse, UnitTriangularInverse, sweeps_for
 from jaxsolve.solvers.host.incomplete import IncompleteCholesky, IncompleteLU
 from jaxsolve.solvers.host.inverse import host_inverse
 
@@ -41,7 +44,7 @@ class ILU(AbstractPreconditioner):
         level: None for fill by size of the entries, 0 for none.
         apply: "host" (a callback each iteration), "device" (triangular solves by Jacobi sweeps; with fill only where
             the values are known while tracing), or "auto": the host on a CPU, elsewhere the device where it can.
-        sweeps: Sweeps of a triangular solve on the device.
+        sweeps: Sweeps of a triangular solve on the device at most; with fewer levels than that it is exact.
         definite: Whether the operator has to be Hermitian positive definite, as CG and MINRES need; None: where A is.
 
     Source: Li and Shao, A supernodal approach to incomplete LU factorization with partial pivoting (2011).
@@ -116,7 +119,7 @@ class Cholesky0(AbstractPreconditioner):
     and under vmap.
 
     Args:
-        sweeps: Sweeps of a triangular solve.
+        sweeps: Sweeps of a triangular solve at most; with fewer levels than that it is exact.
 
     Source: Chow and Patel (2015); Meijerink and van der Vorst (1977).
     """
@@ -153,14 +156,19 @@ def zero_fill_inverse(matrix: SparseMatrix, sweeps: int, definite: bool, facts: 
     upper = lower.H if definite else SparseMatrix(factors.upper, plan.upper[0]).layout()
     scale = factors.scale.astype(matrix.dtype)
     return FactoredInverse(
-        UnitTriangularInverse(lower, sweeps),
-        UnitTriangularInverse(upper, sweeps),
+        UnitTriangularInverse(lower, _enough(plan.lower[0], sweeps)),
+        UnitTriangularInverse(upper, _enough(plan.upper[0], sweeps)),
         1 / factors.pivots,
         scale,
         scale,
         None,
         facts,
     )
+
+
+@functools.lru_cache(maxsize=64)
+def _enough(strict: Pattern, most: int) -> int:
+    return sweeps_for(strict.to_scipy(np.ones(strict.nnz)), most)
 
 
 def _definite_facts(matrix: SparseMatrix) -> Traits:

@@ -5,6 +5,7 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 from jax import Array, lax
 
 from jaxsolve.core.staging import index_array
@@ -41,6 +42,22 @@ class UnitTriangularInverse(Wrapper):
     def conj(self) -> LinearOperator:
         """The same series of the conjugate."""
         return UnitTriangularInverse(self.operator.conj(), self.sweeps)
+
+
+def sweeps_for(strict: Any, most: int) -> int:
+    """The highest power of a strictly triangular matrix that is not zero (levels less one), `most` if that is less.
+
+    With as many sweeps the series is substitution; further ones would change nothing.
+    """
+    entries = scipy.sparse.csr_matrix(
+        (np.ones(strict.nnz, np.int32), strict.indices, strict.indptr), strict.shape
+    )
+    reached = np.ones(strict.shape[1], np.int32)
+    for power in range(most):
+        reached = np.minimum(entries @ reached, 1)
+        if not reached.any():
+            return power
+    return most
 
 
 class FactoredInverse(LinearOperator):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.solvers.host.factor import AbstractRecipe
 from jaxsolve.solvers.host.klu import KLU, require_klu
+from jaxsolve.solvers.host.pardiso import Pardiso, require_pardiso
 from jaxsolve.solvers.host.superlu import SuperLU
 
 
@@ -13,8 +14,18 @@ def _klu(pattern: Pattern) -> AbstractRecipe:
     return KLU(pattern)
 
 
+def _pardiso(pattern: Pattern) -> AbstractRecipe:
+    require_pardiso()
+    return Pardiso(pattern)
+
+
 #: SuperLU is the automatic choice: it is always there, and twice as fast as KLU on grids.
-BACKENDS: dict[str, Callable[[Pattern], AbstractRecipe]] = {"auto": SuperLU, "superlu": SuperLU, "klu": _klu}
+BACKENDS: dict[str, Callable[[Pattern], AbstractRecipe]] = {
+    "auto": SuperLU,
+    "superlu": SuperLU,
+    "klu": _klu,
+    "pardiso": _pardiso,
+}
 
 
 def recipe_for(backend: str, pattern: Pattern) -> AbstractRecipe:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.staging import evaluated
 from jaxsolve.core.status import Status
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
@@ -46,7 +47,9 @@ class AbstractHostDirect(AbstractDirect):
         size = A.shape[0]
         facts = Traits(symmetric=matrix.traits.symmetric, hermitian=matrix.traits.hermitian)
         if isinstance(matrix, DenseMatrix):
-            return host_inverse(LAPACK(size), matrix.matrix.reshape(-1), size, facts)
+            with evaluated(matrix):
+                values = matrix.matrix.reshape(-1)
+            return host_inverse(LAPACK(size), values, size, facts)
         return host_inverse(recipe_for(self.backend, matrix.pattern), matrix.data, size, facts)
 
     def start(self, A, M, r):
@@ -65,7 +68,8 @@ class SparseDirect(AbstractHostDirect):
     """Sparse LU factorisation with iterative refinement, double precision inside.
 
     Args:
-        backend: "superlu" (in SciPy), "klu" (package klujax; for circuits), or "auto".
+        backend: "superlu" (in SciPy), "klu" (package klujax; for circuits), "pardiso" (package mkl; for large matrices
+            on several cores), or "auto".
     """
 
     name: ClassVar[str] = "sparse-direct"

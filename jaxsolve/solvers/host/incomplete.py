@@ -13,11 +13,8 @@ import scipy.sparse.linalg
 from jaxsolve.core.status import Status
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.solvers.host.factor import AbstractFactor, AbstractRecipe, Form, NoFactor, probe
-from jaxsolve.solvers.host.superlu import (
-    equilibrated,
-    has_symmetric_structure,
-    widened,
-)
+from jaxsolve.solvers.host.handle import Handle
+from jaxsolve.solvers.host.scaling import equilibrated, has_symmetric_structure, widened
 
 _LOG = logging.getLogger("jaxsolve.host")
 
@@ -88,7 +85,7 @@ class IncompleteLU(AbstractRecipe):
         for name, order, options in self._tries(matrix, data):
             try:
                 permuted = matrix if order is None else matrix[order]
-                factors = scipy.sparse.linalg.spilu(permuted.tocsc(), **options)
+                factors = Handle(scipy.sparse.linalg.spilu, permuted.tocsc(), **options)
             except RuntimeError:
                 continue
             found = _RowsOrdered(factors, order, matrix.dtype, name)
@@ -148,8 +145,12 @@ class IncompleteCholesky(AbstractRecipe):
         for shift in SHIFTS:
             shifted = matrix if shift == 0 else (matrix + shift * identity).tocsc()
             try:
-                factors = scipy.sparse.linalg.spilu(
-                    shifted, drop_tol=self.drop_tol, fill_factor=self.fill_factor, **_SYMMETRIC
+                factors = Handle(
+                    scipy.sparse.linalg.spilu,
+                    shifted,
+                    drop_tol=self.drop_tol,
+                    fill_factor=self.fill_factor,
+                    **_SYMMETRIC,
                 )
                 found = _SquareRoot(factors, f"incomplete Cholesky, minimum degree, shift {shift:g}")
             except RuntimeError:
@@ -180,8 +181,12 @@ class _SquareRoot(AbstractFactor):
             raise RuntimeError("a pivot vanished")
         # The complete factors of a unit lower triangular matrix are itself and the identity, so that SuperLU's
         # compiled substitutions serve for both L and Lᴴ.
-        self._lower = scipy.sparse.linalg.splu(
-            lower, permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+        self._lower = Handle(
+            scipy.sparse.linalg.splu,
+            lower,
+            permc_spec="NATURAL",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True},
         )
         self.nbytes = int(self._lower.nnz) * (self.dtype.itemsize + 4)
 

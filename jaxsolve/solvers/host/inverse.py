@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.host import host_call
-from jaxsolve.core.staging import is_traced
+from jaxsolve.core.staging import detached, is_traced
 from jaxsolve.core.status import Status
 from jaxsolve.core.store import DIGEST_WORDS, digest
 from jaxsolve.core.traits import Traits
@@ -57,18 +57,26 @@ class HostInverse(LinearOperator):
         """The declared facts."""
         return self.facts
 
+    @property
+    def description(self) -> str:
+        """What was factorised with which options, and what of it fell back; unknown where the values are traced."""
+        if is_traced((self.key, self.data)):
+            return "factors of a traced matrix"
+        return factor_of(self.recipe, np.asarray(self.key), np.asarray(self.data)).description
+
     def mv(self, x: Array) -> Array:
         """The solution for the right-hand side x."""
         result = jax.ShapeDtypeStruct((self.size,), jnp.result_type(self.dtype, x.dtype))
         x = x.astype(result.dtype)
-        flag = jax.ShapeDtypeStruct((), jnp.bool_)
-        solve = _Solve(self.recipe, self.transposed)
-        z, missing = host_call(solve, (result, flag), (np.nan, False), self.key, x)
-        again = _SolveAgain(self.recipe, self.transposed)
-        # The values travel to the host only when they are needed there.
+        if not self.size:
+            return x
+        solve, again = _Solve(self.recipe, self.transposed), _SolveAgain(self.recipe, self.transposed)
+        (z,) = host_call(solve, (result,), (np.nan,), self.key, x)
+        # Where the factors are forgotten z is NaN; the values travel to the host only then. (A flag beside z would
+        # cost 25 µs a call.)
         return lax.cond(
-            missing,
-            lambda: host_call(again, (result,), (np.nan,), self.key, self.data, x, z, missing)[0],
+            jnp.isnan(z[0]),
+            lambda: host_call(again, (result,), (np.nan,), self.key, self.data, x, z)[0],
             lambda: z,
         )
 
@@ -88,7 +96,7 @@ def host_inverse(recipe: AbstractRecipe, data: Array, size: int, facts: Traits =
         size: n.
         facts: What is known of the inverse.
     """
-    data = lax.stop_gradient(data)
+    data = detached(data)
     make = _Make(recipe)
     if is_traced(data):
         key = jax.ShapeDtypeStruct((DIGEST_WORDS,), jnp.uint32)
@@ -121,23 +129,17 @@ class _Solve:
     recipe: AbstractRecipe
     transposed: bool
 
-    def __call__(self, keys: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        size = max(len(keys), len(x))
-        missing = np.zeros(size, bool)
+    def __call__(self, keys: np.ndarray, x: np.ndarray) -> tuple[np.ndarray]:
         if len(keys) == 1:
             factor = FACTORS.find((self.recipe, keys[0].tobytes()))
-            if factor is None:
-                return np.zeros_like(x), ~missing
-            return apply(factor, x, self.transposed), missing[: len(x)]
-        z = np.zeros((size, x.shape[1]), x.dtype)
-        x = np.broadcast_to(x, z.shape)
+            return (np.full_like(x, np.nan) if factor is None else apply(factor, x, self.transposed),)
+        x = np.broadcast_to(x, (len(keys), x.shape[1]))
+        z = np.full_like(x, np.nan)
         for lanes in _lanes(keys):
             factor = FACTORS.find((self.recipe, keys[lanes[0]].tobytes()))
-            if factor is None:
-                missing[lanes] = True
-            else:
+            if factor is not None:
                 z[lanes] = apply(factor, x[lanes], self.transposed)
-        return z, missing
+        return (z,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,10 +147,9 @@ class _SolveAgain:
     recipe: AbstractRecipe
     transposed: bool
 
-    def __call__(
-        self, keys: np.ndarray, data: np.ndarray, x: np.ndarray, z: np.ndarray, missing: np.ndarray
-    ) -> tuple[np.ndarray]:
-        size = max(map(len, (keys, data, x, z, missing)))
+    def __call__(self, keys: np.ndarray, data: np.ndarray, x: np.ndarray, z: np.ndarray) -> tuple[np.ndarray]:
+        size = max(map(len, (keys, data, x, z)))
+        missing = np.isnan(z[:, 0])
         if not missing.any():
             return (np.broadcast_to(z, (size, z.shape[1])),)
         keys, data, x, missing = (

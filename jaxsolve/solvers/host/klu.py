@@ -13,8 +13,16 @@ import numpy as np
 from jaxsolve.core.errors import MissingBackendError
 from jaxsolve.core.status import Status
 from jaxsolve.operators.pattern import Pattern
-from jaxsolve.solvers.host.factor import AbstractFactor, AbstractRecipe, Form, NoFactor, judged
-from jaxsolve.solvers.host.superlu import to_csc, widened
+from jaxsolve.solvers.host.factor import (
+    AbstractFactor,
+    AbstractRecipe,
+    Form,
+    NoFactor,
+    judged,
+    products,
+    refined,
+)
+from jaxsolve.solvers.host.scaling import to_csc, widened
 
 # The road not taken: klujax's own JAX primitives. Importing klujax switches x64 on and the platform to the CPU for the
 # whole process, and a numeric handle made inside of a compiled program is never freed. Its extension module holds the
@@ -119,10 +127,13 @@ def _free(name: str, pointer: int | None) -> None:
 
 
 class KLUFactors(AbstractFactor):
-    """KLU's factors of one matrix."""
+    """KLU's factors of a CSC matrix, refined in solves."""
 
-    def __init__(self, symbolic: _Symbolic, values: np.ndarray):
+    def __init__(self, symbolic: _Symbolic, matrix: Any):
+        values = np.ascontiguousarray(matrix.data)
         self.dtype = values.dtype
+        self._matrix = matrix
+        self._magnitude = float(np.abs(values).max(initial=0))
         self.description = "KLU, block triangular form, AMD"
         self._symbolic = symbolic
         self._prefix = "klu_z_" if np.iscomplexobj(values) else "klu_"
@@ -137,12 +148,16 @@ class KLUFactors(AbstractFactor):
             symbolic.pointer,
             ctypes.byref(common),
         )
-        # Fill of twice the entries: KLU is for matrices with next to none.
-        self.nbytes = 3 * values.nbytes
+        # The matrix, and fill of twice the entries: KLU is for matrices with next to none.
+        self.nbytes = 5 * values.nbytes
         weakref.finalize(self, _free, f"{self._prefix}free_numeric", self.pointer)
 
     def solve(self, rhs: np.ndarray, form: Form) -> np.ndarray:
         """The solutions for the columns of `rhs`."""
+        product = products(self._matrix, form)
+        return refined(lambda r: self._substituted(r, form), product, rhs, self._magnitude)
+
+    def _substituted(self, rhs: np.ndarray, form: Form) -> np.ndarray:
         x = np.array(rhs, self.dtype, order="F")
         name = "solve" if form == "N" else "tsolve"
         options = [int(form == "H")] if self._prefix == "klu_z_" and form != "N" else []
@@ -173,7 +188,7 @@ class KLU(AbstractRecipe):
         if not symbolic.pointer:
             return NoFactor(Status.singular, "KLU: the pattern is structurally singular")
         matrix = to_csc(self.pattern, widened(data))
-        found = KLUFactors(symbolic, np.ascontiguousarray(matrix.data))
+        found = KLUFactors(symbolic, matrix)
         if not found.pointer:
             return NoFactor(Status.singular, "KLU: a pivot is exactly zero")
         return judged(found, lambda x: matrix @ x, self.pattern.shape[0])

@@ -7,23 +7,37 @@ import numpy as np
 import scipy.linalg
 
 from jaxsolve.core.status import Status
-from jaxsolve.solvers.host.factor import AbstractFactor, AbstractRecipe, Form, NoFactor, judged
-from jaxsolve.solvers.host.superlu import widened
+from jaxsolve.solvers.host.factor import (
+    AbstractFactor,
+    AbstractRecipe,
+    Form,
+    NoFactor,
+    judged,
+    products,
+    refined,
+)
+from jaxsolve.solvers.host.scaling import widened
 
 
 class DenseLU(AbstractFactor):
-    """LAPACK's LU factors with partial pivoting."""
+    """LAPACK's LU factors with partial pivoting, refined in solves."""
 
-    def __init__(self, factors: tuple[np.ndarray, np.ndarray]):
+    def __init__(self, factors: tuple[np.ndarray, np.ndarray], matrix: np.ndarray):
         self._factors = factors
+        self._matrix = matrix
+        self._magnitude = float(np.abs(matrix).max(initial=0))
         self.dtype = factors[0].dtype
-        self.nbytes = factors[0].nbytes
+        self.nbytes = factors[0].nbytes + matrix.nbytes
         self.description = "LAPACK, LU with partial pivoting"
 
     def solve(self, rhs: np.ndarray, form: Form) -> np.ndarray:
         """The solutions for the columns of `rhs`."""
-        return scipy.linalg.lu_solve(
-            self._factors, rhs, trans={"N": 0, "T": 1, "H": 2}[form], check_finite=False
+        trans = {"N": 0, "T": 1, "H": 2}[form]
+        return refined(
+            lambda r: scipy.linalg.lu_solve(self._factors, r, trans=trans, check_finite=False),
+            products(self._matrix, form),
+            rhs,
+            self._magnitude,
         )
 
 
@@ -41,7 +55,7 @@ class LAPACK(AbstractRecipe):
         with warnings.catch_warnings():
             # An exactly zero pivot is told by the infinities it makes.
             warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)
-            found = DenseLU(scipy.linalg.lu_factor(matrix, check_finite=False))
+            found = DenseLU(scipy.linalg.lu_factor(matrix, check_finite=False), matrix)
         if (np.diagonal(found._factors[0]) == 0).any():
             return NoFactor(Status.singular, "LAPACK: a pivot is exactly zero")
         return judged(found, lambda x: matrix @ x, self.size)

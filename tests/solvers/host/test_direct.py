@@ -1,20 +1,27 @@
 """Sparse direct solvers: factors made once, shared, transposed, remade when forgotten."""
 
+import gc
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
+import scipy.sparse.linalg
 
 import jaxsolve as js
-from jaxsolve.solvers.host.factor import FACTORS
-from jaxsolve.solvers.host.klu import _library
-from jaxsolve.solvers.host.superlu import SuperLU, equilibrated
+from jaxsolve.solvers.host import klu, pardiso
+from jaxsolve.solvers.host.factor import FACTORS, refined
+from jaxsolve.solvers.host.handle import Handle
+from jaxsolve.solvers.host.scaling import equilibrated
+from jaxsolve.solvers.host.superlu import SuperLU
 
 N = 24
 BACKENDS = [
     "superlu",
-    pytest.param("klu", marks=pytest.mark.skipif(_library() is None, reason="needs klujax")),
+    pytest.param("klu", marks=pytest.mark.skipif(klu._library() is None, reason="needs klujax")),
+    pytest.param("pardiso", marks=pytest.mark.skipif(pardiso._library() is None, reason="needs mkl")),
 ]
 
 
@@ -168,7 +175,135 @@ def test_factorize_says_what_is_wrong():
         js.factorize(jnp.array([[1.0, 2.0], [2.0, 4.0]])).solve(jnp.array([1.0, 0.0]))
     with pytest.raises(ValueError, match="square"):
         js.factorize(jnp.ones((2, 3)))
-    with pytest.raises(ValueError, match="known backends: auto, superlu, klu"):
+    with pytest.raises(ValueError, match="known backends: auto, superlu, klu, pardiso"):
         js.factorize(scipy.sparse.eye(3), backend="mumps")
     with pytest.raises(ValueError, match=r"b of shape \(3,\)"):
         js.factorize(scipy.sparse.eye(3)).solve(jnp.ones(4))
+
+
+@pytest.mark.parametrize(("module", "extra"), [(klu, "klu"), (pardiso, "pardiso")])
+def test_a_missing_library_is_named_with_its_extra(module, extra, monkeypatch):
+    monkeypatch.setattr(module, "_library", lambda: None)
+    with pytest.raises(ImportError, match=rf"pip install 'jaxsolve\[{extra}\]'"):
+        js.factorize(scipy.sparse.eye(3), backend=extra)
+
+
+def grid(n):
+    """A symmetric pattern with a full diagonal, and values that are not symmetric."""
+    line = scipy.sparse.diags_array(
+        [-np.ones(n - 1), 2 * np.ones(n), -0.5 * np.ones(n - 1)], offsets=[-1, 0, 1]
+    )
+    return scipy.sparse.csr_matrix(scipy.sparse.kron(line, np.eye(n)) + scipy.sparse.kron(np.eye(n), line))
+
+
+@pytest.mark.parametrize(
+    "matrix", [grid(7), scipy.sparse.csr_matrix(sample(seed=12) * (1 + 1j))], ids=["grid", "any"]
+)
+def test_the_second_factorisation_of_a_pattern_reuses_the_ordering(matrix, monkeypatch):
+    A = js.SparseMatrix.from_scipy(matrix)
+    asked = []
+    splu = scipy.sparse.linalg.splu
+    monkeypatch.setattr(
+        scipy.sparse.linalg, "splu", lambda *a, **k: asked.append(k["permc_spec"]) or splu(*a, **k)
+    )
+    recipe, rhs = SuperLU(A.pattern), np.random.default_rng(2).normal(size=(A.shape[0], 2)).astype(A.dtype)
+    for k in range(3):
+        values = np.asarray(A.data) * (1 + np.linspace(0, 0.1 * k, A.data.size))
+        dense = A.pattern.to_scipy(values).toarray()
+        factor = recipe.factor(values)
+        for form, operator in (("N", dense), ("T", dense.T), ("H", dense.conj().T)):
+            np.testing.assert_allclose(
+                factor.solve(rhs, form), np.linalg.solve(operator, rhs), rtol=1e-10, atol=1e-12
+            )
+    assert asked[0] != "NATURAL"
+    assert asked[1:] == ["NATURAL"] * 2
+
+
+def test_refinement_recovers_what_the_factors_lost():
+    dense = sample(seed=13)
+    worse = np.linalg.inv(dense + 1e-6 * np.random.default_rng(1).normal(size=(N, N)))
+    b = np.random.default_rng(3).normal(size=(N, 2))
+    calls = []
+    x = refined(lambda r: calls.append(0) or worse @ r, lambda x: dense @ x, b, np.abs(dense).max())
+    np.testing.assert_allclose(x, np.linalg.solve(dense, b), rtol=1e-12)
+    assert 2 <= len(calls) <= 4
+    calls.clear()
+    exact = np.linalg.inv(dense)
+    refined(lambda r: calls.append(0) or exact @ r, lambda x: dense @ x, b, np.abs(dense).max())
+    assert len(calls) == 1
+
+
+def test_the_adjoint_solve_does_not_factorise_again(b):
+    A = js.SparseMatrix.from_dense(sample(seed=14))
+
+    def loss(data, b, preconditioner, method):
+        solve = js.Solve(method, rtol=1e-10, preconditioner=preconditioner)
+        return js.solve_linear(js.SparseMatrix(data, A.pattern), b, solve)[3]
+
+    for preconditioner, method in ((None, "sparse-direct"), ("ilu", "GMres")):
+        program = jax.jit(lambda d, b, p=preconditioner, m=method: jax.grad(loss, argnums=(0, 1))(d, b, p, m))
+        made = FACTORS.made
+        program(1.5 * A.data, jnp.asarray(b))
+        assert FACTORS.made == made + 1, method
+
+
+def test_a_constant_matrix_needs_no_factorising_callback_in_a_compiled_solve(b):
+    dense = sample(seed=15)
+    for A in (js.SparseMatrix.from_dense(dense), scipy.sparse.csr_matrix(dense), jnp.asarray(dense)):
+        for solve in (js.Solve("scipy-direct"), js.Solve("GMres", preconditioner="ilu")):
+            text = str(jax.make_jaxpr(lambda b, A=A, s=solve: js.solve_linear(A, b, s))(jnp.asarray(b)))
+            assert "_Make" not in text
+            assert "_Solve" in text
+
+
+def test_eager_solves_by_factors_compile_once(b, compilations):
+    solver = js.factorize(js.SparseMatrix.from_dense(sample(seed=16)))
+    solver.solve(b)
+    with compilations() as seen:
+        solver.solve(2 * b)
+    assert not seen
+
+
+def test_a_singular_matrix_raises_in_compiled_solves_by_factors_too():
+    A = js.SparseMatrix.from_dense(np.array([[1.0, 2.0], [2.0, 4.0]]))
+
+    def solve(data, b):
+        return js.factorize(js.SparseMatrix(data, A.pattern)).solve(b)
+
+    with pytest.raises(js.NotConverged, match="singular"):
+        js.jit(solve)(A.data, jnp.array([1.0, 0.0]))
+    with pytest.raises(js.NotConverged, match="singular"):
+        js.jit(lambda b: js.factorize(A).solve(b))(jnp.array([1.0, 0.0]))
+    x = js.jit(jax.vmap(solve, in_axes=(0, None)))(
+        jnp.array([[2.0, 1, 0, 4], [1.0, 0, 1, 1]]), jnp.array([4.0, 8.0])
+    )
+    np.testing.assert_allclose(x, [[1.0, 2.0], [4.0, 4.0]])
+
+
+def test_the_factors_say_how_they_were_made():
+    assert js.factorize(grid(5)).description == "SuperLU, minimum degree on A + Aᵀ, diagonal pivots"
+    assert "COLAMD" in js.factorize(scipy.sparse.csr_matrix(np.eye(4)[::-1])).description
+
+
+def test_one_thread_makes_and_frees_the_factors_of_superlu():
+    threads = []
+
+    class Factors:
+        nnz = 3
+
+        def __init__(self):
+            threads.append(threading.get_ident())
+
+        def __del__(self):
+            threads.append(threading.get_ident())
+
+    handle = Handle(lambda matrix: Factors(), None)
+    assert handle.nnz == 3
+    del handle
+    gc.collect()
+    # Its own factors come after what is to be freed.
+    Handle(lambda matrix: None, None)
+    assert len(threads) == 2
+    assert threads[0] == threads[1] != threading.get_ident()
+    with pytest.raises(RuntimeError, match="singular"):
+        Handle(scipy.sparse.linalg.splu, scipy.sparse.csc_matrix((2, 2)))

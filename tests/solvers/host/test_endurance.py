@@ -1,7 +1,9 @@
 """Many solves: memory stays flat, threads come to an end."""
 
+import pathlib
 import resource
 import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,9 @@ import pytest
 import scipy.sparse
 
 import jaxsolve as js
+from jaxsolve.core.host import host_call
 from jaxsolve.solvers.host.factor import FACTORS
+from jaxsolve.solvers.host.superlu import SuperLU
 
 
 def line(n):
@@ -20,6 +24,14 @@ def line(n):
 def resident():
     """Peak resident memory in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def current():
+    """Resident memory in MB, where the system tells it."""
+    status = pathlib.Path("/proc/self/status")
+    if not status.exists():
+        raise pytest.skip.Exception("no /proc/self/status")
+    return int(status.read_text().split("VmRSS:")[1].split()[0]) / 1024
 
 
 @pytest.mark.slow
@@ -42,17 +54,19 @@ def test_ten_thousand_small_solves_with_new_values_keep_memory_flat(method):
 def test_large_solves_in_two_threads_come_to_an_end():
     n = 10**6
     A = js.SparseMatrix.from_scipy(line(n))
-    program = jax.jit(
-        lambda data, b: js.solve_linear(
-            js.SparseMatrix(data, A.pattern), b, js.Solve("sparse-direct", rtol=1e-8)
-        )
-    )
-    program(A.data, jnp.ones(n)).block_until_ready()
+    solve = js.Solve("sparse-direct", rtol=1e-8)
+
+    def eager(data, b):
+        return js.solve_linear(js.SparseMatrix(data, A.pattern), b, solve)
+
+    runs = [jax.jit(eager), eager]
+    for run in runs:
+        run(A.data, jnp.ones(n)).block_until_ready()
     done = []
 
     def work(k):
         for i in range(10):
-            x = program((1 + 0.1 * ((i + k) % 2)) * A.data, jnp.ones(n))
+            x = runs[k]((1 + 0.1 * ((i + k) % 2)) * A.data, jnp.ones(n))
             done.append(float(x[n // 2]))
 
     threads = [threading.Thread(target=work, args=(k,), daemon=True) for k in range(2)]
@@ -62,6 +76,48 @@ def test_large_solves_in_two_threads_come_to_an_end():
         thread.join(timeout=900)
         assert not thread.is_alive()
     assert len(done) == 20
+
+
+def test_callbacks_of_two_programs_at_once_get_their_arguments():
+    # Large enough that JAX copies an array in its pool of threads, which these programs occupy.
+    n = 2**20
+
+    def slowly(x):
+        time.sleep(0.05)
+        return (2 * x,)
+
+    program = jax.jit(
+        lambda x: host_call(slowly, (jax.ShapeDtypeStruct((n,), x.dtype),), (np.nan,), x + 1)[0]
+    )
+    x = jnp.ones(n)
+    program(x).block_until_ready()
+    threads = [
+        threading.Thread(target=lambda: [program(x).block_until_ready() for _ in range(4)], daemon=True)
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+
+
+def test_factors_made_in_one_thread_and_forgotten_in_another_are_freed():
+    # SciPy keeps 450 KB of each otherwise.
+    A = js.SparseMatrix.from_scipy(line(1000))
+    recipe, data = SuperLU(A.pattern), np.asarray(A.data)
+
+    def make():
+        kept.append(recipe.factor(data))
+
+    kept = []
+    before = current()
+    for _ in range(60):
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+        kept.clear()
+    assert current() - before < 10
 
 
 @pytest.mark.slow

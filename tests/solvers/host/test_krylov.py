@@ -119,6 +119,18 @@ def test_jit_vmap_and_gradients(name):
     np.testing.assert_allclose(by_data, expected, rtol=1e-6, atol=1e-10)
 
 
+def test_qmr_takes_a_preconditioner_on_either_side_and_on_both():
+    units = np.logspace(0, 4, N)
+    dense = units[:, None] * sample("qmr", np.float64) * units[::-1]
+    left, right = js.Diagonal(jnp.asarray(1 / units)), js.Diagonal(jnp.asarray(1 / units[::-1]))
+    b = jnp.asarray(dense @ np.linspace(1, 2, N))
+    both = js.solve_linear_info(dense, b, js.Solve("scipy-QMR", rtol=1e-9, preconditioner=(left, right)))
+    none = js.solve_linear_info(dense, b, js.Solve("scipy-QMR", rtol=1e-9))
+    assert both.converged
+    assert both.iterations < (none.iterations if none.converged else 1000)
+    assert np.linalg.norm(b - dense @ np.asarray(both.x)) <= 1e-9 * np.linalg.norm(b)
+
+
 def test_a_function_that_cannot_be_traced_runs_as_its_compiled_product():
     def f(x):
         return 3 * x + 0.1 * jnp.real(jnp.fft.ifft(jnp.fft.fft(x) * jnp.linspace(1, 2, N)))

@@ -1,0 +1,77 @@
+"""Scaling: diagonals of powers of two that bring the entries of a matrix near 1, and its form by columns."""
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+
+from jaxsolve.operators.pattern import Pattern
+
+
+def widened(data: np.ndarray) -> np.ndarray:
+    """Values in double precision: single precision loses what refinement would have to recover."""
+    return data.astype(np.result_type(data.dtype, np.float64), copy=False)
+
+
+def has_symmetric_structure(pattern: Pattern, data: np.ndarray) -> bool:
+    """Whether (i, j) is an entry whenever (j, i) is, and no diagonal entry is missing or zero."""
+    if not pattern.is_symmetric or (pattern.diagonal_positions >= pattern.nnz).any():
+        return False
+    return bool((data[pattern.diagonal_positions] != 0).all())
+
+
+def equilibrated(pattern: Pattern, data: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+    """R A C as CSC with largest entries of rows and columns near 1, and the diagonals of R and C."""
+    left, right = scaling(pattern, data)
+    columns, order = pattern.transpose()
+    values = scaled(data[order], columns.indptr, columns.indices, right, left)
+    return (
+        scipy.sparse.csc_matrix((values, columns.indices, columns.indptr), shape=pattern.shape),
+        left,
+        right,
+    )
+
+
+def scaling(pattern: Pattern, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The diagonals R and C of R A C.
+
+    Powers of two round nothing, and a matrix of symmetric pattern is scaled symmetrically.
+    """
+    magnitudes = np.abs(data)
+    other, order = pattern.transpose()
+    left = largest(pattern.indptr, magnitudes)
+    if pattern.is_symmetric:
+        left = inverse_power(np.sqrt(np.maximum(left, largest(other.indptr, magnitudes[order]))))
+        return left, left
+    left = inverse_power(left)
+    magnitudes *= np.repeat(left, np.diff(pattern.indptr))
+    return left, inverse_power(largest(other.indptr, magnitudes[order]))
+
+
+def scaled(
+    values: np.ndarray, indptr: np.ndarray, indices: np.ndarray, major: np.ndarray, minor: np.ndarray
+) -> np.ndarray:
+    """Compressed values times the diagonals along `indptr` and along `indices`."""
+    # In range by construction; "clip" spares a buffered check, which is half of the time.
+    return values * np.repeat(major, np.diff(indptr)) * np.take(minor, indices, mode="clip")
+
+
+def largest(indptr: np.ndarray, magnitudes: np.ndarray) -> np.ndarray:
+    """The largest of each segment of magnitudes; 0 for an empty one."""
+    result = np.zeros(len(indptr) - 1, magnitudes.dtype)
+    filled = np.diff(indptr) > 0
+    if filled.any():
+        result[filled] = np.maximum.reduceat(magnitudes, indptr[:-1][filled])
+    return result
+
+
+def inverse_power(magnitudes: np.ndarray) -> np.ndarray:
+    """The power of two nearest above 1 / magnitude; 1 for zero."""
+    _, exponents = np.frexp(np.where(magnitudes > 0, magnitudes, 1))
+    return np.ldexp(np.ones_like(magnitudes), 1 - exponents)
+
+
+def to_csc(pattern: Pattern, data: np.ndarray) -> Any:
+    """The SciPy CSC matrix of values in CSR order; the permutation is found once a pattern."""
+    columns, order = pattern.transpose()
+    return scipy.sparse.csc_matrix((data[order], columns.indices, columns.indptr), shape=pattern.shape)
