@@ -207,6 +207,38 @@ def test_a_long_loop_does_not_take_long():
     assert A.nse == 3 * (n - 2)
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, k: jnp.stack([k * x, x], axis=1),
+        lambda x, k: jnp.unstack(k * x)[0] - jnp.unstack(x)[-1],
+        lambda x, k: jnp.tile(k * x, (2, 3)),
+        lambda x, k: jnp.resize(x, (5, 4)),
+        lambda x, k: jax.lax.composite(lambda a: 2 * a, "doubled")(x),
+        lambda x, k: jnp.kron(jnp.arange(3.0), x) - jnp.repeat(k * x, 3, axis=1).reshape(-1),
+        lambda x, k: jnp.block([[x, k * x], [x, x]]),
+        lambda x, k: jax.image.resize(x, (8, 10), "linear"),
+    ],
+)
+def test_what_only_moves_elements_is_read_without_fallback(f):
+    L = jit_compile_linear(f)
+    L.matrix(jnp.zeros((4, 5)), 2.0)
+    assert "direct propagation throughout" in L.report()
+
+
+def test_equal_factors_are_computed_once_and_parts_added_apart():
+    s, r = np.array([0, 1, 1, 3]), np.array([1, 0, 0, 2])
+
+    def f(x, w):
+        flow = w * (x[s] - x[r])
+        return jax.ops.segment_sum(flow, r, 4) - jax.ops.segment_sum(flow, s, 4)
+
+    L, w = jit_compile_linear(f), jnp.array([1.0, 2.0, 3.0, 4.0])
+    plan, _ = L.plan(jnp.zeros(4), (w,), {})
+    assert sorted(piece.first for piece in plan.pieces) == [0, 4, 4]
+    assert np.allclose(L.matrix(jnp.zeros(4), w).todense(), jax.jacobian(f)(jnp.zeros(4), w))
+
+
 def literals(text):
     """The sizes in bytes of all constants of a lowered program."""
     found = re.findall(r"stablehlo\.constant dense<([^>]*)>", text)
