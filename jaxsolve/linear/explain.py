@@ -7,11 +7,12 @@ from jaxsolve.core.results import SolveInfo, describe
 from jaxsolve.core.staging import is_traced
 from jaxsolve.linear.prepare import chosen_method
 from jaxsolve.linear.problem import pose
-from jaxsolve.linear.request import Solve, method_name, preconditioner_name
+from jaxsolve.linear.request import Solve, method_name, needs_entries, preconditioner_name
 from jaxsolve.linear.select import choose, choose_preconditioner, known_traits
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.tracer.compiled import LinearFunction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +74,18 @@ def explain(
     if isinstance(recipe, str):
         recipe, reason = choose_preconditioner(problem.A)
         reasons.append(reason)
+    if callable(A) and not isinstance(A, LinearOperator):
+        reasons.append(_reading(A, solve))
     return Explanation(method_name(method), preconditioner_name(recipe), tuple(reasons), _facts(problem.A))
+
+
+def _reading(f: Any, solve: Solve) -> str:
+    """Whether a function is read as a sparse matrix, and why."""
+    if isinstance(f, LinearFunction):
+        return "the function is read as a sparse matrix: it is decorated with jit_compile_linear"
+    if needs_entries(solve):
+        return "the function is read as a sparse matrix: the method or the preconditioner needs its entries"
+    return "the function stays matrix-free: only products are needed (decorate it with jit_compile_linear to read it)"
 
 
 def _facts(A: LinearOperator) -> dict[str, Any]:

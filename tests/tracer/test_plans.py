@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from jaxsolve.core.errors import TraceError
+from jaxsolve.linear.request import Solve
+from jaxsolve.linear.system import solve_linear_info
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.function import FunctionOperator
 from jaxsolve.operators.sparse import SparseMatrix
@@ -278,6 +280,33 @@ def test_no_large_literal_for_irregular_patterns():
     assert len(lowered.as_text()) < 1_000_000
     expected = jax.ops.segment_sum(w * (v[s] - v[r]), r, n)
     np.testing.assert_allclose(lowered.compile()(w, v), expected, rtol=1e-3, atol=1e-3)
+
+
+def graph(n):
+    rng = np.random.default_rng(64)
+    s, r = rng.integers(0, n, 4 * n), rng.integers(0, n, 4 * n)
+
+    def f(x, w):
+        flow = w * (x[s] - x[r])
+        return x + jax.ops.segment_sum(flow, r, n) - jax.ops.segment_sum(flow, s, n)
+
+    return f, np.ones(n, np.float32), np.ones(4 * n, np.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preconditioner", [None, "jacobi"])
+@pytest.mark.parametrize("kind", ["stencil", "periodic", "graph"])
+def test_a_jitted_solve_with_a_function_of_a_million_unknowns_holds_no_large_literal(kind, preconditioner):
+    field = np.ones((1000, 1000), np.float32)
+    f, x, k = (
+        graph(10**6) if kind == "graph" else ({"stencil": stencil, "periodic": periodic}[kind], field, field)
+    )
+    L, request = jit_compile_linear(f), Solve("CG", max_iterations=3, preconditioner=preconditioner)
+    lowered = jax.jit(lambda b, k: solve_linear_info(L, b, request, k).residual_norm).lower(x, k)
+    text = lowered.as_text()
+    assert len(text) < 1_000_000
+    assert max(literals(text), default=0) < 100_000
+    lowered.compile()
 
 
 def test_precision_follows_the_function():
