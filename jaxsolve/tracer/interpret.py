@@ -13,6 +13,7 @@ from jaxsolve.tracer.factors import OPAQUE, is_host
 from jaxsolve.tracer.host import known_result
 from jaxsolve.tracer.products import within_budget
 from jaxsolve.tracer.registry import Scope, depends, rule_for
+from jaxsolve.tracer.sums import compacted
 
 
 def interpret(scope: Scope, jaxpr: Any, inputs: Sequence[Any]) -> list[Any]:
@@ -80,6 +81,7 @@ def _apply(scope: Scope, eqn: Equation, inputs: list[Any]) -> list[Any]:
         return dense_if_linear(scope, eqn, inputs)
     outputs = apply(scope, eqn, *inputs)
     outputs = outputs if eqn.primitive.multiple_results else [outputs]
+    outputs = [compacted(y, scope.columns) if depends(y) else y for y in outputs]
     within_budget(max((y.entries for y in outputs if depends(y)), default=0))
     return outputs
 

@@ -255,6 +255,12 @@ simple("einsum trace", lambda x: jnp.einsum("ii->", x), f64(3, 3))
 simple("dot with vector", lambda x, k: jnp.dot(x, k), f64(5), vec(5))
 simple("tensordot", lambda x, A: jnp.tensordot(A, x, 2), f64(3, 2), vec(4, 3, 2))
 simple("chained matmul", lambda x, A: A.T @ (A @ x), f64(4), vec(6, 4))
+simple("long chain of matmuls", lambda x, A: A @ (A @ (A @ (A @ (A @ x)))), f64(3, 3), vec(3, 3))
+simple(
+    "long chain of constant matmuls",
+    lambda x: np.tri(4) @ (np.tri(4) @ (np.tri(4) @ (np.tri(4) @ (np.tri(4) @ (2j * x))))),
+    f64(4),
+)
 simple("sparse constant matrix", lambda x: np.diag(np.arange(1.0, 12)) @ x + np.eye(11, k=2) @ x, f64(11))
 simple("sparse constant on axis", lambda x: jnp.einsum("ij,kj->ki", np.eye(12, k=1), x), f64(3, 12))
 simple(

@@ -217,7 +217,7 @@ def test_a_long_loop_does_not_take_long():
         lambda x, k: jnp.tile(k * x, (2, 3)),
         lambda x, k: jnp.resize(x, (5, 4)),
         lambda x, k: jax.lax.composite(lambda a: 2 * a, "doubled")(x),
-        lambda x, k: jnp.kron(jnp.arange(3.0), x) - jnp.repeat(k * x, 3, axis=1).reshape(-1),
+        lambda x, k: jnp.kron(jnp.arange(3.0), x) - jnp.repeat(k * x, 3, axis=1),
         lambda x, k: jnp.block([[x, k * x], [x, x]]),
         lambda x, k: jax.image.resize(x, (8, 10), "linear"),
     ],
