@@ -2,7 +2,8 @@
 
 python -m benchmarks.tracing [--sizes 1e4 1e5 1e6] [--problems dirichlet graph ...] [--peers]
 
-One process per row, so that peak memory and compilations are its own. Peers are measured where installed.
+One process per row, so that peak memory and compilations are its own. Peers are measured where installed; PhiML has
+no matrix for several arrays in and out.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.flatten_util import ravel_pytree
 
 import jaxsolve as js
 from benchmarks.timing import report
@@ -125,46 +127,72 @@ PROBLEMS = {f.__name__: f for f in (line, dirichlet, periodic, cube, graph, stok
 TARGETS = {"graph": 5.0, "stokes": 1.5, "periodic": 1.5, "mean_row": 1.5}
 
 
-def ours(f: Callable[..., Any], x: Any, params: tuple[Any, ...]) -> tuple[Callable[[Any], Any], Any]:
+Values = Callable[[Any], Any]
+
+
+def ours(problem: str, n: int) -> Values:
+    f, x, _ = PROBLEMS[problem](n)
     L = js.jit_compile_linear(f)
-    return lambda params: L.matrix(x, *params).data, lambda: L.report()
+    return lambda params: L.matrix(x, *params).data
 
 
-def by_diagonals(f: Callable[..., Any], x: Any, params: tuple[Any, ...]) -> tuple[Callable[[Any], Any], Any]:
+def by_diagonals(problem: str, n: int) -> Values:
+    f, x, _ = PROBLEMS[problem](n)
     L = js.jit_compile_linear(f)
 
     def values(params: Any) -> Any:
         plan, arguments = L.plan(x, params, {})
         return None if plan.bands is None else plan.diagonals(plan.constants(), arguments.values)
 
-    return values, lambda: ""
+    return values
 
 
-def asdex(f: Callable[..., Any], x: Any, params: tuple[Any, ...]) -> tuple[Callable[[Any], Any], Any]:
+def asdex(problem: str, n: int) -> Values:
     import asdex as peer  # noqa: PLC0415  (optional)
 
+    f, x, _ = PROBLEMS[problem](n)
+    # Arrays of several axes fail in asdex from 10⁵ unknowns on: 32 bits do not hold row times column.
+    flat, unravel = ravel_pytree(x)
     coloured: list[Any] = []
+
+    def raveled(params: Any) -> Callable[[Any], Any]:
+        return lambda v: ravel_pytree(f(unravel(v), *params))[0]
+
+    @jax.jit
+    def entries(colours: Any, params: Any) -> Any:
+        # Colours as an argument: closed over, they compile for seconds.
+        return peer.jacobian_from_coloring(raveled(params), colours)(flat).data
 
     def values(params: Any) -> Any:
         if not coloured:
-            coloured.append(peer.jacobian_coloring(lambda x: f(x, *params), x))
-        return peer.jacobian_from_coloring(lambda x: f(x, *params), coloured[0])(x).data
+            coloured.append(peer.jacobian_coloring(raveled(params), flat))
+        return entries(coloured[0], params)
 
-    return values, lambda: ""
+    return values
 
 
-PEERS = {"jaxsolve": ours, "jaxsolve diagonals": by_diagonals, "asdex": asdex}
+def phiml(problem: str, n: int) -> Values | None:
+    from benchmarks import tracing_phiml  # noqa: PLC0415  (optional)
+
+    return tracing_phiml.values(problem, n)
+
+
+PEERS: dict[str, Callable[[str, int], Values | None]] = {
+    "jaxsolve": ours, "jaxsolve diagonals": by_diagonals, "asdex": asdex, "phiml": phiml,
+}  # fmt: skip
+#: The largest sizes at which a peer is run: beyond, asdex takes minutes and many GB (n colours for a full row).
+LARGEST = {("asdex", "graph"): 1e5, ("asdex", "cube"): 1e5, ("asdex", "mean_row"): 1e4}
 
 
 def measure(problem: str, n: int, peer: str) -> None:
     """Prints one row: seconds (wall and of the process) to the first values and for new ones, and memory."""
-    f, x, params = PROBLEMS[problem](n)
-    jax.block_until_ready(
-        PEERS["jaxsolve"](lambda x: 2 * x, jnp.zeros(3), ())[0](())
-    )  # imports, not this problem
+    warm, values = PEERS[peer]("line", 5), PEERS[peer](problem, n)
+    if warm is None or values is None or n > LARGEST.get((peer, problem), n):
+        return
+    _, _, params = PROBLEMS[problem](n)
+    jax.block_until_ready(warm((jnp.ones(5),)))  # imports, not this problem
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wall, cpu = time.perf_counter(), time.process_time()
-    values, _ = PEERS[peer](f, x, params)
     data = jax.block_until_ready(values(params))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     if data is None:
@@ -176,8 +204,9 @@ def measure(problem: str, n: int, peer: str) -> None:
         jax.block_until_ready(values(changed))
         times.append((time.perf_counter() - start[0], time.process_time() - start[1]))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    count = sum(int(d.size) for d in jax.tree.leaves(data))
     report(
-        problem=problem, n=n, tool=peer, values=int(data.size), build_wall=wall, build_cpu=cpu,
+        problem=problem, n=n, tool=peer, values=count, build_wall=wall, build_cpu=cpu,
         again_wall_ms=1e3 * min(t[0] for t in times), again_cpu_ms=1e3 * min(t[1] for t in times),
         peak_gb=peak / 1e6, grown_gb=(peak - before) / 1e6, target=TARGETS.get(problem, 1.0) if n == 10**6 else None,
     )  # fmt: skip
@@ -187,7 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=float, nargs="+", default=[1e4, 1e5, 1e6])
     parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=list(PROBLEMS))
-    parser.add_argument("--peers", action="store_true", help="asdex too, where installed")
+    parser.add_argument("--peers", action="store_true", help="asdex and PhiML too, where installed")
     parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.row:

@@ -25,7 +25,7 @@ __all__ = [
     "Primitive",
     "Tracer",
     "bind",
-    "calls",
+    "called",
     "can_be_ordered",
     "constants_as_arguments",
     "function_of",
@@ -34,21 +34,27 @@ __all__ = [
     "optimization_barrier_p",
     "prims",
     "scan_parts",
+    "scatter_function",
     "scatter_sub_p",
     "source_lines",
     "sparse_dot_p",
     "split_p",
+    "stack_p",
+    "tile_p",
+    "unstack_p",
     "while_parts",
 ]
 
-# Three primitives that `jax.extend.core.primitives` leaves out.
+# Primitives that `jax.extend.core.primitives` leaves out.
 split_p: Primitive = lax.split_p
+stack_p: Primitive = lax.stack_p
+unstack_p: Primitive = lax.unstack_p
+tile_p: Primitive = lax.tile_p
 scatter_sub_p: Primitive = lax.scatter_sub_p
 optimization_barrier_p: Primitive = lax.optimization_barrier_p
 sparse_dot_p: Primitive = sparse.bcoo_dot_general_p
 
-#: Primitives that only call a jaxpr, with the parameter that holds it.
-calls: dict[Primitive, str] = {
+_CALLS: dict[Primitive, str] = {
     prims.jit_p: "jaxpr",
     prims.closed_call_p: "call_jaxpr",
     prims.call_p: "call_jaxpr",
@@ -97,6 +103,24 @@ def bind(eqn: Equation, values: Sequence[Any]) -> list[Any]:
     """The outputs of an equation for these inputs."""
     outputs = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
     return list(outputs) if eqn.primitive.multiple_results else [outputs]
+
+
+def called(eqn: Equation) -> Any:
+    """The jaxpr that an equation does nothing but call (with all its inputs), or None."""
+    if eqn.primitive in _CALLS:
+        return eqn.params[_CALLS[eqn.primitive]]
+    # No public name; its parameter was renamed in JAX 0.12.
+    if eqn.primitive.name == "composite":
+        return eqn.params["call_jaxpr" if "call_jaxpr" in eqn.params else "jaxpr"]
+    return None
+
+
+def scatter_function(eqn: Equation) -> Callable[..., list[Any]] | None:
+    """What a `scatter` equation makes of an element and its update, None where it puts the update there."""
+    jaxpr = eqn.params["update_jaxpr"]
+    if jaxpr is None or (not jaxpr.eqns and jaxpr.outvars[0] is jaxpr.invars[1]):
+        return None
+    return jaxpr_as_fun(ClosedJaxpr(jaxpr, list(eqn.params["update_consts"])))
 
 
 def scan_parts(eqn: Equation) -> tuple[int, int]:

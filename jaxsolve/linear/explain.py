@@ -9,10 +9,12 @@ from jaxsolve.linear.diagnosis import Diagnosis, diagnose
 from jaxsolve.linear.knowledge import Knowledge
 from jaxsolve.linear.prepare import chosen
 from jaxsolve.linear.problem import pose
-from jaxsolve.linear.request import Solve, method_name, preconditioner_name
+from jaxsolve.linear.request import AUTO, Solve, method_name, needs_entries, preconditioner_name
 from jaxsolve.linear.select import alternatives
+from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.convert import as_operator
 from jaxsolve.operators.dia import DiagonalsOperator
+from jaxsolve.tracer.compiled import LinearFunction
 
 #: Rules that hold too are listed up to here.
 MOST_ALTERNATIVES = 3
@@ -87,15 +89,30 @@ def explain(
 
 def _choice(A: Any, b: Any, solve: Solve, f_args: tuple, f_kwargs: dict) -> Explanation:
     problem = pose(A, b, solve, f_args, f_kwargs, True)
-    choice = chosen(solve, problem.A)
+    choice, reasons = chosen(solve, problem.A), ()
+    if callable(A) and not isinstance(A, LinearOperator):
+        reasons = (_reading(A, solve, Knowledge.of(problem.A).sparse),)
     others = () if choice.rule is None else alternatives(problem.A, solve, choice.rule)
     return Explanation(
         method_name(choice.method),
         preconditioner_name(choice.preconditioner),
-        choice.reasons,
+        (*choice.reasons, *reasons),
         _facts(Knowledge.of(problem.A)),
         tuple(f"{rule.pair}: {rule.when}" for rule in others[:MOST_ALTERNATIVES]),
     )
+
+
+def _reading(f: Any, solve: Solve, read: bool) -> str:
+    """Whether a function is read as a sparse matrix, and why."""
+    if isinstance(f, LinearFunction):
+        return "the function is read as a sparse matrix: it is decorated with jit_compile_linear"
+    if needs_entries(solve):
+        return "the function is read as a sparse matrix: the method or the preconditioner needs its entries"
+    if read:
+        return "the function is read as a sparse matrix: it can be, and then any method can be chosen"
+    if solve.method == AUTO and solve.preconditioner is None:
+        return "the function stays matrix-free: it can't be read as a sparse matrix (js.jit_compile_linear says why)"
+    return "the function stays matrix-free: only products are needed (decorate it with jit_compile_linear to read it)"
 
 
 def _facts(k: Knowledge) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxsolve.core.compat import (
     JaxprEqn,
     Literal,
-    calls,
+    called,
     open_jaxpr,
     optimization_barrier_p,
     prims,
@@ -19,6 +19,9 @@ from jaxsolve.core.compat import (
     source_lines,
     sparse_dot_p,
     split_p,
+    stack_p,
+    tile_p,
+    unstack_p,
     while_parts,
 )
 from jaxsolve.core.errors import NotLinearError
@@ -58,6 +61,7 @@ _JOINT = {
     prims.cumsum_p,
     prims.convert_element_type_p,
     prims.copy_p,
+    prims.reduce_precision_p,
     prims.real_p,
     prims.imag_p,
     prims.conj_p,
@@ -70,6 +74,9 @@ _JOINT = {
     prims.all_gather_p,
     prims.ppermute_p,
     split_p,
+    stack_p,
+    unstack_p,
+    tile_p,
     optimization_barrier_p,
 }
 #: Linear in each of two factors (at these places), hence in one of them only.
@@ -88,6 +95,8 @@ _PLACES = {
     prims.scatter_p: (0, 2),
     prims.scatter_add_p: (0, 2),
     scatter_sub_p: (0, 2),
+    prims.select_and_scatter_add_p: (0,),
+    prims.select_and_gather_add_p: (0,),
     prims.triangular_solve_p: (1,),
     prims.tridiagonal_solve_p: (3,),
 }
@@ -126,16 +135,16 @@ def degree(jaxpr: Any, inputs: Sequence[Degree], complex_input: bool) -> list[De
 
 def _results(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> list[Degree]:
     primitive, count = eqn.primitive, len(eqn.outvars)
-    if (primitive in calls and Degree.zero in operands) or _any_depends(operands):
+    if (called(eqn) is not None and Degree.zero in operands) or _any_depends(operands):
         return _dependent(eqn, operands, complex_input)
     null = primitive in _JOINT and operands and not any(operands)
     return [Degree.zero if null else Degree.constant] * count
 
 
 def _dependent(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> list[Degree]:
-    primitive, count = eqn.primitive, len(eqn.outvars)
-    if primitive in calls:
-        return degree(eqn.params[calls[primitive]], operands, complex_input)
+    primitive, count, inner = eqn.primitive, len(eqn.outvars), called(eqn)
+    if inner is not None:
+        return degree(inner, operands, complex_input)
     if primitive in (prims.cond_p, prims.scan_p, prims.while_p, prims.linear_solve_p):
         return _control(eqn, operands, complex_input)
     if primitive in _REAL_LINEAR and complex_input:
@@ -149,6 +158,12 @@ def _dependent(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> li
         if all(operands[place].depends for place in _FACTORS[primitive]):
             _refuse(eqn, "multiplies two values that both depend on the unknown")
         return [max(operands)] * count
+    if primitive is prims.scatter_p and eqn.params["update_jaxpr"] is not None:
+        # x.at[indices].apply(function): elements are what they were, or what the function makes of them.
+        changed = degree(eqn.params["update_jaxpr"], [operands[0], operands[2]], complex_input)
+        return [_sum([operands[0], *changed])]
+    if primitive is prims.sort_p and not _any_depends(operands[: eqn.params["num_keys"]]):
+        return operands
     if primitive in _PLACES:
         places = _PLACES[primitive]
         if any(d.depends for k, d in enumerate(operands) if k not in places):

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxsolve.core.compat import Equation, Literal, bind, is_transposable
 from jaxsolve.core.errors import TraceError
@@ -145,7 +146,11 @@ def derivatives(
         def product(*tangents: Any) -> list[Any]:
             return jax.jvp(applied, tuple(values[k] for k in along), tangents)[1]
 
-        return jax.vmap(product)(*directions())
+        try:
+            return jax.vmap(product)(*directions())
+        except NotImplementedError:
+            # A primitive that cannot be batched: one product after another.
+            return lax.map(lambda tangents: product(*tangents), tuple(directions()))
 
     if not all(depends(v) or is_host(v) for v in inputs):
         return compute()

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsolve.core.compat import Equation, Primitive, Tracer, bind, prims
+from jaxsolve.core.compat import Equation, Primitive, Tracer, bind, prims, stack_p, tile_p
 from jaxsolve.tracer.factors import OPAQUE, is_host
 
 
@@ -76,6 +76,8 @@ _NUMPY: dict[Primitive, Callable[..., Any]] = {
     prims.rev_p: lambda a, *, dimensions, **_: np.flip(a, dimensions),
     prims.slice_p: _slice,
     prims.concatenate_p: lambda *a, dimension, **_: np.concatenate(a, dimension),
+    stack_p: lambda *a, axis, **_: np.stack(a, axis),
+    tile_p: lambda a, *, reps, **_: np.tile(a, reps),
     prims.copy_p: lambda a, **_: a,
 }
 

@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsolve.core.compat import Equation, Jaxpr, Literal, Tracer, calls, open_jaxpr
+from jaxsolve.core.compat import Equation, Jaxpr, Literal, Tracer, called, open_jaxpr
 from jaxsolve.tracer.dense import dense_if_linear
 from jaxsolve.tracer.factors import OPAQUE, is_host
 from jaxsolve.tracer.host import known_result
 from jaxsolve.tracer.products import within_budget
 from jaxsolve.tracer.registry import Scope, depends, rule_for
+from jaxsolve.tracer.sums import compacted
 
 
 def interpret(scope: Scope, jaxpr: Any, inputs: Sequence[Any]) -> list[Any]:
@@ -70,8 +71,9 @@ def _used(jaxpr: Jaxpr) -> list[Equation]:
 
 def _apply(scope: Scope, eqn: Equation, inputs: list[Any]) -> list[Any]:
     linear = any(depends(value) for value in inputs)
-    if eqn.primitive in calls and (linear or all(is_host(value) for value in inputs)):
-        return within(scope, eqn, eqn.params[calls[eqn.primitive]], inputs)
+    inner = called(eqn)
+    if inner is not None and (linear or all(is_host(value) for value in inputs)):
+        return within(scope, eqn, inner, inputs)
     if not linear:
         return known_result(eqn, inputs)
     apply = rule_for(eqn.primitive)
@@ -79,6 +81,7 @@ def _apply(scope: Scope, eqn: Equation, inputs: list[Any]) -> list[Any]:
         return dense_if_linear(scope, eqn, inputs)
     outputs = apply(scope, eqn, *inputs)
     outputs = outputs if eqn.primitive.multiple_results else [outputs]
+    outputs = [compacted(y, scope.columns) if depends(y) else y for y in outputs]
     within_budget(max((y.entries for y in outputs if depends(y)), default=0))
     return outputs
 

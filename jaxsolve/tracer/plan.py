@@ -54,7 +54,7 @@ class Plan:
         self.dtype = (
             jnp.result_type(*[leaf.dtype for leaf in (*outputs, *leaves)]) if outputs else leaves[0].dtype
         )
-        self._scope = Scope(real=not any(is_complex(leaf.dtype) for leaf in leaves))
+        self._scope = Scope(not any(is_complex(leaf.dtype) for leaf in leaves), self.shape[1])
         self.pieces: list[Piece] = []
         self.affine = False
         found = jax.make_jaxpr(functools.partial(self._read, jaxpr, leaves))(*shapes)

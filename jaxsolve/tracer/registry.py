@@ -14,6 +14,7 @@ class Scope:
 
     Attributes:
         real: Whether the unknown is real, so that conjugation acts on factors only.
+        columns: The number of unknowns, 0 where that does not matter.
         opaque: Whether only positions are wanted: what would be traced is then `OPAQUE`.
         enclosing: The calls and loops around the present equation, outermost first.
         traced_indices: Whether indices were unknown, so that positions had to be taken too many.
@@ -22,6 +23,7 @@ class Scope:
     """
 
     real: bool = True
+    columns: int = 0
     opaque: bool = False
     traced_indices: bool = False
     enclosing: list[Equation] = dataclasses.field(default_factory=list)

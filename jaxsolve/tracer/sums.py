@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxsolve.tracer import factors
 from jaxsolve.tracer.factors import is_number, is_scalar
-from jaxsolve.tracer.value import Linear, Scatter, Term
+from jaxsolve.tracer.value import Linear, Scatter, Term, as_scatter
 
 #: From this many terms on, terms that differ only in where they are absent are merged too.
 MANY_TERMS = 12
@@ -54,6 +55,49 @@ def united(x: Linear) -> Linear:
     if not x.scatters or len(x.terms) < 2:
         return x
     return dataclasses.replace(x, terms=tuple(merge_shifts(x.terms, x.shape)))
+
+
+def compacted(x: Linear, columns: int) -> Linear:
+    """The value with every unknown once in each element, where chained products list them more than twice over.
+
+    Args:
+        x: The value.
+        columns: The number of unknowns; 0 leaves the value alone.
+    """
+    if not columns or x.entries <= 2 * x.size * max(columns, MANY_TERMS):
+        return x
+    entries = [*(as_scatter(t, x.shape, x.dtype) for t in x.terms), *x.scatters]
+    terms = [
+        _listed([s for s in entries if s.conjugate == flag], x, columns, flag)
+        for flag in (False, True)
+        if any(s.conjugate == flag for s in entries)
+    ]
+    return dataclasses.replace(x, terms=tuple(terms), scatters=())
+
+
+def _listed(entries: Sequence[Scatter], x: Linear, columns: int, conjugate: bool) -> Term:
+    rows, cols = (
+        np.concatenate(a).astype(np.int64) for a in zip(*((s.rows, s.columns) for s in entries), strict=True)
+    )
+    size = x.size * columns
+    places = np.where((rows >= 0) & (cols >= 0), rows * columns + cols, size)
+    present = np.bincount(places, minlength=size + 1)[:size] > 0
+    shape = (*x.shape, columns)
+    own = np.broadcast_to(np.arange(columns, dtype=entries[0].columns.dtype), shape)
+    own = np.where(present.reshape(shape), own, own.dtype.type(-1))
+    if any(s.factor is factors.OPAQUE for s in entries):
+        return Term(own, factors.OPAQUE, conjugate)
+    dtype = jnp.result_type(x.dtype, *(s.factor for s in entries if not is_number(s.factor)))
+    dtype = (
+        jnp.result_type(dtype, np.complex64) if any(isinstance(s.factor, complex) for s in entries) else dtype
+    )
+    values = [factors.full(s.factor, s.rows.shape, dtype) for s in entries]
+    if all(factors.is_host(v) for v in values):
+        summed = np.zeros(size + 1, dtype)
+        np.add.at(summed, places, np.concatenate(values))
+        return Term(own, summed[:size].reshape(shape), conjugate)
+    every = jnp.concatenate([jnp.asarray(v) for v in values])
+    return Term(own, jnp.zeros(size, dtype).at[places].add(every, mode="drop").reshape(shape), conjugate)
 
 
 def merge_shifts(terms: Sequence[Term], shape: tuple[int, ...]) -> list[Term]:

@@ -244,3 +244,19 @@ def test_auto_proves_what_the_entries_of_a_constant_matrix_tell():
     assert chosen(poisson + sps.diags_array([np.ones(39)], offsets=[1])).method == "IDR(s)"
     assert jax.jit(lambda A: js.solve_linear_info(A, b).x)(js.SparseMatrix.from_scipy(poisson)).shape == (40,)
     assert js.solve_linear_info(poisson, b, js.Solve(preconditioner="jacobi")).method == "CG"
+
+
+@pytest.mark.parametrize(
+    ("A", "solve", "text"),
+    [
+        (lambda x: 3 * x, js.Solve("CG"), "matrix-free: only products"),
+        (
+            lambda x: 3 * x,
+            js.Solve("CG", preconditioner="jacobi"),
+            "sparse matrix: the method or the preconditioner",
+        ),
+        (js.jit_compile_linear(lambda x: 3 * x), js.Solve("CG"), "sparse matrix: it is decorated"),
+    ],
+)
+def test_explain_says_whether_a_function_is_read(A, solve, text):
+    assert text in str(js.explain(A, jnp.ones(3), solve))

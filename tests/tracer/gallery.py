@@ -183,6 +183,9 @@ simple("stack", lambda x: jnp.stack([x, 2 * x, -x], axis=1), f64(4))
 simple("split", lambda x: jnp.split(x, 3)[1] - jnp.split(x, 3)[0], f64(6))
 simple("roll 2-D", lambda x: jnp.roll(x, (1, -2), (0, 1)), f64(4, 5))
 simple("tile", lambda x: jnp.tile(x, (2, 3)), f64(3))
+simple("tile a row", lambda x, k: jnp.tile(k * x, (2, 1, 3)), f64(2, 3), vec(2, 1))
+simple("unstack", lambda x, k: jnp.unstack(k * x, axis=1)[2] - x[:, 0], f64(2, 3), vec(2, 3))
+simple("stack with known", lambda x, k: jnp.stack([k, x, 2 * k * x]), f64(4), vec(4))
 simple("repeat", lambda x: jnp.repeat(x, 3), f64(4))
 simple("moveaxis and rot90", lambda x: jnp.rot90(x), f64(3, 4))
 simple("diag", lambda x: jnp.diag(x), f64(4))
@@ -252,6 +255,12 @@ simple("einsum trace", lambda x: jnp.einsum("ii->", x), f64(3, 3))
 simple("dot with vector", lambda x, k: jnp.dot(x, k), f64(5), vec(5))
 simple("tensordot", lambda x, A: jnp.tensordot(A, x, 2), f64(3, 2), vec(4, 3, 2))
 simple("chained matmul", lambda x, A: A.T @ (A @ x), f64(4), vec(6, 4))
+simple("long chain of matmuls", lambda x, A: A @ (A @ (A @ (A @ (A @ x)))), f64(3, 3), vec(3, 3))
+simple(
+    "long chain of constant matmuls",
+    lambda x: np.tri(4) @ (np.tri(4) @ (np.tri(4) @ (np.tri(4) @ (np.tri(4) @ (2j * x))))),
+    f64(4),
+)
 simple("sparse constant matrix", lambda x: np.diag(np.arange(1.0, 12)) @ x + np.eye(11, k=2) @ x, f64(11))
 simple("sparse constant on axis", lambda x: jnp.einsum("ij,kj->ki", np.eye(12, k=1), x), f64(3, 12))
 simple(
@@ -325,6 +334,7 @@ simple("scatter subtract", lambda x, k: x.at[1:3].subtract(k * x[2:4]), f64(5), 
 simple("scatter set repeated x", lambda x: x.at[np.array([0, 3])].set(x[np.array([3, 0])]), f64(5))
 simple("scatter set window", lambda x, k: x.at[1:3, 2:].set(k * x[:2, :2]), f64(4, 4), vec(2, 2))
 simple("scatter multiply", lambda x: x.at[np.array([0, 0, 2])].multiply(np.array([2.0, 3.0, 0.0])), f64(4))
+simple("apply at indices", lambda x: (3 * x).at[1:3].apply(lambda a: 2 * a), f64(5))
 simple("scatter multiply traced", lambda x, k: x.at[1:3].multiply(k), f64(4), vec(2))
 simple("scatter then move", lambda x: jnp.pad(jnp.zeros(4).at[IDX % 4].add(x)[::-1], 1), f64(5))
 simple("scatter then scale", lambda x, k: k * jnp.zeros(4).at[IDX % 4].add(x), f64(5), vec(4))
@@ -457,6 +467,31 @@ simple(
     "fori writes",
     lambda x: lax.fori_loop(1, 5, lambda i, y: y.at[i].set(x[i - 1] - 2 * x[i] + x[i + 1]), jnp.zeros(6)),
     f64(6),
+)
+simple(
+    "tangent of a loop with calls inside",
+    lambda v, u: jax.jvp(
+        lambda a: lax.fori_loop(0, 3, lambda i, w: jnp.where(w > 1, w, 2 * w) * w, a), (u,), (v,)
+    )[1],
+    f64(4),
+    vec(4),
+    loose=True,
+)
+simple(
+    "tangent of a long loop with branches inside",
+    lambda v, u: jax.jvp(
+        lambda a: lax.scan(
+            lambda w, _: (lax.cond(w[0] > 1, lambda z: jax.jit(jnp.sin)(z), lambda z: 0.9 * z, w) * w, None),
+            a,
+            None,
+            length=400,
+        )[0],
+        (u,),
+        (v,),
+    )[1],
+    f64(3),
+    vec(3) / 2,
+    loose=True,
 )
 simple(
     "fori traced bound",

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from jaxsolve.core.errors import TraceError
+from jaxsolve.linear.request import Solve
+from jaxsolve.linear.system import solve_linear_info
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.function import FunctionOperator
 from jaxsolve.operators.sparse import SparseMatrix
@@ -206,6 +208,38 @@ def test_a_long_loop_does_not_take_long(n):
     assert A.nse == 3 * (n - 2)
 
 
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, k: jnp.stack([k * x, x], axis=1),
+        lambda x, k: jnp.unstack(k * x)[0] - jnp.unstack(x)[-1],
+        lambda x, k: jnp.tile(k * x, (2, 3)),
+        lambda x, k: jnp.resize(x, (5, 4)),
+        lambda x, k: jax.lax.composite(lambda a: 2 * a, "doubled")(x),
+        lambda x, k: jnp.kron(jnp.arange(3.0), x) - jnp.repeat(k * x, 3, axis=1),
+        lambda x, k: jnp.block([[x, k * x], [x, x]]),
+        lambda x, k: jax.image.resize(x, (8, 10), "linear"),
+    ],
+)
+def test_what_only_moves_elements_is_read_without_fallback(f):
+    L = jit_compile_linear(f)
+    L.matrix(jnp.zeros((4, 5)), 2.0)
+    assert "direct propagation throughout" in L.report()
+
+
+def test_equal_factors_are_computed_once_and_parts_added_apart():
+    s, r = np.array([0, 1, 1, 3]), np.array([1, 0, 0, 2])
+
+    def f(x, w):
+        flow = w * (x[s] - x[r])
+        return jax.ops.segment_sum(flow, r, 4) - jax.ops.segment_sum(flow, s, 4)
+
+    L, w = jit_compile_linear(f), jnp.array([1.0, 2.0, 3.0, 4.0])
+    plan, _ = L.plan(jnp.zeros(4), (w,), {})
+    assert sorted(piece.first for piece in plan.pieces) == [0, 4, 4]
+    assert np.allclose(L.matrix(jnp.zeros(4), w).todense(), jax.jacobian(f)(jnp.zeros(4), w))
+
+
 def literals(text):
     """The sizes in bytes of all constants of a lowered program."""
     found = re.findall(r"stablehlo\.constant dense<([^>]*)>", text)
@@ -245,6 +279,33 @@ def test_no_large_literal_for_irregular_patterns():
     assert len(lowered.as_text()) < 1_000_000
     expected = jax.ops.segment_sum(w * (v[s] - v[r]), r, n)
     np.testing.assert_allclose(lowered.compile()(w, v), expected, rtol=1e-3, atol=1e-3)
+
+
+def graph(n):
+    rng = np.random.default_rng(64)
+    s, r = rng.integers(0, n, 4 * n), rng.integers(0, n, 4 * n)
+
+    def f(x, w):
+        flow = w * (x[s] - x[r])
+        return x + jax.ops.segment_sum(flow, r, n) - jax.ops.segment_sum(flow, s, n)
+
+    return f, np.ones(n, np.float32), np.ones(4 * n, np.float32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preconditioner", [None, "jacobi"])
+@pytest.mark.parametrize("kind", ["stencil", "periodic", "graph"])
+def test_a_jitted_solve_with_a_function_of_a_million_unknowns_holds_no_large_literal(kind, preconditioner):
+    field = np.ones((1000, 1000), np.float32)
+    f, x, k = (
+        graph(10**6) if kind == "graph" else ({"stencil": stencil, "periodic": periodic}[kind], field, field)
+    )
+    L, request = jit_compile_linear(f), Solve("CG", max_iterations=3, preconditioner=preconditioner)
+    lowered = jax.jit(lambda b, k: solve_linear_info(L, b, request, k).residual_norm).lower(x, k)
+    text = lowered.as_text()
+    assert len(text) < 1_000_000
+    assert max(literals(text), default=0) < 100_000
+    lowered.compile()
 
 
 def test_precision_follows_the_function():

@@ -10,6 +10,15 @@ from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
 from jaxsolve.tracer.assemble import matrix_from_function, trace_operator
 from jaxsolve.tracer.jacobian import linearize_operator
 
+
+@jax.custom_jvp
+def straight_through(x):
+    return jnp.round(x)
+
+
+straight_through.defjvp(lambda p, t: (jnp.round(p[0]), t[0]))
+
+
 NONLINEAR = {
     "square": lambda x: x * x,
     "power": lambda x: x**2,
@@ -50,6 +59,12 @@ NONLINEAR = {
     ),
     "scatter product": lambda x: x.at[0].multiply(x[1]),
     "scatter maximum": lambda x: x.at[0].max(x[1]),
+    "applied at indices": lambda x: x.at[1:3].apply(jnp.sin),
+    "stacked and squared": lambda x: jnp.stack([x, x]) * jnp.tile(x, (2, 1)),
+    "composite": lambda x: lax.composite(lambda a: a * a, "square")(x),
+    "straight-through estimator": lambda x: straight_through(x),
+    "loop with a call inside": lambda x: lax.fori_loop(0, 3, lambda i, w: jax.jit(lambda a: a * x)(w), x),
+    "callback": lambda x: jax.pure_callback(np.sin, x, x),
     "logical": lambda x: (x > 0).astype(float),
     "solve with x": lambda x: jnp.linalg.solve(jnp.diag(x), jnp.ones(5)),
     "triangular solve with x": lambda x: jax.scipy.linalg.solve_triangular(jnp.diag(x), jnp.ones(5)),
@@ -129,6 +144,15 @@ def test_too_dense_operators_are_refused_with_the_number_of_entries():
         trace_operator(jnp.fft.fft, jax.ShapeDtypeStruct((100_000,), jnp.float32))
     with pytest.raises(TraceError, match=r"entries.*matrix-free"):
         trace_operator(lambda x: x - x.mean(), jax.ShapeDtypeStruct((100_000,), jnp.float32))
+
+
+def test_functions_applied_at_repeated_or_traced_indices_are_refused():
+    def f(x, i):
+        return x.at[i].apply(lambda a: 2 * a)
+
+    for index in (np.array([1, 1]), jnp.array([0.2, 1.3])):
+        with pytest.raises(TraceError, match=r"`scatter` at .*test_refusals\.py:\d+.*jnp\.where"):
+            matrix_from_function(lambda x, i: f(x, i.astype(int)), jnp.ones(3), index)
 
 
 def test_linearised_functions_need_not_be_linear():

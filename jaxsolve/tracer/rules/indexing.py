@@ -1,20 +1,22 @@
 """Gather, scatter and dynamic slices: known indices move elements, traced ones select by 0 and 1."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxsolve.core.compat import Equation, prims, scatter_sub_p
+from jaxsolve.core.compat import Equation, prims, scatter_function, scatter_sub_p
+from jaxsolve.core.errors import TraceError
 from jaxsolve.tracer import moves, sums
 from jaxsolve.tracer.dense import dense
 from jaxsolve.tracer.factors import OPAQUE, is_host
+from jaxsolve.tracer.interpret import within
 from jaxsolve.tracer.positions import gathered, scattered
 from jaxsolve.tracer.products import contract, keep, scale
-from jaxsolve.tracer.refusal import not_linear
+from jaxsolve.tracer.refusal import not_linear, place
 from jaxsolve.tracer.registry import Scope, depends, rule
 from jaxsolve.tracer.value import Linear, is_zero
 
@@ -84,10 +86,15 @@ def _scatter_multiply(scope: Scope, eqn: Equation, operand: Any, indices: Any, u
 @rule(prims.scatter_p)
 def _scatter(scope: Scope, eqn: Equation, operand: Any, indices: Any, updates: Any) -> Linear:
     """Elements replaced: the operand loses them, the updates stand there instead."""
-    if not _check_indices(scope, eqn, indices):
+    known, function = _check_indices(scope, eqn, indices), scatter_function(eqn)
+    if not known:
+        if function is not None:
+            _not_known(scope, eqn)
         return dense(scope, eqn, [operand, indices, updates], complex_linear=True)[0]
     out, shape = eqn.outvars[0].aval, eqn.invars[2].aval.shape
     targets = scattered(indices, out.shape, shape, eqn.params).reshape(-1)
+    if function is not None:
+        return _changed(scope, eqn, operand, targets, function)
     source = np.full(int(np.prod(out.shape, dtype=int)), -1, np.int64)
     present = np.flatnonzero(targets >= 0)
     source[targets[present]] = present
@@ -100,6 +107,31 @@ def _scatter(scope: Scope, eqn: Equation, operand: Any, indices: Any, updates: A
 
     above = moves.take(updates, source, write) if depends(updates) else updates
     return _replaced(operand, above, source >= 0, out)
+
+
+def _changed(scope: Scope, eqn: Equation, operand: Any, targets: np.ndarray, function: Any) -> Linear:
+    """`x.at[indices].apply(function)`: the elements at the targets pass through a function of their own."""
+    out = eqn.outvars[0].aval
+    if not depends(operand):
+        not_linear(eqn, scope.enclosing, "combines elements with updates that depend on that argument")
+    times = np.bincount(targets[targets >= 0], minlength=operand.size).reshape(out.shape)
+    if times.max(initial=0) > 1:
+        _not_known(scope, eqn)
+    every = jax.ShapeDtypeStruct((operand.size,), out.dtype)
+    jaxpr = jax.make_jaxpr(jax.vmap(function))(every, every)
+    flat = moves.reshape(operand, (operand.size,))
+    (changed,) = within(scope, eqn, jaxpr, [flat, np.zeros(operand.size, out.dtype)])
+    hit = times > 0
+    if depends(changed):
+        changed = keep(moves.reshape(changed, out.shape), hit, out.dtype)
+    return _replaced(operand, changed, hit, out)
+
+
+def _not_known(scope: Scope, eqn: Equation) -> NoReturn:
+    raise TraceError(
+        f"`{eqn.primitive.name}` at {place(eqn, scope.enclosing)} applies a function at indices that are traced or "
+        "repeated. Apply it to all elements and choose by jnp.where, or keep this operator matrix-free."
+    )
 
 
 def _replaced(operand: Any, above: Any, hit: np.ndarray, out: Any) -> Linear:

@@ -11,8 +11,6 @@ from jax import lax
 
 from jaxsolve.core.compat import (
     Equation,
-    Jaxpr,
-    Literal,
     function_of,
     open_jaxpr,
     prims,
@@ -21,6 +19,7 @@ from jaxsolve.core.compat import (
 )
 from jaxsolve.tracer import moves
 from jaxsolve.tracer.dense import MOST_DENSE_ENTRIES, dense, known_outputs
+from jaxsolve.tracer.dependence import carried, dependent, equations
 from jaxsolve.tracer.factors import OPAQUE, is_host
 from jaxsolve.tracer.interpret import within
 from jaxsolve.tracer.joins import stack
@@ -66,31 +65,6 @@ class _Budget:
             raise _TooLong
 
 
-def _equations(jaxpr: Any) -> int:
-    """The number of equations of a jaxpr, those of inner ones included (inner loops counted once)."""
-    count = 0
-    for eqn in open_jaxpr(jaxpr)[0].eqns:
-        inner = [
-            v for p in eqn.params.values() for v in (p if isinstance(p, tuple) else (p,)) if _is_jaxpr(v)
-        ]
-        count += 1 + sum(_equations(j) for j in inner)
-    return count
-
-
-def _is_jaxpr(value: Any) -> bool:
-    return isinstance(value, Jaxpr) or isinstance(open_jaxpr(value)[0], Jaxpr)
-
-
-def _dependent(jaxpr: Any, inputs: Sequence[bool]) -> list[bool]:
-    """Which outputs of a jaxpr can depend on the marked inputs."""
-    inner, _ = open_jaxpr(jaxpr)
-    marked = {v for v, mark in zip(inner.invars, inputs, strict=True) if mark}
-    for eqn in inner.eqns:
-        if any(not isinstance(v, Literal) and v in marked for v in eqn.invars):
-            marked.update(eqn.outvars)
-    return [not isinstance(v, Literal) and v in marked for v in inner.outvars]
-
-
 # ---------------------------------------------------------------- scan
 
 
@@ -98,22 +72,14 @@ def _dependent(jaxpr: Any, inputs: Sequence[bool]) -> list[bool]:
 def _scan(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
     constants, carries = scan_parts(eqn)
     body, length = eqn.params["jaxpr"], eqn.params["length"]
-    flags = _carried_flags(body, [depends(v) for v in inputs], constants, carries)
-    wanted = _dependent(body, flags)
+    flags = carried(body, [depends(v) for v in inputs], constants, carries)
+    wanted = dependent(body, flags)
     if not any(wanted[:carries]):
         return _mapped(scope, eqn, inputs, constants, carries)
-    if scope.opaque and length * _equations(body) <= MOST_UNROLLED:
+    if scope.opaque and length * equations(body) <= MOST_UNROLLED:
         return _steps(scope, eqn, inputs)
     _check_step(scope, eqn, body, flags, inputs, constants)
     return _long(scope, eqn, inputs, wanted, lambda opaque, fresh, budget: _steps(opaque, eqn, fresh, budget))
-
-
-def _carried_flags(body: Any, flags: list[bool], constants: int, carries: int) -> list[bool]:
-    """Which inputs of a loop's body depend on the unknown in some step."""
-    flags, span = list(flags), slice(constants, constants + carries)
-    for _ in range(carries + 1):
-        flags[span] = [a or b for a, b in zip(flags[span], _dependent(body, flags), strict=False)]
-    return flags
 
 
 def _check_step(
@@ -143,7 +109,7 @@ def _steps(scope: Scope, eqn: Equation, inputs: Sequence[Any], budget: _Budget |
         inputs[constants + carries :],
     )
     order = range(length)[:: -1 if eqn.params["reverse"] else 1]
-    visits, columns = _equations(body), sum(v.size for v in inputs if depends(v))
+    visits, columns = equations(body), sum(v.size for v in inputs if depends(v))
     out: list[list[Any]] = [[None] * length for _ in eqn.outvars[carries:]]
     for t in order:
         outputs = within(scope, eqn, body, [*fixed, *carry, *(_at(x, t) for x in stepped)])
@@ -206,7 +172,7 @@ def _carried(
     body = eqn.params["jaxpr"]
     function, avals = function_of(body), [v.aval for v in eqn.invars]
     soft = [not depends(v) and not is_host(v) for v in every]
-    soft = _carried_flags(body, soft, count, carries)[count : count + carries]
+    soft = carried(body, soft, count, carries)[count : count + carries]
 
     def compute(zero: Any) -> Any:
         # What does not reach the carried values that are asked for may be anything.
@@ -240,8 +206,8 @@ def _while(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
     body, condition = eqn.params["body_jaxpr"], eqn.params["cond_jaxpr"]
     carries = len(inputs) - before - inside
     flags = [depends(v) for v in inputs]
-    flags[before:] = _carried_flags(body, flags[before:], inside, carries)
-    if any(_dependent(condition, flags[:before] + flags[before + inside :])):
+    flags[before:] = carried(body, flags[before:], inside, carries)
+    if any(dependent(condition, flags[:before] + flags[before + inside :])):
         not_linear(eqn, scope.enclosing, "stops by a condition that depends on that argument")
     _check_step(scope, eqn, body, flags[before:], inputs[before:], inside)
     wanted = flags[before + inside :]
@@ -259,7 +225,7 @@ def _rounds(scope: Scope, eqn: Equation, inputs: Sequence[Any], budget: _Budget 
     before, inside = while_parts(eqn)
     body, condition = eqn.params["body_jaxpr"], eqn.params["cond_jaxpr"]
     carry = list(inputs[before + inside :])
-    visits, columns = _equations(body) + _equations(condition), sum(v.size for v in inputs if depends(v))
+    visits, columns = equations(body) + equations(condition), sum(v.size for v in inputs if depends(v))
     while True:
         (go_on,) = within(scope, eqn, condition, [*inputs[:before], *carry])
         if not is_host(go_on):

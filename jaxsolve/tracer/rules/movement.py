@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from jax import lax
 
-from jaxsolve.core.compat import Equation, optimization_barrier_p, prims, split_p
+from jaxsolve.core.compat import Equation, optimization_barrier_p, prims, split_p, stack_p, tile_p, unstack_p
 from jaxsolve.tracer import factors, moves, sums
 from jaxsolve.tracer.dense import dense
 from jaxsolve.tracer.joins import join
@@ -86,6 +86,40 @@ def _split(scope: Scope, eqn: Equation, x: Linear) -> list[Linear]:
         parts.append(moves.cut(x, low, high))
         start += size
     return parts
+
+
+@rule(stack_p)
+def _stack(scope: Scope, eqn: Equation, *inputs: Any) -> Linear:
+    axis, out = eqn.params["axis"], eqn.outvars[0].aval
+    layer = (*out.shape[:axis], 1, *out.shape[axis + 1 :])
+    layers = [moves.reshape(x, layer) if depends(x) else _reshaped(x, layer) for x in inputs]
+    return join(layers, [layer] * len(layers), axis, out.shape, out.dtype)
+
+
+def _reshaped(known: Any, shape: tuple[int, ...]) -> Any:
+    return known if known is factors.OPAQUE else known.reshape(shape)
+
+
+@rule(unstack_p)
+def _unstack(scope: Scope, eqn: Equation, x: Linear) -> list[Linear]:
+    axis = eqn.params["axis"]
+    shape = x.shape[:axis] + x.shape[axis + 1 :]
+    low, high = [0] * len(x.shape), list(x.shape)
+    layers = []
+    for k in range(x.shape[axis]):
+        low[axis], high[axis] = k, k + 1
+        layers.append(moves.reshape(moves.cut(x, low, high), shape))
+    return layers
+
+
+@rule(tile_p)
+def _tile(scope: Scope, eqn: Equation, x: Linear) -> Linear:
+    """Every axis becomes a pair (copy, element), of which nothing depends on the first."""
+    reps, out = eqn.params["reps"], eqn.outvars[0].aval
+    sizes = (1,) * (len(reps) - len(x.shape)) + x.shape
+    pairs = tuple(n for pair in zip(reps, sizes, strict=True) for n in pair)
+    axes = range(2 * (len(reps) - len(x.shape)) + 1, len(pairs), 2)
+    return moves.reshape(moves.broadcast(x, pairs, axes), out.shape)
 
 
 @rule(prims.concatenate_p)
