@@ -112,6 +112,17 @@ def _verified(pattern: Pattern, shape: tuple[int, ...]) -> Grid | None:
     return Grid(shape, tuple(periodic))
 
 
+_AXES: "weakref.WeakKeyDictionary[Pattern, list[np.ndarray]]" = weakref.WeakKeyDictionary()
+
+
+def axis_entries(pattern: Pattern, grid: Grid) -> list[np.ndarray]:
+    """For each axis of the grid of a pattern the entries that couple neighbours along it alone."""
+    if pattern not in _AXES:
+        distance = np.abs(pattern.indices.astype(np.int64) - pattern.rows)
+        _AXES[pattern] = [np.flatnonzero(distance == stride) for stride in grid.strides]
+    return _AXES[pattern]
+
+
 def boxes(grid: Grid, count: int) -> np.ndarray:
     """A label for each point that numbers about `count` boxes of nearly equal shape in C order."""
     side = (grid.size / max(count, 1)) ** (1 / len(grid.shape))

@@ -1,6 +1,8 @@
 """Iteration counts of the multigrid recipes, the shapes of their hierarchies, singular problems."""
 
+import gc
 import sys
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxsolve.core.errors import MissingBackendError, StructureError
+from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.amg.automatic import Multigrid
 from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
@@ -174,6 +177,23 @@ def test_a_missing_pyamg_is_named(monkeypatch):
         SmoothedAggregation(hierarchy="pyamg").build(A)
     with pytest.raises(StructureError, match="'own' or 'pyamg'"):
         RugeStuben(hierarchy="hypre")
+
+
+def test_aggregates_on_grids_are_blocks():
+    M = SmoothedAggregation(bottom=50).build(matrix(poisson((64, 64)), positive_definite=True))
+    assert M.sizes == (4096, 441, 49)
+    assert all(isinstance(level.A, DiagonalsOperator) for level in M.levels)
+    weak = SmoothedAggregation().build(matrix(poisson((64, 64), weights=(1.0, 1e-3)), positive_definite=True))
+    assert weak.sizes[1] == 21 * 64
+
+
+def test_hierarchies_are_forgotten_with_their_matrix():
+    A = matrix(irregular(300), positive_definite=True)
+    RugeStuben(bottom=50).build(A)
+    pattern = weakref.ref(A.pattern)
+    del A
+    gc.collect()
+    assert pattern() is None
 
 
 @pytest.mark.slow

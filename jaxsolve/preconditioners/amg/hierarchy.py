@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import weakref
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -111,7 +110,6 @@ class Shape:
         return self._cycles[key]
 
 
-_SHAPES: "weakref.WeakKeyDictionary[Pattern, dict[Any, Shape]]" = weakref.WeakKeyDictionary()
 #: Shapes remembered for one pattern: a time step or two of changing coefficients.
 REMEMBERED = 4
 
@@ -131,7 +129,8 @@ def shape_of(
     """
     values = hashlib.blake2b(np.ascontiguousarray(data).data).digest()
     key = (values, repr(coarsening), conjugate, bottom, exact)
-    known = _SHAPES.setdefault(pattern, {})
+    # Kept on the pattern itself: shapes refer to it, so that a weak table of them would hold it for ever.
+    known: dict[Any, Shape] = vars(pattern).setdefault("_shapes", {})
     if key not in known:
         while len(known) >= REMEMBERED:
             known.pop(next(iter(known)))
@@ -204,7 +203,7 @@ def host_cycle(
         P, R = (host_layout(where, values.astype(kind), Traits()) for where, values in transfers)
         M = _host_smoother(smoother, pattern, a, kind, facts, A)
         made.append(Level(A, P, R, M, M))
-    inverse = jax.device_put(_host_inverse(bottom).astype(kind))
+    inverse = jax.device_put(_host_inverse(bottom, is_hermitian(facts, kind)).astype(kind))
     return MultigridCycle(tuple(made), inverse, visits, None, facts)
 
 
@@ -224,8 +223,15 @@ def from_values(
         levels.append(Level(matrix.layout(), P.layout(), R.layout(), M, M))
         right, left = shape.products(k)
         data = left.multiply(R.data, right.multiply(data, p))
-    bottom = generalised_inverse(SparseMatrix(data, shape.patterns[-1]).as_matrix())
+    bottom = generalised_inverse(
+        SparseMatrix(data, shape.patterns[-1]).as_matrix(), is_hermitian(facts, kind)
+    )
     return MultigridCycle(tuple(levels), bottom, visits, None, facts)
+
+
+def is_hermitian(facts: Traits, kind: Any) -> bool:
+    """Whether matrices with these facts and this dtype are Hermitian."""
+    return facts.hermitian or (facts.symmetric and not jnp.issubdtype(kind, jnp.complexfloating))
 
 
 def conjugates(facts: Traits, kind: Any) -> bool:
@@ -275,11 +281,11 @@ def _host_smoother(
     )
 
 
-def _host_inverse(E: np.ndarray) -> np.ndarray:
+def _host_inverse(E: np.ndarray, hermitian: bool) -> np.ndarray:
     """`generalised_inverse` on the host."""
     d = np.abs(np.diagonal(E))
     largest = d.max(initial=0)
     scale = 1 / np.sqrt(np.where(d > 0, d, largest if largest > 0 else 1))
     scaled = E * scale[:, None] * scale[None, :]
     tiny = 4 * max(len(E), 1) * np.finfo(E.dtype).eps
-    return np.linalg.pinv(scaled, rcond=tiny) * scale[:, None] * scale[None, :]
+    return np.linalg.pinv(scaled, rcond=tiny, hermitian=hermitian) * scale[:, None] * scale[None, :]

@@ -12,7 +12,7 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.amg.aggregate import aggregates
+from jaxsolve.preconditioners.amg.aggregate import aggregates, grid_blocks
 from jaxsolve.preconditioners.amg.cycle import MultigridCycle
 from jaxsolve.preconditioners.amg.foreign import aggregation_options, pyamg_cycle
 from jaxsolve.preconditioners.amg.hierarchy import (
@@ -186,9 +186,12 @@ class _Aggregation(eqx.Module):
             plan = modes_interpolation(pattern, label, modes)
             return plan, plan.numbers(data)
         strong = symmetric_strength(pattern, data, threshold)
-        places = (pattern.rows[strong], pattern.indices[strong])
-        graph = scipy.sparse.csr_matrix((np.abs(data[strong]), places), shape=pattern.shape)
-        plan = smoothed_interpolation(pattern, strong, aggregates(graph.maximum(graph.T).tocsr()))
+        label = grid_blocks(pattern, strong)
+        if label is None:
+            places = (pattern.rows[strong], pattern.indices[strong])
+            graph = scipy.sparse.csr_matrix((np.abs(data[strong]), places), shape=pattern.shape)
+            label = aggregates(graph.maximum(graph.T).tocsr())
+        plan = smoothed_interpolation(pattern, strong, label)
         return plan, plan.numbers(data, Sums(True))
 
 
