@@ -89,7 +89,8 @@ class ModesPlan:
         d = jnp.append(a, jnp.zeros(1, a.dtype))[index_array(self.source.diagonal_positions)]
         d = jnp.where(d == 0, 1, d)
         radius = jnp.max(sums.total(abs(a), self.source.rows, n) / abs(d), initial=1)
-        entries = jnp.asarray(self.entries, a.dtype)
+        # Not a literal of the program, however many there are.
+        entries = index_array(self.entries).astype(jnp.result_type(a, self.entries))
         smooth = self._product.multiply(a, entries) / d[index_array(self.pattern.rows)]
         return (-4 / 3 / radius * smooth).at[index_array(self._base)].add(entries)
 
