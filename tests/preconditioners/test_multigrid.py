@@ -141,6 +141,9 @@ def test_hierarchies_with_near_null_vectors_are_the_same_for_traced_values():
     traced = jax.jit(lambda data, x: recipe.build(SparseMatrix(data, A.pattern, A.traits)).mv(x))(A.data, x)
     assert len(eager.sizes) > 2
     np.testing.assert_allclose(traced, eager.mv(x), rtol=1e-9, atol=1e-12)
+    single = SmoothedAggregation(B=B, block=2, bottom=12, like=A, dtype=np.float32)
+    levels = jax.eval_shape(lambda data: single.build(SparseMatrix(data, A.pattern, A.traits)), A.data).levels
+    assert all(leaf.dtype != np.float64 for leaf in jax.tree.leaves(levels))
 
 
 def test_near_null_vectors_must_fit():

@@ -44,8 +44,7 @@ class Modes:
 
     def like(self, dtype: Any) -> np.ndarray:
         """The vectors in the precision of a dtype."""
-        complex_ = np.iscomplexobj(self.values)
-        return self.values.astype(np.result_type(dtype, np.complex64) if complex_ else dtype)
+        return self.values.astype(_held(self.values, dtype))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Modes) and self._digest == other._digest
@@ -55,6 +54,11 @@ class Modes:
 
     def __repr__(self) -> str:
         return f"Modes({self.values.shape}, {self._digest[:16]})"
+
+
+def _held(values: np.ndarray, dtype: Any) -> Any:
+    """A dtype, or the complex one of its precision where values are complex."""
+    return np.result_type(dtype, np.complex64) if np.iscomplexobj(values) else dtype
 
 
 def as_modes(B: Any) -> Modes | None:
@@ -90,7 +94,7 @@ class ModesPlan:
         d = jnp.where(d == 0, 1, d)
         radius = jnp.max(sums.total(abs(a), self.source.rows, n) / abs(d), initial=1)
         # Not a literal of the program, however many there are.
-        entries = index_array(self.entries).astype(jnp.result_type(a, self.entries))
+        entries = index_array(self.entries).astype(_held(self.entries, a.dtype))
         smooth = self._product.multiply(a, entries) / d[index_array(self.pattern.rows)]
         return (-4 / 3 / radius * smooth).at[index_array(self._base)].add(entries)
 
