@@ -1,21 +1,29 @@
-"""Multigrid-preconditioned solves beside pyamg, and PETSc with hypre: python -m benchmarks.multigrid [--peers].
+"""Multigrid-preconditioned solves beside pyamg, and PETSc with hypre: python -m benchmarks.multigrid.
 
-One JSON line a row: iterations, seconds to find the hierarchy's shape and numbers (`first_setup`), to find the numbers
-again for the same pattern and values (`setup`), to solve (median of three), to compile. Float64, rtol 1e-8, right-hand
-side of random normals. CPU seconds stand beside wall-clock ones, for machines that are shared.
+One JSON line a row: iterations, seconds of the first set-up with all that is compiled for it (`first_setup`), of later
+ones that remember nothing of the matrix or its pattern (`setup`, median of three) and of one for new values on a known
+pattern (`setup_of_values`), of the solve (median of three), of its compilation. Float64, rtol 1e-8, right-hand side of
+random normals. CPU seconds stand beside wall-clock ones, for machines that are shared.
 """
 
 import argparse
+import gc
 import json
 import os
+import pathlib
 import statistics
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 
+from jaxsolve.linear.request import Solve
+from jaxsolve.linear.system import solve_linear
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.amg.automatic import Multigrid
 from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
@@ -53,12 +61,15 @@ def timed(work: Callable) -> tuple[object, float, float]:
 
 def ours(name: str, matrix, recipe_name: str) -> dict:
     symmetric = name != "convection-256"
-    A = SparseMatrix.from_scipy(matrix).declare(positive_definite=symmetric)
+    A = SparseMatrix.from_scipy(matrix.copy()).declare(positive_definite=symmetric)
     b = jnp.asarray(np.random.default_rng(0).standard_normal(A.shape[0]))
     recipe = RECIPES[recipe_name]
     method = CG() if symmetric else BiCGStab()
     M, first, first_cpu = timed(lambda: recipe.build(A))
-    M, again, again_cpu = timed(lambda: recipe.build(A))
+    del A, M
+    A, M, again, again_cpu = renewed(matrix, recipe, symmetric)
+    values = A.data * 1.001
+    _, known, known_cpu = timed(lambda: recipe.build(SparseMatrix(values, A.pattern, A.traits)))
 
     @jax.jit
     def run(A, M, b):
@@ -74,12 +85,27 @@ def ours(name: str, matrix, recipe_name: str) -> dict:
         "first_setup_cpu": first_cpu,
         "setup": again,
         "setup_cpu": again_cpu,
+        "setup_of_values": known,
+        "setup_of_values_cpu": known_cpu,
         "solve": statistics.median(r[1] for r in rounds),
         "solve_cpu": min(r[2] for r in rounds),
         "compile": compile_wall,
         "compile_cpu": compile_cpu,
         "levels": len(M.sizes),
     }
+
+
+def renewed(matrix, recipe, symmetric: bool) -> tuple:
+    """The last of three matrices and preconditioners that share nothing, median seconds and least CPU seconds."""
+    rounds = []
+    A = M = None
+    for _ in range(3):
+        del A, M
+        gc.collect()
+        A = SparseMatrix.from_scipy(matrix.copy()).declare(positive_definite=symmetric)
+        M, wall, cpu = timed(lambda A=A: recipe.build(A))
+        rounds.append((wall, cpu))
+    return A, M, statistics.median(r[0] for r in rounds), min(r[1] for r in rounds)
 
 
 def pyamg_row(name: str, matrix) -> dict | None:
@@ -106,29 +132,56 @@ def pyamg_row(name: str, matrix) -> dict | None:
     }
 
 
-def petsc_row(name: str, matrix) -> dict | None:
-    try:
-        from petsc4py import PETSc  # noqa: PLC0415
-    except ImportError:
+def hypre_row(name: str, matrix, python: str | None) -> dict | None:
+    """PETSc's row, measured by another Python where petsc4py is installed."""
+    if python is None:
         return None
-    A = PETSc.Mat().createAIJ(size=matrix.shape, csr=(matrix.indptr, matrix.indices, matrix.data))
-    solver = PETSc.KSP().create()
-    solver.setOperators(A)
-    solver.setType("cg" if name != "convection-256" else "bcgs")
-    solver.getPC().setType("hypre")
-    solver.setTolerances(rtol=RTOL)
-    b = A.createVecLeft()
-    b.setArray(np.random.default_rng(0).standard_normal(matrix.shape[0]))
-    x = b.duplicate()
-    _, setup, setup_cpu = timed(solver.setUp)
-    _, solve, solve_cpu = timed(lambda: solver.solve(b, x))
-    return {
-        "iterations": solver.getIterationNumber(),
-        "setup": setup,
-        "setup_cpu": setup_cpu,
-        "solve": solve,
-        "solve_cpu": solve_cpu,
-    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "matrix.npz"
+        scipy.sparse.save_npz(path, scipy.sparse.csr_matrix(matrix), compressed=False)
+        script = pathlib.Path(__file__).with_name("hypre.py")
+        method = "bcgs" if name == "convection-256" else "cg"
+        out = subprocess.run(
+            [python, script, path, method, str(RTOL)], capture_output=True, text=True, check=True
+        )
+    rounds = [json.loads(line) for line in out.stdout.splitlines()]
+    return sorted(rounds, key=lambda row: row["setup"] + row["solve"])[len(rounds) // 2]
+
+
+def sweep(n: int, lanes: int) -> dict:
+    """A batch of coefficient fields against single solves, and a gradient against a forward solve, all in jit."""
+    matrix = poisson((n, n))
+    pattern = SparseMatrix.from_scipy(matrix).pattern
+    rows, cols = jnp.asarray(pattern.rows), jnp.asarray(pattern.indices)
+    b = jnp.asarray(np.random.default_rng(0).standard_normal(n * n))
+
+    def solved(k, b):
+        """Diffusion with conductivity k: means of neighbours, walls at the ends."""
+        k = k.reshape(-1)
+        off = jnp.where(rows == cols, 0, -(k[rows] + k[cols]) / 2)
+        inside = jax.ops.segment_sum(jnp.where(rows == cols, 0, 1), rows, n * n)
+        diagonal = -jax.ops.segment_sum(off, rows, n * n) + (4 - inside) * k
+        A = SparseMatrix(jnp.where(rows == cols, diagonal[rows], off), pattern)
+        return solve_linear(
+            A.declare(positive_definite=True), b, Solve("CG", rtol=RTOL, preconditioner="amg")
+        )
+
+    fields = jnp.exp(0.5 * jax.random.normal(jax.random.key(1), (lanes, n, n)))
+    one = jax.jit(solved)
+    many = jax.jit(jax.vmap(solved, (0, None)))
+    slope = jax.jit(jax.value_and_grad(lambda k, b: jnp.sum(solved(k, b) ** 2)))
+
+    def median(f, *args):
+        _, _, compile_cpu = timed(lambda: f(*args))
+        return statistics.median(timed(lambda: f(*args))[1] for _ in range(3)), compile_cpu
+
+    single, compile_cpu = median(one, fields[0], b)
+    row = {"unknowns": n * n, "single": single, "first_call_cpu": compile_cpu}
+    if lanes > 1:
+        row["batch_per_single"] = median(many, fields, b)[0] / single
+    else:
+        row["gradient_per_single"] = median(slope, fields[0], b)[0] / single
+    return row
 
 
 def report(problem: str, who: str, row: dict | None) -> None:
@@ -149,7 +202,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--problems", nargs="*", default=list(PROBLEMS)[:4], choices=list(PROBLEMS))
     parser.add_argument("--recipes", nargs="*", default=list(RECIPES), choices=list(RECIPES))
-    parser.add_argument("--peers", action="store_true", help="also pyamg and PETSc, where installed")
+    parser.add_argument("--peers", action="store_true", help="also pyamg, where installed")
+    parser.add_argument("--hypre", metavar="PYTHON", help="a Python with petsc4py, to measure hypre with")
+    parser.add_argument("--sweeps", action="store_true", help="also a batch of fields, and a gradient")
     chosen = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     for problem in chosen.problems:
@@ -158,7 +213,10 @@ def main() -> None:
             report(problem, recipe, ours(problem, matrix, recipe))
         if chosen.peers:
             report(problem, "pyamg SA + CG", pyamg_row(problem, matrix))
-            report(problem, "PETSc hypre", petsc_row(problem, matrix))
+        report(problem, "PETSc hypre", hypre_row(problem, matrix, chosen.hypre))
+    if chosen.sweeps:
+        report("16 fields of 256²", "amg, traced", sweep(256, 16))
+        report("gradient at 512²", "amg, traced", sweep(512, 1))
 
 
 if __name__ == "__main__":

@@ -91,4 +91,5 @@ def _jax_dtype(host: np.ndarray) -> np.dtype:
 
 @by_identity
 def _on_device(host: np.ndarray) -> Array:
-    return jnp.asarray(host)
+    # `jnp.asarray` would compile a copy for each shape.
+    return jax.device_put(host)

@@ -172,11 +172,15 @@ def coarse_correction(A: SparseMatrix, clusters: Clusters) -> "ClusterCorrection
     )
 
 
-def generalised_inverse(E: Array) -> Array:
+def generalised_inverse(E: Array, hermitian: bool = False) -> Array:
     """The inverse of a dense matrix of shape (k, k), generalised where it is singular.
 
     The pseudo-inverse after scaling by the diagonal, so that coefficients of very different size do not pass
     for singularity; directions below k eps of the largest singular value count as the null space.
+
+    Args:
+        E: The matrix.
+        hermitian: Whether E is known to be Hermitian; a third of the time then.
     """
     d = jnp.abs(jnp.diagonal(E))
     largest = jnp.max(d, initial=0)
@@ -184,7 +188,7 @@ def generalised_inverse(E: Array) -> Array:
     scale = 1 / jnp.sqrt(d)
     scaled = E * scale[:, None] * scale[None, :]
     tiny = 4 * max(E.shape[0], 1) * jnp.finfo(E.dtype).eps
-    return jnp.linalg.pinv(scaled, rtol=tiny) * scale[:, None] * scale[None, :]
+    return jnp.linalg.pinv(scaled, rtol=tiny, hermitian=hermitian) * scale[:, None] * scale[None, :]
 
 
 class ClusterCorrection(LinearOperator):

@@ -70,14 +70,21 @@ def _regular(pattern: Pattern, graph: Any) -> np.ndarray | None:
     if not graph.nnz:
         return np.zeros(n, np.int32)
     rows = np.repeat(np.arange(n), np.diff(graph.indptr))
-    halves = _halves(graph)
-    if (halves[rows] != halves[graph.indices]).all():
-        return halves
+    if not _has_triangles(graph):
+        halves = _halves(graph)
+        if (halves[rows] != halves[graph.indices]).all():
+            return halves
     distances = np.unique(np.abs(graph.indices - rows)) if len(pattern.offsets) <= 125 else np.zeros(1, int)
     for count in range(3, MODULAR_COLOURS + 1):
         if (distances % count).all():
             return (np.arange(n) % count).astype(np.int32)
     return None
+
+
+def _has_triangles(graph: Any) -> bool:
+    """Whether some of the points have two neighbours that are joined, so that two colours do not suffice."""
+    some = graph[np.unique(np.linspace(0, graph.shape[0] - 1, 64).astype(int))].astype(np.float32)
+    return (some @ graph.astype(np.float32)).multiply(some).nnz > 0
 
 
 def _halves(graph: Any) -> np.ndarray:

@@ -100,16 +100,31 @@ def _explains(shape: tuple[int, ...], offsets: np.ndarray) -> bool:
 
 def _verified(pattern: Pattern, shape: tuple[int, ...]) -> Grid | None:
     """The grid if all entries couple next neighbours on it."""
-    rows = pattern.rows.astype(np.int64)
-    cols = pattern.indices.astype(np.int64)
     periodic = []
     for length, stride in zip(shape, Grid(shape, (False,) * len(shape)).strides, strict=True):
-        distance = np.abs((cols // stride) % length - (rows // stride) % length)
+        distance = np.abs(steps_along(pattern, length, stride))
         far = distance > 1
         if (distance[far] != length - 1).any():
             return None
         periodic.append(bool(far.any()))
     return Grid(shape, tuple(periodic))
+
+
+def steps_along(pattern: Pattern, length: int, stride: int) -> np.ndarray:
+    """For each entry the coordinate of its column along an axis of a grid less that of its row."""
+    coordinate = (np.arange(pattern.shape[0]) // stride % length).astype(np.int32)
+    return coordinate[pattern.indices] - coordinate[pattern.rows]
+
+
+_AXES: "weakref.WeakKeyDictionary[Pattern, list[np.ndarray]]" = weakref.WeakKeyDictionary()
+
+
+def axis_entries(pattern: Pattern, grid: Grid) -> list[np.ndarray]:
+    """For each axis of the grid of a pattern the entries that couple neighbours along it alone."""
+    if pattern not in _AXES:
+        distance = np.abs(pattern.indices.astype(np.int64) - pattern.rows)
+        _AXES[pattern] = [np.flatnonzero(distance == stride) for stride in grid.strides]
+    return _AXES[pattern]
 
 
 def boxes(grid: Grid, count: int) -> np.ndarray:

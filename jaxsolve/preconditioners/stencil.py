@@ -17,7 +17,7 @@ from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.base import is_self_transposed
 from jaxsolve.preconditioners.fusion import apart, runtime_one
-from jaxsolve.preconditioners.grid import Grid
+from jaxsolve.preconditioners.grid import Grid, steps_along
 
 Step = tuple[int, ...]
 
@@ -140,9 +140,8 @@ def stencil_of(A: SparseMatrix, grid: Grid) -> StencilOperator:
 def _stencil_positions(pattern: Pattern, grid: Grid) -> tuple[tuple[Step, ...], np.ndarray]:
     dims = len(grid.shape)
     code = np.zeros(pattern.nnz, np.int64)
-    rows, cols = pattern.rows.astype(np.int64), pattern.indices.astype(np.int64)
     for length, stride in zip(grid.shape, grid.strides, strict=True):
-        step = (cols // stride) % length - (rows // stride) % length
+        step = steps_along(pattern, length, stride)
         # A step of length - 1 is one in the other direction, around the corner.
         step = np.where(step == length - 1, -1, np.where(step == 1 - length, 1, step)) if length > 2 else step
         code = code * 3 + step + 1
@@ -151,7 +150,7 @@ def _stencil_positions(pattern: Pattern, grid: Grid) -> tuple[tuple[Step, ...], 
     slot = np.full(3**dims, -1)
     slot[used] = np.arange(len(used))
     positions = np.full((len(used), pattern.shape[0]), pattern.nnz, pattern.indptr.dtype)
-    positions[slot[code], rows] = np.arange(pattern.nnz)
+    positions[slot[code], pattern.rows] = np.arange(pattern.nnz)
     return tuple(steps[k] for k in used), positions.reshape(len(used), *grid.shape)
 
 

@@ -84,3 +84,28 @@ def dominant(B, dtype, **traits) -> SparseMatrix:
     B = sps.csr_matrix(B)
     B.setdiag(np.asarray(abs(B).sum(axis=1)).ravel() + 0.1)
     return SparseMatrix.from_scipy(sps.csr_matrix(B).astype(dtype)).declare(**traits)
+
+
+def elasticity(n, bulk=1.0) -> tuple[sps.csr_matrix, np.ndarray]:
+    """Springs along the edges and diagonals of an n by n lattice held at one side, and its rigid body motions.
+
+    Two displacements a point, numbered together.
+    """
+    i = np.arange(n * n).reshape(n, n)
+    place = np.stack([np.repeat(np.arange(n), n), np.tile(np.arange(n), n)], axis=1).astype(float)
+    A = sps.lil_matrix((2 * n * n, 2 * n * n))
+    for one, two in (
+        (i[1:], i[:-1]),
+        (i[:, 1:], i[:, :-1]),
+        (i[1:, 1:], i[:-1, :-1]),
+        (i[1:, :-1], i[:-1, 1:]),
+    ):
+        for p, q in zip(one.ravel(), two.ravel(), strict=True):
+            along = (place[p] - place[q]) / np.linalg.norm(place[p] - place[q])
+            spring = bulk * np.outer(along, along)
+            for k, m, sign in ((p, p, 1), (q, q, 1), (p, q, -1), (q, p, -1)):
+                A[2 * k : 2 * k + 2, 2 * m : 2 * m + 2] += sign * spring
+    turn = np.stack([-place[:, 1], place[:, 0]], axis=1).reshape(-1)
+    B = np.stack([np.tile([1.0, 0.0], n * n), np.tile([0.0, 1.0], n * n), turn], axis=1)
+    free = np.arange(2 * n, 2 * n * n)
+    return sps.csr_matrix(A)[free][:, free], B[free]

@@ -1,21 +1,27 @@
 """Iteration counts of the multigrid recipes, the shapes of their hierarchies, singular problems."""
 
+import gc
+import sys
+import weakref
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsolve.core.errors import StructureError
+from jaxsolve.core.errors import MissingBackendError, StructureError
+from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.amg.automatic import Multigrid
 from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
+from jaxsolve.preconditioners.amg.modes import modes_interpolation
 from jaxsolve.preconditioners.amg.recipes import RugeStuben, SmoothedAggregation
 from jaxsolve.preconditioners.grid import Grid, grid_of
 from jaxsolve.solvers.driver import Control, iterate
 from jaxsolve.solvers.krylov.bicgstab import BiCGStab
 from jaxsolve.solvers.krylov.cg import CG
 from jaxsolve.solvers.nullspace import NullSpace
-from tests.preconditioners.problems import convection, irregular, poisson, rough
+from tests.preconditioners.problems import convection, elasticity, irregular, poisson, rough
 
 
 def matrix(scipy_matrix, **traits):
@@ -103,6 +109,94 @@ def test_representative_values_must_fit_and_be_concrete():
         RugeStuben(like=poisson((5, 5))).build(A)
     with pytest.raises(StructureError, match="outside of jit"):
         jax.jit(lambda data: RugeStuben(like=SparseMatrix(data, A.pattern)).build(A).mv(data[:400]))(A.data)
+
+
+def test_near_null_vectors_serve_elasticity():
+    A, B = elasticity(16)
+    A = matrix(A, positive_definite=True)
+    plain, with_B = iterations(A, SmoothedAggregation()), iterations(A, SmoothedAggregation(B=B, block=2))
+    assert with_B <= 16
+    assert with_B < plain
+
+
+def test_interpolation_reproduces_near_null_vectors():
+    scipy_matrix, B = elasticity(9)
+    pattern = matrix(scipy_matrix).pattern
+    label = np.repeat(np.arange(len(B) // 2) // 5, 2)
+    plan = modes_interpolation(pattern, label, B)
+    P = plan.pattern.to_scipy(plan.numbers(scipy_matrix.data))
+    # Away from the side that is held springs do not resist rigid motions, and smoothing leaves these as they are.
+    inside = np.abs(scipy_matrix @ B).max(axis=1) < 1e-12
+    assert inside.sum() > len(B) // 2
+    np.testing.assert_allclose((P @ plan.modes)[inside], B[inside], atol=1e-10)
+    np.testing.assert_allclose(plan.values(jnp.asarray(scipy_matrix.data)), P.data, atol=1e-12)
+
+
+def test_hierarchies_with_near_null_vectors_are_the_same_for_traced_values():
+    scipy_matrix, B = elasticity(7)
+    A = matrix(scipy_matrix, positive_definite=True)
+    recipe = SmoothedAggregation(B=B, block=2, bottom=12, like=A)
+    x = jnp.asarray(np.random.default_rng(5).standard_normal(A.shape[0]))
+    eager = recipe.build(A)
+    traced = jax.jit(lambda data, x: recipe.build(SparseMatrix(data, A.pattern, A.traits)).mv(x))(A.data, x)
+    assert len(eager.sizes) > 2
+    np.testing.assert_allclose(traced, eager.mv(x), rtol=1e-9, atol=1e-12)
+    single = SmoothedAggregation(B=B, block=2, bottom=12, like=A, dtype=np.float32)
+    levels = jax.eval_shape(lambda data: single.build(SparseMatrix(data, A.pattern, A.traits)), A.data).levels
+    assert all(leaf.dtype != np.float64 for leaf in jax.tree.leaves(levels))
+
+
+def test_near_null_vectors_must_fit():
+    A = matrix(poisson((20, 20)), positive_definite=True)
+    with pytest.raises(StructureError, match="row for each unknown"):
+        SmoothedAggregation(B=np.ones(7)).build(A)
+    with pytest.raises(StructureError, match="complex"):
+        SmoothedAggregation(B=1j * np.ones(400)).build(A)
+    with pytest.raises(StructureError, match="columns"):
+        SmoothedAggregation(B=np.ones((4, 3, 2)))
+    with pytest.raises(StructureError, match="finite"):
+        SmoothedAggregation(B=np.full(400, np.nan))
+    with pytest.raises(StructureError, match="blocks"):
+        SmoothedAggregation(block=2)
+
+
+@pytest.mark.parametrize("recipe", [SmoothedAggregation(hierarchy="pyamg"), RugeStuben(hierarchy="pyamg")])
+def test_hierarchies_of_pyamg_run_on_the_device(recipe):
+    pytest.importorskip("pyamg")
+    A = matrix(poisson((40, 40)), positive_definite=True)
+    M = recipe.build(A)
+    assert "(pyamg)" in repr(M)
+    dense = np.asarray(jax.vmap(M.mv, 1, 1)(jnp.eye(1600)))
+    np.testing.assert_allclose(dense, dense.T, atol=1e-12)
+    assert iterations(A, recipe) <= 15
+    with pytest.raises(StructureError, match="traced"):
+        jax.jit(lambda data: recipe.build(SparseMatrix(data, A.pattern)).mv(data[:1600]))(A.data)
+
+
+def test_a_missing_pyamg_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyamg", None)
+    A = matrix(poisson((20, 20)), positive_definite=True)
+    with pytest.raises(MissingBackendError, match=r"jaxsolve\[amg\]"):
+        SmoothedAggregation(hierarchy="pyamg").build(A)
+    with pytest.raises(StructureError, match="'own' or 'pyamg'"):
+        RugeStuben(hierarchy="hypre")
+
+
+def test_aggregates_on_grids_are_blocks():
+    M = SmoothedAggregation(bottom=50).build(matrix(poisson((64, 64)), positive_definite=True))
+    assert M.sizes == (4096, 441, 49)
+    assert all(isinstance(level.A, DiagonalsOperator) for level in M.levels)
+    weak = SmoothedAggregation().build(matrix(poisson((64, 64), weights=(1.0, 1e-3)), positive_definite=True))
+    assert weak.sizes[1] == 21 * 64
+
+
+def test_hierarchies_are_forgotten_with_their_matrix():
+    A = matrix(irregular(300), positive_definite=True)
+    RugeStuben(bottom=50).build(A)
+    pattern = weakref.ref(A.pattern)
+    del A
+    gc.collect()
+    assert pattern() is None
 
 
 @pytest.mark.slow

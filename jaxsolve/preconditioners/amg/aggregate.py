@@ -5,7 +5,12 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from jaxsolve.operators.pattern import Pattern
 from jaxsolve.preconditioners.graph import largest_around, priorities
+from jaxsolve.preconditioners.grid import axis_entries, grid_of
+
+#: Where at most this share of an axis' couplings is strong (weak), the axis is weak (strong).
+UNIFORM = 0.02
 
 
 def aggregates(graph: Any) -> np.ndarray:
@@ -62,6 +67,32 @@ def _join_strongest(graph: Any, label: np.ndarray) -> np.ndarray:
         label = label.copy()
         label[owner[order][first]] = target[order][first]
     return label
+
+
+def grid_blocks(pattern: Pattern, strong: np.ndarray) -> np.ndarray | None:
+    """Blocks of three points along each strong axis of a grid; None where there is no grid or strength varies.
+
+    With three, smoothed interpolation couples next blocks only, so that coarse levels are stencils on grids again.
+
+    Args:
+        pattern: Square.
+        strong: For each entry whether it is strong.
+    """
+    grid = grid_of(pattern)
+    if grid is None:
+        return None
+    label = np.zeros(grid.shape, np.int64)
+    for axis, entries in enumerate(axis_entries(pattern, grid)):
+        share = strong[entries].mean() if len(entries) else 0.0
+        if UNIFORM < share < 1 - UNIFORM:
+            return None
+        length = grid.shape[axis]
+        size = 3 if share > 0.5 else 1
+        # A single point that is left over joins the last block.
+        count = max(1, (length + size - 2) // size) if size > 1 else length
+        part = np.minimum(np.arange(length) // size, count - 1)
+        label = label * count + part.reshape([-1 if a == axis else 1 for a in range(len(grid.shape))])
+    return label.reshape(-1)
 
 
 def partition(graph: Any, count: int) -> np.ndarray:

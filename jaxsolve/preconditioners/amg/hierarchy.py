@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-import weakref
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.vector import scattered_on_host
 from jaxsolve.operators.base import LinearOperator
@@ -57,11 +58,17 @@ class Interpolation(Protocol):
 Planned = tuple[Interpolation, np.ndarray]
 
 
+#: The pattern and the values of a matrix.
+Entries = tuple[Pattern, np.ndarray]
+
+
 class Coarsening(Protocol):
     """How a level is coarsened."""
 
-    def interpolation(self, pattern: Pattern, data: np.ndarray, depth: int) -> Planned | None:
-        """The plan from representative values; None where the level cannot be coarsened."""
+    def interpolation(
+        self, pattern: Pattern, data: np.ndarray, above: Sequence[Interpolation]
+    ) -> Planned | None:
+        """The plan from representative values, below those `above`; None where the level cannot be coarsened."""
         ...
 
 
@@ -103,7 +110,6 @@ class Shape:
         return self._cycles[key]
 
 
-_SHAPES: "weakref.WeakKeyDictionary[Pattern, dict[Any, Shape]]" = weakref.WeakKeyDictionary()
 #: Shapes remembered for one pattern: a time step or two of changing coefficients.
 REMEMBERED = 4
 
@@ -123,7 +129,8 @@ def shape_of(
     """
     values = hashlib.blake2b(np.ascontiguousarray(data).data).digest()
     key = (values, repr(coarsening), conjugate, bottom, exact)
-    known = _SHAPES.setdefault(pattern, {})
+    # Kept on the pattern itself: shapes refer to it, so that a weak table of them would hold it for ever.
+    known: dict[Any, Shape] = vars(pattern).setdefault("_shapes", {})
     if key not in known:
         while len(known) >= REMEMBERED:
             known.pop(next(iter(known)))
@@ -137,7 +144,7 @@ def _find_shape(
     shape = Shape([pattern], [], [], data)
     while shape.patterns[-1].shape[0] > bottom and len(shape.interpolations) < MOST_LEVELS - 1:
         pattern = shape.patterns[-1]
-        planned = coarsening.interpolation(pattern, data, len(shape.interpolations))
+        planned = coarsening.interpolation(pattern, data, shape.interpolations)
         if planned is None or not 0 < planned[0].pattern.shape[1] < 0.9 * pattern.shape[0]:
             break
         plan, p = planned
@@ -174,16 +181,30 @@ def from_host(
     conjugate = conjugates(facts, shape.bottom.dtype)
     levels = []
     for k, (a, p) in enumerate(shape.numbers):
-        A = host_layout(shape.patterns[k], a.astype(kind), facts)
-        P_pattern = shape.interpolations[k].pattern
-        R_pattern, order = P_pattern.transpose()
-        P = host_layout(P_pattern, p.astype(kind), Traits())
-        r = (p.conj() if conjugate else p)[order]
-        R = host_layout(R_pattern, r.astype(kind), Traits())
-        M = _host_smoother(smoother, shape.patterns[k], a, kind, facts, A)
-        levels.append(Level(A, P, R, M, M))
+        P = shape.interpolations[k].pattern
+        R, order = P.transpose()
+        levels.append(((shape.patterns[k], a), (P, p), (R, (p.conj() if conjugate else p)[order])))
     dense = np.asarray(shape.patterns[-1].to_scipy(shape.bottom).todense())
-    return MultigridCycle(tuple(levels), jnp.asarray(_host_inverse(dense).astype(kind)), visits, None, facts)
+    return host_cycle(levels, dense, smoother, facts, kind, visits)
+
+
+def host_cycle(
+    levels: Sequence[tuple[Entries, ...]],
+    bottom: np.ndarray,
+    smoother: AbstractPreconditioner,
+    facts: Traits,
+    kind: Any,
+    visits: int,
+) -> MultigridCycle:
+    """The cycle with given matrices A, P and R of each level and a dense last one; nothing is compiled."""
+    made = []
+    for (pattern, a), *transfers in levels:
+        A = host_layout(pattern, a.astype(kind), facts)
+        P, R = (host_layout(where, values.astype(kind), Traits()) for where, values in transfers)
+        M = _host_smoother(smoother, pattern, a, kind, facts, A)
+        made.append(Level(A, P, R, M, M))
+    inverse = jax.device_put(_host_inverse(bottom, is_hermitian(facts, kind)).astype(kind))
+    return MultigridCycle(tuple(made), inverse, visits, None, facts)
 
 
 def from_values(
@@ -202,8 +223,15 @@ def from_values(
         levels.append(Level(matrix.layout(), P.layout(), R.layout(), M, M))
         right, left = shape.products(k)
         data = left.multiply(R.data, right.multiply(data, p))
-    bottom = generalised_inverse(SparseMatrix(data, shape.patterns[-1]).as_matrix())
+    bottom = generalised_inverse(
+        SparseMatrix(data, shape.patterns[-1]).as_matrix(), is_hermitian(facts, kind)
+    )
     return MultigridCycle(tuple(levels), bottom, visits, None, facts)
+
+
+def is_hermitian(facts: Traits, kind: Any) -> bool:
+    """Whether matrices with these facts and this dtype are Hermitian."""
+    return facts.hermitian or (facts.symmetric and not jnp.issubdtype(kind, jnp.complexfloating))
 
 
 def conjugates(facts: Traits, kind: Any) -> bool:
@@ -215,12 +243,13 @@ def host_layout(pattern: Pattern, data: np.ndarray, facts: Traits) -> LinearOper
     """The fast operator with host values, without compiling anything."""
     padded = np.append(data, np.zeros(1, data.dtype))
     if is_banded(pattern):
-        values = jnp.asarray(padded[diagonal_slots(pattern)])
+        values = jax.device_put(padded[diagonal_slots(pattern)])
         return DiagonalsOperator(values, tuple(int(d) for d in pattern.offsets), pattern.shape, facts)
     plan = plan_rows(pattern)
     entries, rows, columns = plan.tail
-    tail = (jnp.asarray(padded[entries]), jnp.asarray(rows), jnp.asarray(columns))
-    return RowsOperator(jnp.asarray(padded[plan.positions]), jnp.asarray(plan.columns), tail, pattern, facts)
+    tail = (jax.device_put(padded[entries]), index_array(rows), index_array(columns))
+    head = jax.device_put(padded[plan.positions])
+    return RowsOperator(head, index_array(plan.columns), tail, pattern, facts)
 
 
 def _host_smoother(
@@ -246,17 +275,17 @@ def _host_smoother(
     bound = np.max((abs(matrix) @ np.ones(len(d))) / np.abs(d), initial=0)
     size = min(SAFETY * size, float(bound)) or 1.0
     ratio = 2.0 * smoother.degree**2 if smoother.ratio is None else smoother.ratio
-    largest = jnp.asarray(size, jnp.finfo(kind).dtype)
+    largest = jax.device_put(np.asarray(size, jnp.finfo(kind).dtype))
     return ChebyshevPolynomial(
-        A, jnp.asarray(d.astype(kind)), largest, max(ratio, 1.01), smoother.degree + 1, facts
+        A, jax.device_put(d.astype(kind)), largest, max(ratio, 1.01), smoother.degree + 1, facts
     )
 
 
-def _host_inverse(E: np.ndarray) -> np.ndarray:
+def _host_inverse(E: np.ndarray, hermitian: bool) -> np.ndarray:
     """`generalised_inverse` on the host."""
     d = np.abs(np.diagonal(E))
     largest = d.max(initial=0)
     scale = 1 / np.sqrt(np.where(d > 0, d, largest if largest > 0 else 1))
     scaled = E * scale[:, None] * scale[None, :]
     tiny = 4 * max(len(E), 1) * np.finfo(E.dtype).eps
-    return np.linalg.pinv(scaled, rcond=tiny) * scale[:, None] * scale[None, :]
+    return np.linalg.pinv(scaled, rcond=tiny, hermitian=hermitian) * scale[:, None] * scale[None, :]

@@ -1,5 +1,6 @@
 """Algebraic multigrid on any pattern: Ruge and Stüben's, and smoothed aggregation."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -7,18 +8,23 @@ import jax
 import numpy as np
 import scipy.sparse
 
+from jaxsolve.core.errors import StructureError
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.pattern import Pattern
-from jaxsolve.preconditioners.amg.aggregate import aggregates
+from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.amg.aggregate import aggregates, grid_blocks
 from jaxsolve.preconditioners.amg.cycle import MultigridCycle
+from jaxsolve.preconditioners.amg.foreign import aggregation_options, pyamg_cycle
 from jaxsolve.preconditioners.amg.hierarchy import (
     Coarsening,
+    Interpolation,
     Planned,
     conjugates,
     from_values,
     shape_of,
 )
 from jaxsolve.preconditioners.amg.interpolate import extended_interpolation, smoothed_interpolation
+from jaxsolve.preconditioners.amg.modes import Modes, ModesPlan, as_modes, modes_interpolation, nodal_graph
 from jaxsolve.preconditioners.amg.products import Sums
 from jaxsolve.preconditioners.amg.representative import (
     Representative,
@@ -54,6 +60,7 @@ class RugeStuben(AbstractPreconditioner):
         like: A matrix with this pattern and typical values (`SparseMatrix` or SciPy), for traced values.
         bottom: A level of at most this size is inverted densely.
         dtype: Precision of the cycle, for instance float32 under a float64 solve; that of A where None.
+        hierarchy: "own", or "pyamg" for the levels of `pyamg.ruge_stuben_solver` (concrete values; extra `amg`).
 
     Source: Ruge, Stüben (1987); splitting: `coarse_points`; interpolation: `extended_interpolation`.
     """
@@ -69,9 +76,16 @@ class RugeStuben(AbstractPreconditioner):
     like: Representative | None = eqx.field(static=True, default=None, converter=as_representative)
     bottom: int = eqx.field(static=True, default=200)
     dtype: Any = eqx.field(static=True, default=None)
+    hierarchy: str = eqx.field(static=True, default="own")
+
+    def __check_init__(self) -> None:
+        _check_hierarchy(self.hierarchy)
 
     def build(self, A: LinearOperator) -> LinearOperator:
         """The cycle as an operator; its `repr` lists the levels."""
+        if self.hierarchy == "pyamg":
+            strength = {"strength": ("classical", {"theta": self.threshold})}
+            return _pyamg(self, with_entries(A, self.name), "ruge_stuben_solver", strength)
         return _build(self, A, _Classical(self.threshold))
 
 
@@ -88,6 +102,11 @@ class SmoothedAggregation(AbstractPreconditioner):
         like: A matrix with this pattern and typical values (`SparseMatrix` or SciPy), for traced values.
         bottom: A level of at most this size is inverted densely.
         dtype: Precision of the cycle, for instance float32 under a float64 solve; that of A where None.
+        B: Near-null vectors as columns, shape (n, k), which interpolation reproduces: the rigid body motions for
+            elasticity. Constants where None. Each aggregate then has k coarse unknowns.
+        block: Unknowns at each point, numbered together, which stay together; with `B` only.
+        hierarchy: "own", or "pyamg" for the levels of `pyamg.smoothed_aggregation_solver` (concrete values; extra
+            `amg`).
 
     Source: Vaněk, Mandel, Brezina (1996); aggregates: `aggregates`.
     """
@@ -103,16 +122,48 @@ class SmoothedAggregation(AbstractPreconditioner):
     like: Representative | None = eqx.field(static=True, default=None, converter=as_representative)
     bottom: int = eqx.field(static=True, default=200)
     dtype: Any = eqx.field(static=True, default=None)
+    B: Modes | None = eqx.field(static=True, default=None, converter=as_modes)
+    block: int = eqx.field(static=True, default=1)
+    hierarchy: str = eqx.field(static=True, default="own")
+
+    def __check_init__(self) -> None:
+        _check_hierarchy(self.hierarchy)
+        if self.block < 1 or (self.block > 1 and self.B is None):
+            raise StructureError(
+                f"SmoothedAggregation(block={self.block}): blocks of at least 1 unknown need near-null vectors `B`, "
+                "for instance one constant for each of them."
+            )
 
     def build(self, A: LinearOperator) -> LinearOperator:
         """The cycle as an operator; its `repr` lists the levels."""
-        return _build(self, A, _Aggregation(self.threshold))
+        matrix = with_entries(A, self.name)
+        modes = None if self.B is None else self._fitting(matrix)
+        if self.hierarchy == "pyamg":
+            options = aggregation_options(matrix, self.threshold, modes)
+            return _pyamg(self, matrix, "smoothed_aggregation_solver", options)
+        return _build(self, A, _Aggregation(self.threshold, self.block, self.B))
+
+    def _fitting(self, A: SparseMatrix) -> np.ndarray:
+        assert self.B is not None
+        modes = self.B.like(A.dtype)
+        if len(modes) != A.shape[0] or A.shape[0] % self.block:
+            raise StructureError(
+                f"SmoothedAggregation: `B` has shape {modes.shape} and blocks of {self.block}, the matrix {A.shape}; "
+                "`B` needs a row for each unknown, and whole blocks must fill the rows."
+            )
+        if np.iscomplexobj(modes) and not np.issubdtype(A.dtype, np.complexfloating):
+            raise StructureError(
+                "SmoothedAggregation: `B` is complex, the matrix is real; pass a real basis."
+            )
+        return modes
 
 
 class _Classical(eqx.Module):
     threshold: float
 
-    def interpolation(self, pattern: Pattern, data: np.ndarray, depth: int) -> Planned | None:
+    def interpolation(
+        self, pattern: Pattern, data: np.ndarray, above: Sequence[Interpolation]
+    ) -> Planned | None:
         strong = classical_strength(pattern, data, self.threshold)
         coarse = coarse_points(pattern, strong)
         return extended_interpolation(pattern, data, strong, coarse) if coarse.any() else None
@@ -120,13 +171,41 @@ class _Classical(eqx.Module):
 
 class _Aggregation(eqx.Module):
     threshold: float
+    block: int
+    modes: Modes | None
 
-    def interpolation(self, pattern: Pattern, data: np.ndarray, depth: int) -> Planned | None:
-        strong = symmetric_strength(pattern, data, self.threshold * 0.5**depth)
-        places = (pattern.rows[strong], pattern.indices[strong])
-        graph = scipy.sparse.csr_matrix((np.abs(data[strong]), places), shape=pattern.shape)
-        plan = smoothed_interpolation(pattern, strong, aggregates(graph.maximum(graph.T).tocsr()))
+    def interpolation(
+        self, pattern: Pattern, data: np.ndarray, above: Sequence[Interpolation]
+    ) -> Planned | None:
+        threshold = self.threshold * 0.5 ** len(above)
+        if self.modes is not None:
+            finer = above[-1] if above else None
+            modes = finer.modes if isinstance(finer, ModesPlan) else self.modes.like(data.dtype)
+            block = modes.shape[1] if above else self.block
+            label = np.repeat(aggregates(nodal_graph(pattern, data, block, threshold)), block)
+            plan = modes_interpolation(pattern, label, modes)
+            return plan, plan.numbers(data)
+        strong = symmetric_strength(pattern, data, threshold)
+        label = grid_blocks(pattern, strong)
+        if label is None:
+            places = (pattern.rows[strong], pattern.indices[strong])
+            graph = scipy.sparse.csr_matrix((np.abs(data[strong]), places), shape=pattern.shape)
+            label = aggregates(graph.maximum(graph.T).tocsr())
+        plan = smoothed_interpolation(pattern, strong, label)
         return plan, plan.numbers(data, Sums(True))
+
+
+def _check_hierarchy(hierarchy: str) -> None:
+    if hierarchy not in ("own", "pyamg"):
+        raise StructureError(f"hierarchy is 'own' or 'pyamg'; got {hierarchy!r}.")
+
+
+def _pyamg(
+    recipe: RugeStuben | SmoothedAggregation, A: SparseMatrix, solver: str, options: dict[str, Any]
+) -> MultigridCycle:
+    kind = inner_dtype(A, recipe.dtype)
+    M = pyamg_cycle(solver, A, options, recipe.smoother, inherited(A), kind, recipe.visits, recipe.bottom)
+    return M.named(f"{type(recipe).__name__} (pyamg)", A.dtype)
 
 
 def _build(recipe: "RugeStuben | SmoothedAggregation", A: LinearOperator, how: Coarsening) -> MultigridCycle:
