@@ -80,7 +80,8 @@ def test_the_answer_does_not_depend_on_the_units_of_A(name, exponent):
 
 
 @every_method
-@pytest.mark.parametrize("size", [1e-300, 1e-150, 1e150, 1e290])
+# Tolerances are normal numbers here; below 2e-308 XLA may flush them to zero.
+@pytest.mark.parametrize("size", [1e-290, 1e-150, 1e150, 1e290])
 def test_right_hand_sides_near_the_ends_of_the_numbers_are_solved(name, size):
     A, b = fitting(name)
     info = solved(name, A, size * b)
