@@ -93,7 +93,7 @@ def lasts(A: LinearOperator, solve: Solve) -> bool:
 def solved(A: LinearOperator, solve: Solve, inverse: Any, rhs: Array, rtol: Any) -> Outcome:
     """The solution of A d = rhs to a tolerance of its own; no gradient is taken of it."""
     problem = _problem(A, rhs)
-    method = chosen_method(solve, A)
+    method = chosen(solve, A).method
     real = jnp.finfo(rhs.dtype).dtype
     control = Control(
         jnp.asarray(rtol, real), jnp.zeros((), real), jnp.asarray(solve.max_iterations, jnp.int32)
