@@ -77,9 +77,9 @@ def diagnose(info: SolveInfo, A: LinearOperator | None = None) -> Diagnosis:
         A: The matrix; None for that of the solve, which is known for eager ones.
     """
     summary = describe(info, advice=False)
-    reference, problem, choice = _SYSTEMS.get(id(info.residual_norm), (None, None, None))
-    through = None
-    if A is None and problem is not None and choice is not None and reference() is info.residual_norm:
+    entry, through = _SYSTEMS.get(id(info.residual_norm)), None
+    if A is None and entry is not None and entry[0]() is info.residual_norm:
+        _, problem, choice = entry
         A, through = problem.A, _preconditioned(problem, choice)
     if A is None:
         missing = "the matrix is not at hand: for a diagnosis of its spectrum pass it, js.explain(info, A)"

@@ -1,7 +1,7 @@
 """explain: what would be done with a system and why, or what went wrong in a solve."""
 
 import dataclasses
-from typing import Any
+from typing import Any, overload
 
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.staging import is_traced
@@ -48,6 +48,12 @@ class Explanation:
         return f"Explanation({self.method}, preconditioner={self.preconditioner})"
 
 
+@overload
+def explain(A: SolveInfo, b: Any = None) -> Diagnosis: ...
+@overload
+def explain(
+    A: Any, b: Any = None, solve: Solve | None = None, *f_args: Any, **f_kwargs: Any
+) -> Explanation: ...
 def explain(
     A: Any, b: Any = None, solve: Solve | None = None, *f_args: Any, **f_kwargs: Any
 ) -> Explanation | Diagnosis:

@@ -24,8 +24,12 @@ def test_it_prints_what_happened(capsys, laplacian):
 def test_the_choice_of_auto_comes_with_its_reason(capsys, laplacian):
     code, report = solved(capsys, laplacian)
     assert code == 0
+    assert report["method"] == "LU"
+    assert "A is sparse, n <= 256" in report["reason"]
+    code, report = solved(capsys, laplacian, "--preconditioner", "jacobi")
+    assert code == 0
     assert report["method"] == "CG"
-    assert "positive definite" in report["reason"]
+    assert "proved definite" in report["reason"] or "declared definite" in report["reason"]
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.mtx"])

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sps
 
 import jaxsolve as js
-from jaxsolve.linear import select
+from jaxsolve.linear.request import method_name
 from jaxsolve.linear.select import choose, table
 from jaxsolve.operators.base import LinearOperator, Wrapper
 from tests.gallery.methods import relative_residual
@@ -43,7 +43,7 @@ def traced(A):
 
 
 def names(choice):
-    return js.explain.__globals__["method_name"](choice.method), getattr(choice.preconditioner, "name", None)
+    return method_name(choice.method), getattr(choice.preconditioner, "name", None)
 
 
 BIG = 210
@@ -98,7 +98,7 @@ def test_what_is_declared_of_traced_values_is_believed():
 
 
 def test_away_from_a_cpu_fewer_matrices_go_to_the_host(monkeypatch):
-    monkeypatch.setattr(select.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr("jaxsolve.linear.select.jax.default_backend", lambda: "gpu")
     assert names(choose(sparse(poisson((80, 80))), js.Solve())) == ("CG", "amg")
 
 

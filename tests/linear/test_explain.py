@@ -110,6 +110,7 @@ def test_a_preconditioner_is_judged_by_the_spectrum_that_it_makes(capsys):
     bad = DenseMatrix(symmetric(np.geomspace(1e-6, 1, 40)))
     found = js.explain(failed(A, "CG", preconditioner=bad, max_iterations=5))
     assert found.preconditioned is not None
+    assert found.spectrum is not None
     assert found.preconditioned.condition > found.spectrum.condition
     assert any("larger" in line for line in found.findings)
 
@@ -130,7 +131,9 @@ def test_what_comes_out_of_jit_is_diagnosed_with_its_matrix(capsys):
     A = CASES["indefinite"][0]
     info = jax.jit(lambda A: failed(A, "CG"))(A)
     assert "js.explain(info, A)" in js.explain(info).findings[0]
-    assert js.explain(info, A).spectrum.indefinite
+    spectrum = js.explain(info, A).spectrum
+    assert spectrum is not None
+    assert spectrum.indefinite
 
 
 def test_batches_and_matrices_with_nan_are_explained(capsys):
