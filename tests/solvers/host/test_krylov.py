@@ -160,9 +160,12 @@ def test_a_singular_system_is_no_solution_and_no_nan():
 def test_an_indefinite_preconditioner_of_minres_is_an_outcome():
     dense = sample("minres", np.float64)
     M = js.Diagonal(-jnp.ones(N))
-    info = js.solve_linear_info(jnp.asarray(dense), jnp.ones(N), js.Solve("scipy-minres", preconditioner=M))
-    assert info.status == js.Status.breakdown
+    solve = js.Solve("scipy-minres", preconditioner=M)
+    info = js.solve_linear_info(jnp.asarray(dense), jnp.ones(N), solve)
+    assert info.status == js.Status.host_failure
     assert "positive definite preconditioner" in str(FAILURES[-1])
+    with pytest.raises(js.NotConverged, match="ValueError: scipy-minres: .* positive definite preconditioner"):
+        js.jit(lambda b: js.solve_linear(jnp.asarray(dense), b, solve))(jnp.ones(N))
 
 
 def test_operators_have_the_same_products_on_the_host():
