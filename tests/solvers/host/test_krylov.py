@@ -120,9 +120,9 @@ def test_jit_vmap_and_gradients(name):
 
 
 def test_qmr_takes_a_preconditioner_on_either_side_and_on_both():
-    units = np.logspace(0, 4, N)
-    dense = units[:, None] * sample("qmr", np.float64) * units[::-1]
-    left, right = js.Diagonal(jnp.asarray(1 / units)), js.Diagonal(jnp.asarray(1 / units[::-1]))
+    units = np.logspace(0, 2, N)
+    dense = units[:, None] * sample("qmr", np.float64) * units
+    left = right = js.Diagonal(jnp.asarray(1 / units))
     b = jnp.asarray(dense @ np.linspace(1, 2, N))
     both = js.solve_linear_info(dense, b, js.Solve("scipy-QMR", rtol=1e-9, preconditioner=(left, right)))
     none = js.solve_linear_info(dense, b, js.Solve("scipy-QMR", rtol=1e-9))
@@ -164,7 +164,9 @@ def test_an_indefinite_preconditioner_of_minres_is_an_outcome():
     info = js.solve_linear_info(jnp.asarray(dense), jnp.ones(N), solve)
     assert info.status == js.Status.host_failure
     assert "positive definite preconditioner" in str(FAILURES[-1])
-    with pytest.raises(js.NotConverged, match="ValueError: scipy-minres: .* positive definite preconditioner"):
+    with pytest.raises(
+        js.NotConverged, match="ValueError: scipy-minres: .* positive definite preconditioner"
+    ):
         js.jit(lambda b: js.solve_linear(jnp.asarray(dense), b, solve))(jnp.ones(N))
 
 
