@@ -165,7 +165,7 @@ def test_an_indefinite_preconditioner_of_minres_is_an_outcome():
     assert info.status == js.Status.host_failure
     assert "positive definite preconditioner" in str(FAILURES[-1])
     with pytest.raises(
-        js.NotConverged, match="ValueError: scipy-minres: .* positive definite preconditioner"
+        js.NotConverged, match=r"ValueError: scipy-minres: .* positive definite preconditioner"
     ):
         js.jit(lambda b: js.solve_linear(jnp.asarray(dense), b, solve))(jnp.ones(N))
 
