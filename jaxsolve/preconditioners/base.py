@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.staging import evaluated
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.algebra import Diagonal, Identity
 from jaxsolve.operators.base import Declared, LinearOperator, Wrapper
@@ -112,7 +113,8 @@ def with_entries(A: LinearOperator, name: str) -> SparseMatrix:
         inner = with_entries(A.operator, name)
         return SparseMatrix(inner.data, inner.pattern, A.traits)
     if isinstance(A, DenseMatrix):
-        data = A.matrix.reshape(*A.matrix.shape[:-2], n * n)
+        with evaluated(A.matrix):
+            data = A.matrix.reshape(*A.matrix.shape[:-2], n * n)
         indices = np.tile(np.arange(n), n)
         return SparseMatrix(data, Pattern.of(np.arange(n + 1) * n, indices, (n, n)), A.traits)
     if isinstance(A, Diagonal | Identity):

@@ -101,7 +101,7 @@ def host_inverse(recipe: AbstractRecipe, data: Array, size: int, facts: Traits =
     if is_traced(data):
         key = jax.ShapeDtypeStruct((DIGEST_WORDS,), jnp.uint32)
         code = jax.ShapeDtypeStruct((), jnp.int32)
-        keys, status = host_call(make, (key, code), (0, int(Status.breakdown)), data)
+        keys, status = host_call(make, (key, code), (0, int(Status.host_failure)), data)
     else:
         keys, status = (jnp.asarray(value[0]) for value in make(np.asarray(data)[None]))
     return HostInverse(keys, data, status, recipe, size, False, facts)

@@ -118,7 +118,7 @@ class SciPyKrylov(AbstractMethod):
             integer,
             integer,
         )
-        failed = (0, 0, int(Status.breakdown), 1, 0)
+        failed = (0, 0, int(Status.host_failure), 1, 0)
         left = jnp.asarray(limit - k, jnp.int32)
         x, norm, halt, iterations, products = host_call(call, results, failed, s.r, goal, left, *leaves)
         norm = jnp.where(norm > 0, norm, jnp.where(halt != 0, s.residual_norm, norm))

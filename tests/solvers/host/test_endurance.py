@@ -3,7 +3,6 @@
 import pathlib
 import resource
 import threading
-import time
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,6 @@ import pytest
 import scipy.sparse
 
 import jaxsolve as js
-from jaxsolve.core.host import host_call
 from jaxsolve.solvers.host.factor import FACTORS
 from jaxsolve.solvers.host.superlu import SuperLU
 
@@ -76,30 +74,6 @@ def test_large_solves_in_two_threads_come_to_an_end():
         thread.join(timeout=900)
         assert not thread.is_alive()
     assert len(done) == 20
-
-
-def test_callbacks_of_two_programs_at_once_get_their_arguments():
-    # Large enough that JAX copies an array in its pool of threads, which these programs occupy.
-    n = 2**20
-
-    def slowly(x):
-        time.sleep(0.05)
-        return (2 * x,)
-
-    program = jax.jit(
-        lambda x: host_call(slowly, (jax.ShapeDtypeStruct((n,), x.dtype),), (np.nan,), x + 1)[0]
-    )
-    x = jnp.ones(n)
-    program(x).block_until_ready()
-    threads = [
-        threading.Thread(target=lambda: [program(x).block_until_ready() for _ in range(4)], daemon=True)
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-        assert not thread.is_alive()
 
 
 def test_factors_made_in_one_thread_and_forgotten_in_another_are_freed():
