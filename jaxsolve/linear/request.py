@@ -233,7 +233,7 @@ def _count(name: str, value: Any) -> Any:
 
 
 def _classes(suppress: Any) -> tuple[type, ...]:
-    classes = (suppress,) if isinstance(suppress, type | str) else tuple(suppress)
+    classes: tuple[Any, ...] = (suppress,) if isinstance(suppress, type | str) else tuple(suppress)
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, ConvergenceException)):
             raise TypeError(

@@ -87,8 +87,10 @@ def _of(H: np.ndarray, extended: np.ndarray, exact: bool) -> Spectrum:
     values = np.linalg.eigvalsh(H) if asymmetry < 1e-12 else np.linalg.eigvals(H)
     sizes, singular = np.abs(values), np.linalg.svd(extended, compute_uv=False)
     condition = float(singular[0] / singular[-1]) if singular[-1] > 0 else math.inf
-    ends = (sizes.min(), sizes.max(), values.real.min(), values.real.max())
-    return Spectrum(exact, *map(float, ends), condition, float(singular[0]), asymmetry)
+    smallest, largest, leftmost, rightmost = map(
+        float, (sizes.min(), sizes.max(), values.real.min(), values.real.max())
+    )
+    return Spectrum(exact, smallest, largest, leftmost, rightmost, condition, float(singular[0]), asymmetry)
 
 
 def _arnoldi(A: LinearOperator, steps: int) -> np.ndarray:

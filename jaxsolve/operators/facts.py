@@ -151,7 +151,7 @@ def smallest_curvature(A: Any) -> float:
             break
         betas.append(beta)
         before, v = v, w / beta
-    return float(scipy.linalg.eigvalsh_tridiagonal(alphas, betas[: len(alphas) - 1]).min())
+    return float(np.min(scipy.linalg.eigvalsh_tridiagonal(alphas, betas[: len(alphas) - 1])))
 
 
 def dominance_of(A: Any) -> Dominance:

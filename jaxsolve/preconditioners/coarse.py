@@ -157,8 +157,8 @@ def clusters_of(pattern: Pattern, count: int, labels: tuple[int, ...] | None = N
     known = _CLUSTERS.setdefault(pattern, {})
     if count not in known:
         grid = grid_of(pattern)
-        labels = partition(neighbours(pattern), count) if grid is None else boxes(grid, count)
-        known[count] = Clusters(labels)
+        found = partition(neighbours(pattern), count) if grid is None else boxes(grid, count)
+        known[count] = Clusters(found)
     return known[count]
 
 

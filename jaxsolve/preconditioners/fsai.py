@@ -166,7 +166,7 @@ def _plan(pattern: Pattern, power: int) -> _Plan:
 def _lower(pattern: Pattern, power: int) -> Pattern:
     """The lower triangle, diagonal included, of the symmetrised pattern to a power."""
     n = pattern.shape[0]
-    graph = (neighbours(pattern).astype(bool) + scipy.sparse.identity(n, bool, "csr")).tocsr()
+    graph = (neighbours(pattern).astype(bool) + scipy.sparse.eye_array(n, dtype=bool)).tocsr()
     reach = graph
     for _ in range(power - 1):
         reach = reach @ graph

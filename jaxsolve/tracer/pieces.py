@@ -147,10 +147,10 @@ def _origins(jaxpr: Jaxpr) -> list[tuple[Any, int]]:
             atom, sign = eqn.invars[0], -1
         elif eqn.primitive is prims.mul_p and any(map(_is_sign, eqn.invars)):
             number, atom = sorted(eqn.invars, key=_is_sign, reverse=True)
-            sign = int(number.val)
+            sign = int(number.val)  # pyright: ignore[reportAttributeAccessIssue]  # a literal
         else:
             continue
-        if atom.aval.shape == eqn.outvars[0].aval.shape:
+        if np.shape(atom.aval) == np.shape(eqn.outvars[0].aval):
             base, before = origin(atom)
             origins[eqn.outvars[0]] = (base, sign * before)
     return [origin(atom) for atom in jaxpr.outvars]
