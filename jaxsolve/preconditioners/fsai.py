@@ -5,6 +5,7 @@ import weakref
 from typing import ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
@@ -75,7 +76,10 @@ class FSAI(AbstractPreconditioner):
         scale = _scale(matrix)
         rows, columns = index_array(matrix.pattern.rows), index_array(matrix.pattern.indices)
         scaled = matrix.data * (gather(scale, rows) * gather(scale, columns)).astype(matrix.dtype)
-        found = [_definite_rows(scaled, group) if definite else _rows(scaled, group) for group in plan.groups]
+        found = []
+        for group in plan.groups:
+            solve = _definite_rows if definite else _rows
+            found.append(solve(_after(found, scaled), group))
         lower, upper, pivots = (_together([part[k] for part in found]) for k in range(3))
         lower_rows = index_array(plan.pattern.rows)
         spread = gather(scale, index_array(plan.pattern.indices))
@@ -184,6 +188,18 @@ def _scale(A: SparseMatrix) -> Array:
     return lax.rsqrt(jnp.where(d > 0, d, 1))
 
 
+def _after(found: list[tuple[Array, Array, Array]], data: Array) -> Array:
+    """`data`, known only when the group before is solved.
+
+    XLA's CPU starts independent batched factorisations at once, and each waits for threads of one pool: with two
+    threads, three of them wait for ever (jaxlib 0.10.2). A pivot next to never is that number, and then does no harm.
+    """
+    if not found:
+        return data
+    pivot, limits = found[-1][2][0], jnp.finfo(data.dtype)
+    return data + jnp.where(pivot == -limits.max, limits.tiny, 0).astype(data.dtype)
+
+
 def _pieces(data: Array, group: _Group) -> tuple[Array, Array]:
     """The small matrices, ones on the diagonal of unused slots; and the last unit vectors."""
     blocks = gather_or_zero(data, index_array(group.positions))
@@ -207,8 +223,8 @@ def _definite_rows(data: Array, group: _Group) -> tuple[Array, Array, Array]:
 def _rows(data: Array, group: _Group) -> tuple[Array, Array, Array]:
     """The last row and the last column of A[J, J]⁻¹ over their common last entry, and that entry."""
     blocks, last = _pieces(data, group)
-    row = jnp.linalg.solve(jnp.swapaxes(blocks, -2, -1), last)[..., 0]
-    column = jnp.linalg.solve(blocks, last)[..., 0]
+    factors = jax.scipy.linalg.lu_factor(blocks)
+    row, column = (jax.scipy.linalg.lu_solve(factors, last, trans)[..., 0] for trans in (1, 0))
     pivot = row[:, -1]
     return _usable(row / pivot[:, None], column / column[:, -1:], pivot, last[..., 0])
 
