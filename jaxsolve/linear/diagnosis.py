@@ -148,17 +148,18 @@ def _judged(
     elif asymmetric and spectrum.indefinite:
         findings.append("eigenvalues lie on both sides of zero, which is hard for every Krylov method alone")
         advice.append("use preconditioner 'ilu', or a direct method")
-    if failed and reached <= ROUNDING * floor:
+    # Of a singular matrix the iterates grow, and with them what rounding leaves.
+    if spectrum.condition > 0.1 / eps:
+        findings.append("A is singular to working precision")
+        advice.append(
+            "give its null space (`rank_deficiency=1`, `null_space=`), or use `lsmr` for least squares"
+        )
+    elif failed and reached <= ROUNDING * floor:
         findings.append(
             f"the residual is at the level of rounding, {floor:.1e} of b: x is as good as its dtype allows"
         )
         wider = ", or use float64" if eps > 1e-10 else ""
         advice.append(f"ask for rtol of at least {ROUNDING * floor:.0e}{wider}")
-    elif spectrum.condition > 0.1 / eps:
-        findings.append("A is singular to working precision")
-        advice.append(
-            "give its null space (`rank_deficiency=1`, `null_space=`), or use `lsmr` for least squares"
-        )
     used = spectrum if through is None else through
     if through is not None and through.condition > spectrum.condition:
         findings.append("the preconditioner makes the condition number larger")

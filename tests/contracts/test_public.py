@@ -28,7 +28,7 @@ Jacobi BlockJacobi ILU Cholesky0 Chebyshev Cluster SmoothedAggregation
 #: Beyond the documentation: what users meet in results and as further options.
 FURTHER = """
 Status Block Diagonal Identity DenseMatrix Pattern Explanation Factorization Trajectory
-Additive Multiplicative Symmetrized Deflation Neumann SSOR Multigrid GeometricMultigrid RugeStuben
+Additive Multiplicative Symmetrized Deflation FSAI Neumann Nystrom SSOR Multigrid GeometricMultigrid RugeStuben
 Newton PseudoTransient Broyden Anderson Picard GaussNewton LevenbergMarquardt GradientDescent LBFGS NewtonCG
 SciPyMinimize SciPyLeastSquares
 """
