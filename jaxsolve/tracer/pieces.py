@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsolve.core.compat import Jaxpr, Literal, Tracer, prims
+from jaxsolve.core.compat import Equation, Jaxpr, Literal, Tracer, prims
 from jaxsolve.core.errors import NotLinearError
 from jaxsolve.tracer import factors
 from jaxsolve.tracer.value import Linear, Scatter, Term
@@ -142,15 +142,16 @@ def _origins(jaxpr: Jaxpr) -> list[tuple[Any, int]]:
     def origin(atom: Any) -> tuple[Any, int]:
         return (id(atom), 1) if isinstance(atom, Literal) else origins.get(atom, (atom, 1))
 
-    for eqn in jaxpr.eqns:
+    equations: list[Equation] = jaxpr.eqns
+    for eqn in equations:
         if eqn.primitive is prims.neg_p:
             atom, sign = eqn.invars[0], -1
         elif eqn.primitive is prims.mul_p and any(map(_is_sign, eqn.invars)):
             number, atom = sorted(eqn.invars, key=_is_sign, reverse=True)
-            sign = int(number.val)  # pyright: ignore[reportAttributeAccessIssue]  # a literal
+            sign = int(number.val)
         else:
             continue
-        if np.shape(atom.aval) == np.shape(eqn.outvars[0].aval):
+        if atom.aval.shape == eqn.outvars[0].aval.shape:
             base, before = origin(atom)
             origins[eqn.outvars[0]] = (base, sign * before)
     return [origin(atom) for atom in jaxpr.outvars]

@@ -119,6 +119,6 @@ def shadow_space(s: int, r: Array) -> Array:
     bits = (lax.iota(jnp.uint32, n * s) + jnp.uint32(1)) * jnp.uint32(0xCC9E2D51)
     bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
     bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
-    uniform = (bits ^ (bits >> 16)).astype(r.real.dtype) / 2**31 - 1
+    uniform = (bits ^ (bits >> 16)).astype(r.real.dtype) / 2.0**31 - 1
     # The road not taken: orthonormal rows (7 times the time of a step for n = 10⁶, and random ones are nearly so).
     return (uniform.reshape(s, n) * math.sqrt(3 / n)).astype(r.dtype)
