@@ -91,5 +91,5 @@ def _jax_dtype(host: np.ndarray) -> np.dtype:
 
 @by_identity
 def _on_device(host: np.ndarray) -> Array:
-    # `jnp.asarray` would compile a copy for each shape.
-    return jax.device_put(host)
+    # `jnp.asarray` would compile a copy for each shape; what is put may keep its host array alive, so not this one.
+    return jax.device_put(host.copy())
