@@ -99,7 +99,7 @@ def pinned(A: LinearOperator, nulls: NullSpace) -> LinearOperator:
     A consistent system keeps its solutions, of which the one with x_k = 0 remains: with wᴴA = 0 and b in the range of
     A, wᴴ(A + u e_k e_kᵀ) x = wᴴb says that u w_k x_k = 0.
     """
-    if not isinstance(A, SparseMatrix) or A.data.ndim > 1 or A.shape[0] != A.shape[1]:
+    if not isinstance(A, SparseMatrix) or A.data.ndim > 1 or A.shape[0] != A.shape[1] or not A.nnz:
         return A
     if not (nulls.detect if nulls.basis is None else nulls.basis.shape[1] == 1):
         return A

@@ -210,3 +210,13 @@ def test_auto_solves_the_real_matrices(matrices, rtol, precision):
     assert len(failed) <= 0.1 * count
     # Every program was for these patterns.
     jax.clear_caches()
+
+
+@pytest.mark.parametrize("method", ["auto", "banded", "sparse-direct", "GMres"])
+@pytest.mark.parametrize("n", [0, 3])
+def test_matrices_without_entries(n, method):
+    b = jnp.arange(1.0, n + 1)
+    for A in (sps.csr_array((n, n)), lambda x: 0 * x):
+        info = js.solve_linear_info(A, b, js.Solve(method))
+        assert info.status is (js.Status.singular if n else js.Status.converged)
+        assert js.solve_linear_info(A, 0 * b, js.Solve(method)).converged
