@@ -165,7 +165,7 @@ def take(
     def columns(c: Any, k: int) -> Any:
         if not x.size:
             return np.full(shape + c.shape[rank:], -1, c.dtype)
-        moved = c.reshape(-1, *c.shape[rank:])[inside]
+        moved = c.reshape(x.size, *c.shape[rank:])[inside]
         return moved if hole is None else np.where(hole.reshape(shape + (1,) * k), c.dtype.type(-1), moved)
 
     def factor(c: Any, k: int) -> Any:
