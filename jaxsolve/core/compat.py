@@ -38,6 +38,8 @@ __all__ = [
     "scatter_sub_p",
     "source_lines",
     "sparse_dot_p",
+    "sparse_rows_dot_p",
+    "sparse_transpose_p",
     "split_p",
     "stack_p",
     "tile_p",
@@ -53,6 +55,8 @@ tile_p: Primitive = lax.tile_p
 scatter_sub_p: Primitive = lax.scatter_sub_p
 optimization_barrier_p: Primitive = lax.optimization_barrier_p
 sparse_dot_p: Primitive = sparse.bcoo_dot_general_p
+sparse_rows_dot_p: Primitive = sparse.bcsr_dot_general_p
+sparse_transpose_p: Primitive = sparse.bcoo_transpose_p
 
 _CALLS: dict[Primitive, str] = {
     prims.jit_p: "jaxpr",

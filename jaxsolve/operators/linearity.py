@@ -4,13 +4,16 @@ import enum
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxsolve.core.compat import (
     JaxprEqn,
     Literal,
+    bind,
     called,
+    is_transposable,
     open_jaxpr,
     optimization_barrier_p,
     prims,
@@ -18,6 +21,7 @@ from jaxsolve.core.compat import (
     scatter_sub_p,
     source_lines,
     sparse_dot_p,
+    sparse_rows_dot_p,
     split_p,
     stack_p,
     tile_p,
@@ -85,6 +89,7 @@ _FACTORS = {
     prims.dot_general_p: (0, 1),
     prims.conv_general_dilated_p: (0, 1),
     sparse_dot_p: (0, 2),
+    sparse_rows_dot_p: (0, 3),
 }
 #: Linear in the operands at these places, the others constant (indices, predicates, matrices).
 _PLACES = {
@@ -177,8 +182,35 @@ def _dependent(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> li
         return operands[:1]
     if primitive.name in _OPAQUE:
         return [Degree.opaque] * count
+    moving = [k for k, d in enumerate(operands) if d.depends]
+    if is_transposable(primitive) and derivative_is_constant(eqn, moving):
+        return [Degree.affine] * count
     _refuse(eqn, "is not linear")
     return []
+
+
+def derivative_is_constant(eqn: Any, moving: Sequence[int]) -> bool:
+    """Whether JAX's derivative of an equation along some of its inputs does not read them."""
+    avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+
+    def derivative(values: list[Any], tangents: list[Any]) -> list[Any]:
+        def applied(*inputs: Any) -> list[Any]:
+            every = list(values)
+            for k, value in zip(moving, inputs, strict=True):
+                every[k] = value
+            return bind(eqn, every)
+
+        return jax.jvp(applied, tuple(values[k] for k in moving), tuple(tangents))[1]
+
+    try:
+        jaxpr = jax.make_jaxpr(derivative)(avals, [avals[k] for k in moving]).jaxpr
+    except (TypeError, ValueError, NotImplementedError):
+        return False
+    needed = {v for v in jaxpr.outvars if not isinstance(v, Literal)}
+    for e in reversed(jaxpr.eqns):
+        if any(v in needed for v in e.outvars):
+            needed.update(v for v in e.invars if not isinstance(v, Literal))
+    return not any(jaxpr.invars[k] in needed for k in moving)
 
 
 def _any_depends(degrees: Sequence[Degree]) -> bool:

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxsolve.core.compat import Equation, Literal, bind, is_transposable
+from jaxsolve.core.compat import Equation, bind, is_transposable
 from jaxsolve.core.errors import TraceError
+from jaxsolve.operators.linearity import derivative_is_constant
 from jaxsolve.tracer import parts, sums
 from jaxsolve.tracer.factors import OPAQUE, is_host
 from jaxsolve.tracer.host import known_result
@@ -166,29 +167,6 @@ def dense_if_linear(scope: Scope, eqn: Equation, inputs: Sequence[Any]) -> list[
     """
     linear = [k for k, value in enumerate(inputs) if depends(value)]
     # round, floor and sign have a constant derivative (zero) too: only what can be transposed is linear.
-    if not is_transposable(eqn.primitive) or not _derivative_is_constant(eqn, linear):
+    if not is_transposable(eqn.primitive) or not derivative_is_constant(eqn, linear):
         not_linear(eqn, scope.enclosing, "is not a linear operation, and its input depends on that argument")
     return dense(scope, eqn, inputs)
-
-
-def _derivative_is_constant(eqn: Equation, linear: Sequence[int]) -> bool:
-    avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
-
-    def derivative(values: list[Any], tangents: list[Any]) -> list[Any]:
-        def applied(*moving: Any) -> list[Any]:
-            every = list(values)
-            for k, value in zip(linear, moving, strict=True):
-                every[k] = value
-            return bind(eqn, every)
-
-        return jax.jvp(applied, tuple(values[k] for k in linear), tuple(tangents))[1]
-
-    try:
-        jaxpr = jax.make_jaxpr(derivative)(avals, [avals[k] for k in linear]).jaxpr
-    except (TypeError, ValueError, NotImplementedError):
-        return False
-    needed = {v for v in jaxpr.outvars if not isinstance(v, Literal)}
-    for e in reversed(jaxpr.eqns):
-        if any(v in needed for v in e.outvars):
-            needed.update(v for v in e.invars if not isinstance(v, Literal))
-    return not any(jaxpr.invars[k] in needed for k in linear)

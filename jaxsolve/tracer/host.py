@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsolve.core.compat import Equation, Primitive, Tracer, bind, prims, stack_p, tile_p
+from jaxsolve.core.compat import Equation, Primitive, Tracer, bind, prims, sparse_transpose_p, stack_p, tile_p
 from jaxsolve.tracer.factors import OPAQUE, is_host
 
 
@@ -97,7 +97,10 @@ def known_result(eqn: Equation, inputs: Sequence[Any]) -> list[Any]:
     if any(value is OPAQUE for value in inputs):
         return [OPAQUE] * len(eqn.outvars)
     if not all(is_host(value) for value in inputs):
-        return _bind(eqn, inputs)
+        outputs = _bind(eqn, inputs)
+        if eqn.primitive is sparse_transpose_p and is_host(inputs[1]) and inputs[1].ndim == 2:
+            outputs[1] = transposed_indices(inputs[1], eqn)
+        return outputs
     function = _NUMPY.get(eqn.primitive)
     if function is not None:
         try:
@@ -111,6 +114,11 @@ def known_result(eqn: Equation, inputs: Sequence[Any]) -> list[Any]:
         if all(not isinstance(o, Tracer) and _has_host_form(o) for o in outputs):
             return [np.asarray(o) for o in outputs]
     return outputs
+
+
+def transposed_indices(indices: np.ndarray, eqn: Equation) -> np.ndarray:
+    """The indices of a transposed BCOO without batch axes, known where those of the matrix are."""
+    return indices[:, list(eqn.params["permutation"][: indices.shape[1]])]
 
 
 def _has_host_form(output: Any) -> bool:

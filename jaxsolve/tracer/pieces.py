@@ -163,11 +163,8 @@ def _is_sign(atom: Any) -> bool:
 
 def concatenated(pieces: Sequence[Piece], values: Sequence[Any], dtype: Any) -> Any:
     """The values of the factors of all pieces, each once; on the host where all are."""
-    parts, end = [], 0
-    for piece in pieces:
-        if piece.first == end:
-            parts.append(piece.flat(values, dtype))
-            end += piece.count
+    once = {(piece.first, piece.count): piece for piece in pieces}
+    parts = [once[place].flat(values, dtype) for place in sorted(once)]
     if all(isinstance(part, np.ndarray) for part in parts):
         return np.concatenate([np.empty(0, dtype), *parts])
     return jnp.concatenate([jnp.asarray(part) for part in parts])

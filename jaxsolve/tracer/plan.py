@@ -19,6 +19,7 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import LITERAL_BYTES, index_array, staged
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.tracer.bands import Bands, find_bands
+from jaxsolve.tracer.entries import Reading, reading
 from jaxsolve.tracer.factors import is_host
 from jaxsolve.tracer.interpret import interpret
 from jaxsolve.tracer.parts import is_complex, is_inexact
@@ -101,6 +102,10 @@ class Plan:
         return ordered(self.pieces, self.shape) if found is None else found
 
     @functools.cached_property
+    def _reading(self) -> Reading:
+        return reading(self.pieces, self._order)
+
+    @functools.cached_property
     def _known(self) -> tuple[Pattern, np.ndarray] | None:
         """Pattern and values of a matrix without traced factors; entries that cancel exactly are left out."""
         if any(piece.traced is not None for piece in self.pieces):
@@ -126,7 +131,7 @@ class Plan:
         """The entries in CSR order, of shape (nnz,); a NumPy array where nothing is traced."""
         if self._known is not None:
             return self._known[1]
-        indices = [index_array(a) for a in (self._order.places, *(self._order.repeats or ()))]
+        indices = [index_array(a) for a in self._reading.indices()]
         return self._compiled(self.constants(), values, indices)
 
     def constants(self) -> list[Any]:
@@ -139,17 +144,7 @@ class Plan:
         return self.bands.values(self._factors(*constants, *values), self.dtype)
 
     def _entries(self, constants: list[Any], values: list[Any], indices: list[Array]) -> Array:
-        every = concatenated(self.pieces, self._factors(*constants, *values), self.dtype)
-        data = _at(every, indices[0])
-        if self._order.repeats is None:
-            return data
-        slots, places = indices[1:]
-        # The few entries with several parts apart: one scatter of all parts takes four times as long.
-        return data.at[slots].add(_at(every, places), indices_are_sorted=True, mode="promise_in_bounds")
-
-
-def _at(values: Array, places: Array) -> Array:
-    return values.at[places].get(mode="promise_in_bounds", wrap_negative_indices=False)
+        return self._reading.entries(self._factors(*constants, *values), indices, self.dtype)
 
 
 def _held(constant: Any) -> Any:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.sparse import BCOO
+from jax.experimental.sparse import BCOO, BCSR
 
 from jaxsolve.core.compat import open_jaxpr
 from jaxsolve.core.errors import NotLinearError, StructureError
@@ -19,6 +19,7 @@ N = 6
 K = jnp.asarray(problems.random(N, seed=1))
 A = jnp.asarray(problems.random(N, N, seed=2))
 SPARSE = BCOO.fromdense(A)
+PLACES = np.stack([np.arange(N), np.arange(N)[::-1]], axis=1)
 
 
 def degree_of(f, dtype: type = np.float64):
@@ -73,6 +74,8 @@ LINEAR = {
     "solve": lambda x: jnp.linalg.solve(A, x),
     "triangular solve": lambda x: jax.scipy.linalg.solve_triangular(jnp.triu(A), x),
     "sparse": lambda x: SPARSE @ x,
+    "sparse, transposed": lambda x: SPARSE.T @ x,
+    "sparse by rows": lambda x: BCSR.from_bcoo(SPARSE) @ x,
     "derivative": lambda x: jax.jvp(lambda v: jnp.sin(v) * K, (K,), (x,))[1],
     "power one": lambda x: x**1,
     "real in float32 and back": lambda x: x.astype(jnp.float32).astype(x.dtype),
@@ -88,6 +91,9 @@ AFFINE = {
     "concatenated": lambda x: jnp.concatenate([x[:3], K[3:]]),
     "loop with source": lambda x: jax.lax.fori_loop(0, 2, lambda i, y: 2 * y + K, x),
     "cond with a source": lambda x: jax.lax.cond(K[0] > 0, lambda v: v, lambda v: K, x),
+    "sparse matrix of x, of which JAX knows more than the table": lambda x: (
+        BCOO((x, PLACES), shape=(N, N)).todense() @ K
+    ),
     "loop that starts constant": lambda x: jax.lax.fori_loop(0, 2, lambda i, y: y + x, K),
 }
 NOT_LINEAR = {

@@ -308,6 +308,9 @@ simple(
 simple("convolve", lambda x, k: jnp.convolve(x, k, mode="full"), f64(6), vec(3))
 
 
+PAIRS = np.array([[0, 1], [2, 3]])
+
+
 def bcoo(data):
     index = np.array([[0, 1], [0, 3], [2, 0], [2, 2], [1, 1]])
     return sparse.BCOO((data, jnp.asarray(index)), shape=(3, 4))
@@ -316,6 +319,25 @@ def bcoo(data):
 simple("BCOO matvec", lambda x, d: bcoo(d) @ x, f64(4), vec(5))
 simple("BCOO matmat", lambda x, d: bcoo(d) @ x, f64(4, 2), vec(5))
 simple("BCOO data", lambda d, x: bcoo(d) @ x, f64(5), vec(4))
+simple("BCOO transposed", lambda x, d: bcoo(d).T @ x, f64(3), vec(5))
+simple("BCOO from the left", lambda x, d: x @ bcoo(d), f64(2, 3), vec(5))
+simple("BCOO data transposed", lambda d, x: bcoo(d).T @ x, f64(5), vec(3))
+simple(
+    "BCOO of dense blocks",
+    lambda x, d: sparse.BCOO((d, PAIRS), shape=(3, 4, 2)).todense().sum(2) @ x,
+    f64(4),
+    vec(2, 2),
+    loose=True,
+)
+
+
+def bcsr(data):
+    return sparse.BCSR((data, np.array([1, 3, 1, 0, 2, 4]), np.array([0, 2, 3, 5])), shape=(3, 4))
+
+
+simple("BCSR matvec", lambda x, d: bcsr(d) @ x, f64(4), vec(6))
+simple("BCSR matmat", lambda x, d: bcsr(d) @ x, f64(4, 2), vec(6))
+simple("BCSR data", lambda d, x: bcsr(d) @ x, f64(6), vec(4))
 
 # ---------------------------------------------------------------- indexing
 IDX = np.array([3, 0, 0, 2, -1])
@@ -481,7 +503,10 @@ simple(
     "tangent of a long loop with branches inside",
     lambda v, u: jax.jvp(
         lambda a: lax.scan(
-            lambda w, _: (lax.cond(w[0] > 1, lambda z: jax.jit(jnp.sin)(z), lambda z: 0.9 * z, w) * w, None),
+            lambda w, _: (
+                w + 0.01 * (lax.cond(w[0] > 1, lambda z: jax.jit(jnp.sin)(z), lambda z: 0.6 * z, w) * w - w),
+                None,
+            ),
             a,
             None,
             length=400,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.sparse import BCOO, BCSR
 
 from jaxsolve.core.errors import TraceError
 from jaxsolve.linear.request import Solve
@@ -192,6 +193,18 @@ def test_integer_parameters_become_known_where_needed():
     C = jax.jit(lambda i: L.matrix(jnp.zeros(5), i, 2.0))(jnp.array([1, 2]))
     assert C.nnz == 10
     np.testing.assert_allclose(C.todense(), 2 * np.eye(5)[[1, 2]])
+
+
+@pytest.mark.parametrize("kind", [BCOO, BCSR])
+def test_sparse_matrices_as_parameters_keep_their_pattern(kind):
+    M = BCOO.fromdense(np.diag([1.0, 2.0, 3.0]) + np.eye(3, k=1), nse=5)
+    M = M if kind is BCOO else BCSR.from_bcoo(M)
+    L = jit_compile_linear(lambda x, M: M @ x)
+    A = L.matrix(jnp.zeros(3), M)
+    assert A.nnz == 5
+    np.testing.assert_array_equal(A.todense(), M.todense())
+    inside = jax.jit(lambda M: L.matrix(jnp.zeros(3), M).todense())(M)
+    np.testing.assert_array_equal(inside, M.todense())
 
 
 @pytest.mark.parametrize("n", [2000, pytest.param(10_000, marks=pytest.mark.slow)])

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from jaxsolve.core.compat import Equation, prims, sparse_dot_p
+from jaxsolve.core.compat import Equation, prims, sparse_dot_p, sparse_rows_dot_p, sparse_transpose_p
 from jaxsolve.tracer import factors, moves, sums
 from jaxsolve.tracer.dense import dense
 from jaxsolve.tracer.factors import OPAQUE
+from jaxsolve.tracer.host import transposed_indices
 from jaxsolve.tracer.products import contract, scale
 from jaxsolve.tracer.refusal import not_linear
 from jaxsolve.tracer.registry import Scope, depends, rule
@@ -108,14 +109,39 @@ def _padded(value: Any, config: list[tuple[int, int, int]]) -> Any:
 
 @rule(sparse_dot_p)
 def _sparse_dot(scope: Scope, eqn: Equation, data: Any, indices: Any, other: Any) -> Any:
-    """A BCOO times an array: gather, scale, and sum by rows."""
+    """A BCOO times an array."""
+    return _sparse_product(scope, eqn, [data, indices, other], indices)
+
+
+@rule(sparse_rows_dot_p)
+def _sparse_rows_dot(scope: Scope, eqn: Equation, data: Any, columns: Any, ends: Any, other: Any) -> Any:
+    """A BCSR times an array; what is stored past the last row counts for nothing."""
+    indices = None
+    if all(isinstance(i, np.ndarray) and i.ndim == 1 for i in (columns, ends)):
+        rows = np.searchsorted(ends, np.arange(len(columns)), side="right") - 1
+        indices = np.stack([rows, columns], axis=1)
+    return _sparse_product(scope, eqn, [data, columns, ends, other], indices)
+
+
+@rule(sparse_transpose_p)
+def _sparse_transpose(scope: Scope, eqn: Equation, data: Any, indices: Any) -> list[Any]:
+    """The indices change, the data stay; batches and dense axes apart."""
+    if not isinstance(indices, np.ndarray) or indices.ndim != 2 or len(data.shape) > 1:
+        return dense(scope, eqn, [data, indices], wanted=[True, False])
+    return [data, transposed_indices(indices, eqn)]
+
+
+def _sparse_product(scope: Scope, eqn: Equation, inputs: list[Any], indices: np.ndarray | None) -> Any:
+    """A sparse matrix times an array: gather, scale, and sum by rows."""
+    data, other = inputs[0], inputs[-1]
     if depends(data) and depends(other):
         not_linear(eqn, scope.enclosing, "multiplies two values that both depend on that argument")
+    scope.traced_indices = scope.traced_indices or not all(isinstance(i, np.ndarray) for i in inputs[1:-1])
     (cs, co), (bs, _) = eqn.params["dimension_numbers"]
     shape = eqn.params["lhs_spinfo"].shape
     if bs or not isinstance(indices, np.ndarray) or indices.ndim != 2 or indices.shape[1] != len(shape):
-        return dense(scope, eqn, [data, indices, other])[0]
-    out, size = eqn.outvars[0].aval, eqn.invars[2].aval.shape
+        return dense(scope, eqn, inputs)[0]
+    out, size = eqn.outvars[0].aval, eqn.invars[-1].aval.shape
     free = [d for d in range(len(shape)) if d not in cs]
     inside = np.all(indices < np.array(shape), axis=1)
     where = np.where(inside[:, None], indices, 0)
