@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
+from jaxsolve.core.compat import marked_solution
 from jaxsolve.core.vector import norm
 from jaxsolve.linear.forward import Plan, System, guarded, run
 from jaxsolve.linear.pseudo import pseudo_tangent
@@ -28,9 +29,9 @@ from jaxsolve.solvers.nullspace import NullSpace
 def implicit_solve(plan: Plan, system: System) -> Outcome:
     """The outcome of a system, differentiable in A and b by the implicit function theorem."""
     s = system
-    return guarded(
-        plan, "solve", run(plan.method, s.A, s.inverse, s.b, s.x0, s.control, s.nulls, watch=plan.watch)
-    )
+    outcome = run(plan.method, s.A, s.inverse, s.b, s.x0, s.control, s.nulls, watch=plan.watch)
+    outcome = guarded(plan, "solve", outcome)
+    return outcome._replace(x=marked_solution(outcome.x))
 
 
 @functools.partial(implicit_solve.defjvp, symbolic_zeros=True)

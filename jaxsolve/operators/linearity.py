@@ -13,6 +13,7 @@ from jaxsolve.core.compat import (
     Literal,
     bind,
     called,
+    is_solve,
     is_transposable,
     open_jaxpr,
     optimization_barrier_p,
@@ -152,6 +153,8 @@ def _dependent(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> li
         return degree(inner, operands, complex_input)
     if primitive in (prims.cond_p, prims.scan_p, prims.while_p, prims.linear_solve_p):
         return _control(eqn, operands, complex_input)
+    if is_solve(eqn):
+        return _solved(eqn, operands)
     if primitive in _REAL_LINEAR and complex_input:
         _refuse(eqn, "is linear over the real numbers only, and the unknown is complex; solve for its real and "
                 "imaginary parts as a pytree instead")  # fmt: skip
@@ -211,6 +214,13 @@ def derivative_is_constant(eqn: Any, moving: Sequence[int]) -> bool:
         if any(v in needed for v in e.outvars):
             needed.update(v for v in e.invars if not isinstance(v, Literal))
     return not any(jaxpr.invars[k] in needed for k in moving)
+
+
+def _solved(eqn: JaxprEqn, operands: list[Degree]) -> list[Degree]:
+    """x is affine in b (a first guess may leave its trace); what else is said of the solve is not."""
+    if not derivative_is_constant(eqn, [k for k, d in enumerate(operands) if d.depends]):
+        _refuse(eqn, "solves with a matrix that depends on the unknown")
+    return [Degree.affine] + [Degree.opaque] * (len(eqn.outvars) - 1)
 
 
 def _any_depends(degrees: Sequence[Degree]) -> bool:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsolve.core.compat import Equation, Jaxpr, Literal, Tracer, called, open_jaxpr
+from jaxsolve.core.errors import NotLinearError
 from jaxsolve.tracer.dense import dense_if_linear
 from jaxsolve.tracer.factors import OPAQUE, is_host
 from jaxsolve.tracer.host import known_result
@@ -28,7 +29,12 @@ def interpret(scope: Scope, jaxpr: Any, inputs: Sequence[Any]) -> list[Any]:
     values: dict[Any, Any] = {}
 
     def read(atom: Any) -> Any:
-        return literals[id(atom)] if isinstance(atom, Literal) else values[atom]
+        value = literals[id(atom)] if isinstance(atom, Literal) else values[atom]
+        if value is None:
+            raise NotLinearError(
+                "the function is not linear in its first argument: it uses more of an inner solve than the solution."
+            )
+        return value
 
     values.update(zip(inner.constvars, map(known, constants), strict=True))
     values.update(zip(inner.invars, inputs, strict=True))

@@ -7,13 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsolve.core.compat import Equation, prims
+from jaxsolve.core.errors import TraceError
+from jaxsolve.operators.linearity import derivative_is_constant
 from jaxsolve.tracer import moves, parts, sums
 from jaxsolve.tracer.dense import dense
 from jaxsolve.tracer.factors import OPAQUE, is_host
 from jaxsolve.tracer.products import contract, within_budget
-from jaxsolve.tracer.refusal import not_linear
+from jaxsolve.tracer.refusal import not_linear, place
 from jaxsolve.tracer.registry import Scope, depends, rule
 from jaxsolve.tracer.value import Linear
+
+#: Elements of a right-hand side up to which a solve is repeated for each.
+MOST_SOLVES = 1000
 
 
 @rule(prims.fft_p)
@@ -94,6 +99,26 @@ def _linear_solve(scope: Scope, eqn: Equation, *inputs: Any) -> list[Linear]:
     shifted = any(v.affine for v in inputs[constants:] if depends(v))
     shifted = shifted or any(not depends(v) for v in inputs[constants:])
     return _with_offset(outputs, shifted)
+
+
+@rule(prims.custom_jvp_call_p)
+def _solve(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
+    """A solve of this package (no other `custom_jvp` comes here): one more for each element of its right-hand side."""
+    moving = [k for k, v in enumerate(inputs) if depends(v)]
+    if not derivative_is_constant(eqn, moving):
+        not_linear(
+            eqn, scope.enclosing, "solves with a matrix that depends on that argument"
+        )
+    size = sum(inputs[k].size for k in moving)
+    if size > MOST_SOLVES:
+        raise TraceError(
+            f"the solve at {place(eqn, scope.enclosing)} would have to be repeated for each of {size} elements "
+            f"(limit {MOST_SOLVES}). Keep this operator matrix-free: pass the function without a preconditioner that "
+            "needs entries."
+        )
+    others = len(eqn.outvars) - 1
+    x = dense(scope, eqn, inputs, complex_linear=True, wanted=[True] + [False] * others)[0]
+    return [*_with_offset([x], True), *[None] * others]
 
 
 def _with_offset(outputs: list[Linear], affine: bool) -> list[Linear]:
