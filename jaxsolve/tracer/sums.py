@@ -19,7 +19,7 @@ def add(parts: Sequence[Linear], dtype: Any, affine: bool = False) -> Linear:
     """The sum of values of one shape."""
     terms = merge([t for part in parts for t in part.terms])
     if len(terms) > MANY_TERMS:
-        terms = merge_shifts(terms, parts[0].shape)
+        terms = packed(merge_shifts(terms, parts[0].shape), parts[0].shape)
     scatters = _merge_scatters([s for part in parts for s in part.scatters])
     return Linear(
         parts[0].shape, dtype, tuple(terms), tuple(scatters), affine or any(p.affine for p in parts)
@@ -115,6 +115,37 @@ def merge_shifts(terms: Sequence[Term], shape: tuple[int, ...]) -> list[Term]:
             term = _overlay(shifts[key], term)
         shifts[key] = term
     return [*shifts.values(), *rest]
+
+
+def packed(terms: Sequence[Term], shape: tuple[int, ...]) -> list[Term]:
+    """Terms that are mostly absent, of one and the same number, in one that lists what is present along a last axis.
+
+    Sums by halves (`associative_scan`) interleave terms of all distances: without this, twice as many a level.
+    """
+    alike: dict[tuple[Any, bool], list[Term]] = {}
+    rest: list[Term] = []
+    for term in terms:
+        if is_number(term.factor) and _present(term) < 0.5:
+            alike.setdefault((term.factor, term.conjugate), []).append(term)
+        else:
+            rest.append(term)
+    for (number, conjugate), group in alike.items():
+        if len(group) <= MANY_TERMS:
+            rest += group
+            continue
+        columns = np.concatenate([t.columns.reshape(*shape, -1) for t in group], axis=-1)
+        columns = np.sort(columns, axis=-1)
+        width = int(np.count_nonzero(columns >= 0, axis=-1).max(initial=0))
+        if width:
+            rest.append(Term(columns[..., columns.shape[-1] - width :], number, conjugate))
+    return rest
+
+
+def _present(term: Term) -> float:
+    """The share of elements that are present, among a thousand."""
+    flat = term.columns.reshape(-1)
+    sample = flat[:: max(len(flat) // 1000, 1)]
+    return np.count_nonzero(sample >= 0) / max(len(sample), 1)
 
 
 def _shift(term: Term, own: np.ndarray) -> int | None:

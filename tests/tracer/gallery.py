@@ -484,6 +484,13 @@ simple("scan reverse", lambda x: lax.scan(lambda c, a: (c + a, 2 * c + a), 0.0, 
 simple(
     "scan pytree carry", lambda x: lax.scan(lambda c, a: ((c[1], c[0] + a), c[0]), (0.0, x[0]), x)[0], f64(4)
 )
+simple("associative scan", lambda x: lax.associative_scan(jnp.add, x), f64(60, 2))
+simple(
+    "associative scan with factors",
+    lambda x, k: lax.associative_scan(jnp.add, k * x, reverse=True),
+    f64(30),
+    vec(30),
+)
 simple("fori", lambda x: lax.fori_loop(0, 3, lambda i, u: u + i * jnp.roll(u, 1), x), f64(5))
 simple(
     "fori writes",

@@ -106,9 +106,7 @@ def _solve(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
     """A solve of this package (no other `custom_jvp` comes here): one more for each element of its right-hand side."""
     moving = [k for k, v in enumerate(inputs) if depends(v)]
     if not derivative_is_constant(eqn, moving):
-        not_linear(
-            eqn, scope.enclosing, "solves with a matrix that depends on that argument"
-        )
+        not_linear(eqn, scope.enclosing, "solves with a matrix that depends on that argument")
     size = sum(inputs[k].size for k in moving)
     if size > MOST_SOLVES:
         raise TraceError(
