@@ -1,5 +1,6 @@
-"""Factors of the host brought to the device: triangular matrices applied by Jacobi sweeps."""
+"""Factors of the host brought to the device."""
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,7 +10,8 @@ import scipy.sparse
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.triangular import FactoredInverse, Order, UnitTriangularInverse, sweeps_for
+from jaxsolve.preconditioners.levels import level_inverse, schedule
+from jaxsolve.preconditioners.triangular import FactoredInverse, Order, triangular_inverse
 from jaxsolve.solvers.host.factor import AbstractFactor, probe
 from jaxsolve.solvers.host.incomplete import (
     IncompleteCholesky,
@@ -35,36 +37,36 @@ def exported(
         facts: What to declare of the result.
 
     Returns:
-        None where the factors have no triangles, or no number of sweeps in `SWEEPS` solves with them.
+        None where the factors have no triangles, or no number of sweeps in `SWEEPS` solves with them and they are too
+        deep for substitution.
     """
     host = np.asarray(matrix.data)
     factor = recipe.factor(host)
     triangles = factor.triangles() if isinstance(factor, ScaledFactor) else None
     if triangles is None:
         return None
-    sweeps = _sweeps(factor, triangles, matrix.pattern.to_scipy(host))
-    if sweeps is None:
-        return None
     dtype = matrix.dtype
-    lower = _layout(triangles.lower, dtype)
-    upper = lower.H if triangles.hermitian else _layout(triangles.upper, dtype)
+    lower, upper = (
+        SparseMatrix.from_scipy(part.astype(dtype)) for part in (triangles.lower, triangles.upper)
+    )
+    sweeps = _sweeps(factor, triangles, matrix.pattern.to_scipy(host))
+    if sweeps is None and None in (schedule(lower.pattern), schedule(upper.pattern)):
+        return None
+    solve = level_inverse if sweeps is None else functools.partial(triangular_inverse, sweeps=sweeps)
+    left_inverse = solve(lower)
     pivots, left, right = (
         jnp.asarray(part, dtype) for part in (1 / triangles.pivots, triangles.left, triangles.right)
     )
-    orders = (Order(triangles.before), Order(triangles.after))
     return FactoredInverse(
-        UnitTriangularInverse(lower, sweeps_for(triangles.lower, sweeps)),
-        UnitTriangularInverse(upper, sweeps_for(triangles.upper, sweeps)),
+        left_inverse,
+        left_inverse.H if triangles.hermitian else solve(upper),
         pivots,
         left,
         right,
-        orders,
+        (Order(triangles.before), Order(triangles.after)),
         facts,
+        factor.description,
     )
-
-
-def _layout(part: scipy.sparse.csr_matrix, dtype: np.dtype) -> LinearOperator:
-    return SparseMatrix.from_scipy(part.astype(dtype)).layout()
 
 
 def _sweeps(factor: AbstractFactor, t: Triangles, A: Any) -> int | None:
