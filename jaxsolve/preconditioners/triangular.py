@@ -183,9 +183,9 @@ class FactoredInverse(LinearOperator):
 
     def conj(self) -> "FactoredInverse":
         """The conjugate."""
-        parts = (jnp.conj(part) for part in (self.inverse_pivots, self.left, self.right))
+        pivots, left, right = (jnp.conj(part) for part in (self.inverse_pivots, self.left, self.right))
         return FactoredInverse(
-            self.lower.conj(), self.upper.conj(), *parts, self.orders, self.facts, self.source
+            self.lower.conj(), self.upper.conj(), pivots, left, right, self.orders, self.facts, self.source
         )
 
 

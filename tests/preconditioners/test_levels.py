@@ -95,6 +95,7 @@ def test_real_matrices_are_substituted_exactly(matrices, name):
 def test_rows_with_many_entries_do_not_widen_all_others():
     N = strict(3000, 0.0005)
     plan = schedule(js.SparseMatrix.from_scipy(N).pattern)
+    assert plan is not None
     assert plan.positions.size < 4 * N.nnz
 
 
