@@ -12,7 +12,7 @@ from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.levels import level_inverse, schedule
 from jaxsolve.preconditioners.triangular import FactoredInverse, Order, triangular_inverse
-from jaxsolve.solvers.host.factor import AbstractFactor, probe
+from jaxsolve.solvers.host.factor import AbstractFactor, norm, probe
 from jaxsolve.solvers.host.incomplete import (
     IncompleteCholesky,
     IncompleteLU,
@@ -75,7 +75,7 @@ def _sweeps(factor: AbstractFactor, t: Triangles, A: Any) -> int | None:
 
     def left_over(x: np.ndarray) -> float:
         with np.errstate(all="ignore"):
-            ratio = float(np.linalg.norm(t.left * (b - A @ x)) / np.linalg.norm(t.left * b))
+            ratio = norm(t.left * (b - A @ x)) / norm(t.left * b)
         return ratio if np.isfinite(ratio) else np.inf
 
     exact = left_over(factor.solve(b[:, None], "N")[:, 0])
