@@ -27,7 +27,7 @@ LOSS = 0.1
 
 
 def exported(
-    recipe: IncompleteLU | IncompleteCholesky, matrix: SparseMatrix, facts: Traits
+    recipe: IncompleteLU | IncompleteCholesky, matrix: SparseMatrix, facts: Traits, any_cost: bool
 ) -> LinearOperator | None:
     """The inverse by factors that the host makes now, applied on the device.
 
@@ -35,10 +35,10 @@ def exported(
         recipe: How to factorise.
         matrix: A, with values that are known.
         facts: What to declare of the result.
+        any_cost: Whether substitution will do where no number of sweeps in `SWEEPS` does.
 
     Returns:
-        None where the factors have no triangles, or no number of sweeps in `SWEEPS` solves with them and they are too
-        deep for substitution.
+        None where the factors have no triangles, or none that can be solved with.
     """
     host = np.asarray(matrix.data)
     factor = recipe.factor(host)
@@ -50,7 +50,7 @@ def exported(
         SparseMatrix.from_scipy(part.astype(dtype)) for part in (triangles.lower, triangles.upper)
     )
     sweeps = _sweeps(factor, triangles, matrix.pattern.to_scipy(host))
-    if sweeps is None and None in (schedule(lower.pattern), schedule(upper.pattern)):
+    if sweeps is None and (not any_cost or None in (schedule(lower.pattern), schedule(upper.pattern))):
         return None
     solve = level_inverse if sweeps is None else functools.partial(triangular_inverse, sweeps=sweeps)
     left_inverse = solve(lower)

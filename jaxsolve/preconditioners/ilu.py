@@ -97,9 +97,10 @@ class ILU(AbstractPreconditioner):
         else:
             recipe = IncompleteLU(matrix.pattern, self.fill_factor, self.drop_tol, self.permutation)
         on_device = self.apply == "device" or (self.apply == "auto" and jax.default_backend() != "cpu")
-        found = exported(recipe, matrix, facts) if on_device and not is_traced(matrix.data) else None
-        if found is not None:
-            return found
+        if on_device and not is_traced(matrix.data):
+            found = exported(recipe, matrix, facts, self.apply == "device")
+            if found is not None:
+                return found
         if self.apply == "device":
             raise StructureError(
                 "ILU(apply='device') with fill needs values that are known while tracing, and factors whose "
