@@ -1,5 +1,6 @@
-"""Factors of the host brought to the device: triangular matrices applied by Jacobi sweeps."""
+"""Factors of the host brought to the device."""
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,8 +10,9 @@ import scipy.sparse
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.triangular import FactoredInverse, Order, UnitTriangularInverse, sweeps_for
-from jaxsolve.solvers.host.factor import AbstractFactor, probe
+from jaxsolve.preconditioners.levels import level_inverse, schedule
+from jaxsolve.preconditioners.triangular import FactoredInverse, Order, triangular_inverse
+from jaxsolve.solvers.host.factor import AbstractFactor, norm, probe
 from jaxsolve.solvers.host.incomplete import (
     IncompleteCholesky,
     IncompleteLU,
@@ -25,7 +27,7 @@ LOSS = 0.1
 
 
 def exported(
-    recipe: IncompleteLU | IncompleteCholesky, matrix: SparseMatrix, facts: Traits
+    recipe: IncompleteLU | IncompleteCholesky, matrix: SparseMatrix, facts: Traits, any_cost: bool
 ) -> LinearOperator | None:
     """The inverse by factors that the host makes now, applied on the device.
 
@@ -33,38 +35,38 @@ def exported(
         recipe: How to factorise.
         matrix: A, with values that are known.
         facts: What to declare of the result.
+        any_cost: Whether substitution will do where no number of sweeps in `SWEEPS` does.
 
     Returns:
-        None where the factors have no triangles, or no number of sweeps in `SWEEPS` solves with them.
+        None where the factors have no triangles, or none that can be solved with.
     """
     host = np.asarray(matrix.data)
     factor = recipe.factor(host)
     triangles = factor.triangles() if isinstance(factor, ScaledFactor) else None
     if triangles is None:
         return None
-    sweeps = _sweeps(factor, triangles, matrix.pattern.to_scipy(host))
-    if sweeps is None:
-        return None
     dtype = matrix.dtype
-    lower = _layout(triangles.lower, dtype)
-    upper = lower.H if triangles.hermitian else _layout(triangles.upper, dtype)
+    lower, upper = (
+        SparseMatrix.from_scipy(part.astype(dtype)) for part in (triangles.lower, triangles.upper)
+    )
+    sweeps = _sweeps(factor, triangles, matrix.pattern.to_scipy(host))
+    if sweeps is None and (not any_cost or None in (schedule(lower.pattern), schedule(upper.pattern))):
+        return None
+    solve = level_inverse if sweeps is None else functools.partial(triangular_inverse, sweeps=sweeps)
+    left_inverse = solve(lower)
     pivots, left, right = (
         jnp.asarray(part, dtype) for part in (1 / triangles.pivots, triangles.left, triangles.right)
     )
-    orders = (Order(triangles.before), Order(triangles.after))
     return FactoredInverse(
-        UnitTriangularInverse(lower, sweeps_for(triangles.lower, sweeps)),
-        UnitTriangularInverse(upper, sweeps_for(triangles.upper, sweeps)),
+        left_inverse,
+        left_inverse.H if triangles.hermitian else solve(upper),
         pivots,
         left,
         right,
-        orders,
+        (Order(triangles.before), Order(triangles.after)),
         facts,
+        factor.description,
     )
-
-
-def _layout(part: scipy.sparse.csr_matrix, dtype: np.dtype) -> LinearOperator:
-    return SparseMatrix.from_scipy(part.astype(dtype)).layout()
 
 
 def _sweeps(factor: AbstractFactor, t: Triangles, A: Any) -> int | None:
@@ -73,7 +75,7 @@ def _sweeps(factor: AbstractFactor, t: Triangles, A: Any) -> int | None:
 
     def left_over(x: np.ndarray) -> float:
         with np.errstate(all="ignore"):
-            ratio = float(np.linalg.norm(t.left * (b - A @ x)) / np.linalg.norm(t.left * b))
+            ratio = norm(t.left * (b - A @ x)) / norm(t.left * b)
         return ratio if np.isfinite(ratio) else np.inf
 
     exact = left_over(factor.solve(b[:, None], "N")[:, 0])

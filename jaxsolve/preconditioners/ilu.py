@@ -1,13 +1,11 @@
 """Incomplete LU and Cholesky factorisations, with fill on the host and without on the device."""
 
 import dataclasses
-import functools
 from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
@@ -15,18 +13,19 @@ from jaxsolve.core.staging import is_traced
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.layout import is_banded
-from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.base import AbstractPreconditioner, with_entries
 from jaxsolve.preconditioners.exported import exported
 from jaxsolve.preconditioners.incomplete import plan_zero_fill, zero_fill_factors
-from jaxsolve.preconditioners.triangular import FactoredInverse, UnitTriangularInverse, sweeps_for
+from jaxsolve.preconditioners.levels import MOST_LEVELS
+from jaxsolve.preconditioners.triangular import (
+    FactoredInverse,
+    UnitTriangularInverse,
+    enough_sweeps,
+    triangular_inverse,
+)
 from jaxsolve.solvers.host.incomplete import IncompleteCholesky, IncompleteLU
 from jaxsolve.solvers.host.inverse import host_inverse
-
-#: Terms of the series for a triangular solve. CG takes on Poisson 512² 453 iterations with 6, 447 with 8 (438 with
-#: substitution), on diffusion with jumps of 10⁴, 256², 808 with 4, 554 with 6, 528 with 8, 526 with 12.
-SWEEPS = 8
 
 
 class ILU(AbstractPreconditioner):
@@ -42,9 +41,11 @@ class ILU(AbstractPreconditioner):
         drop_tol: Entries smaller than this, relative to their column, are dropped.
         permutation: "auto", or SciPy's `permc_spec` ("NATURAL", "MMD_AT_PLUS_A", "MMD_ATA", "COLAMD").
         level: None for fill by size of the entries, 0 for none.
-        apply: "host" (a callback each iteration), "device" (triangular solves by Jacobi sweeps; with fill only where
-            the values are known while tracing), or "auto": the host on a CPU, elsewhere the device where it can.
-        sweeps: Sweeps of a triangular solve on the device at most; with fewer levels than that it is exact.
+        apply: "host" (a callback each iteration), "device" (with fill only where the values are known while tracing),
+            or "auto": the host on a CPU, elsewhere the device where it can.
+        sweeps: Jacobi sweeps of a triangular solve on the device at most; with fewer levels than that it is exact.
+            None: substitution level by level where that is cheaper than 8 sweeps, which the `description` of what
+            `build` returns tells.
         definite: Whether the operator has to be Hermitian positive definite, as CG and MINRES need; None: where A is.
 
     Source: Li and Shao, A supernodal approach to incomplete LU factorization with partial pivoting (2011).
@@ -61,7 +62,7 @@ class ILU(AbstractPreconditioner):
     permutation: str = eqx.field(static=True, default="auto")
     level: int | None = eqx.field(static=True, default=None)
     apply: Literal["auto", "host", "device"] = eqx.field(static=True, default="auto")
-    sweeps: int = eqx.field(static=True, default=SWEEPS)
+    sweeps: int | None = eqx.field(static=True, default=None)
     definite: bool | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
@@ -96,13 +97,14 @@ class ILU(AbstractPreconditioner):
         else:
             recipe = IncompleteLU(matrix.pattern, self.fill_factor, self.drop_tol, self.permutation)
         on_device = self.apply == "device" or (self.apply == "auto" and jax.default_backend() != "cpu")
-        found = exported(recipe, matrix, facts) if on_device and not is_traced(matrix.data) else None
-        if found is not None:
-            return found
+        if on_device and not is_traced(matrix.data):
+            found = exported(recipe, matrix, facts, self.apply == "device")
+            if found is not None:
+                return found
         if self.apply == "device":
             raise StructureError(
                 "ILU(apply='device') with fill needs values that are known while tracing, and factors whose "
-                "triangular solves converge in a few sweeps. Use ILU(level=0), or ILU(apply='host')."
+                f"triangular solves take {MOST_LEVELS} levels or a few sweeps. Use ILU(level=0), or ILU(apply='host')."
             )
         if on_device and is_banded(matrix.pattern):
             # Stencils do well without fill, and a callback costs more than the iterations that it saves (7 ms for
@@ -119,7 +121,8 @@ class Cholesky0(AbstractPreconditioner):
     and under vmap.
 
     Args:
-        sweeps: Sweeps of a triangular solve at most; with fewer levels than that it is exact.
+        sweeps: Jacobi sweeps of a triangular solve at most; with fewer levels than that it is exact. None:
+            substitution level by level where that is cheaper than 8 sweeps.
 
     Source: Chow and Patel (2015); Meijerink and van der Vorst (1977).
     """
@@ -128,7 +131,7 @@ class Cholesky0(AbstractPreconditioner):
     needs: ClassVar[str] = "symmetric (Hermitian) positive definite, known entries"
     cost: ClassVar[str] = "set-up 10 to 30 products, application `sweeps` products"
 
-    sweeps: int = eqx.field(static=True, default=SWEEPS)
+    sweeps: int | None = eqx.field(static=True, default=None)
 
     def build(self, A: LinearOperator) -> LinearOperator:
         """The approximate inverse.
@@ -141,34 +144,29 @@ class Cholesky0(AbstractPreconditioner):
         return zero_fill_inverse(matrix, self.sweeps, True, _definite_facts(matrix))
 
 
-def zero_fill_inverse(matrix: SparseMatrix, sweeps: int, definite: bool, facts: Traits) -> LinearOperator:
+def zero_fill_inverse(
+    matrix: SparseMatrix, sweeps: int | None, definite: bool, facts: Traits
+) -> FactoredInverse:
     """The inverse by incomplete factors on the matrix's own pattern.
 
     Args:
         matrix: Square.
-        sweeps: Sweeps of a triangular solve.
+        sweeps: Sweeps of a triangular solve at most, None for what is cheaper: `triangular_inverse`.
         definite: Whether to make it Hermitian positive definite; the lower triangle then tells the upper one.
         facts: What to declare of the result.
     """
     plan = plan_zero_fill(matrix.pattern)
     factors = zero_fill_factors(lax.stop_gradient(matrix.data), matrix.pattern, definite)
-    lower = SparseMatrix(factors.lower, plan.lower[0]).layout()
-    upper = lower.H if definite else SparseMatrix(factors.upper, plan.upper[0]).layout()
+    lower = _inverse(SparseMatrix(factors.lower, plan.lower[0]), sweeps)
+    upper = lower.H if definite else _inverse(SparseMatrix(factors.upper, plan.upper[0]), sweeps)
     scale = factors.scale.astype(matrix.dtype)
-    return FactoredInverse(
-        UnitTriangularInverse(lower, _enough(plan.lower[0], sweeps)),
-        UnitTriangularInverse(upper, _enough(plan.upper[0], sweeps)),
-        1 / factors.pivots,
-        scale,
-        scale,
-        None,
-        facts,
-    )
+    return FactoredInverse(lower, upper, 1 / factors.pivots, scale, scale, None, facts)
 
 
-@functools.lru_cache(maxsize=64)
-def _enough(strict: Pattern, most: int) -> int:
-    return sweeps_for(strict.to_scipy(np.ones(strict.nnz)), most)
+def _inverse(strict: SparseMatrix, sweeps: int | None) -> LinearOperator:
+    if sweeps is None:
+        return triangular_inverse(strict)
+    return UnitTriangularInverse(strict.layout(), enough_sweeps(strict.pattern, sweeps))
 
 
 def _definite_facts(matrix: SparseMatrix) -> Traits:

@@ -10,9 +10,8 @@ import scipy.sparse
 import scipy.sparse.csgraph
 import scipy.sparse.linalg
 
-from jaxsolve.core.status import Status
 from jaxsolve.operators.pattern import Pattern
-from jaxsolve.solvers.host.factor import AbstractFactor, AbstractRecipe, Form, NoFactor, probe
+from jaxsolve.solvers.host.factor import AbstractFactor, AbstractRecipe, Form, norm, probe
 from jaxsolve.solvers.host.handle import Handle
 from jaxsolve.solvers.host.scaling import equilibrated, has_symmetric_structure, widened
 
@@ -75,10 +74,8 @@ class IncompleteLU(AbstractRecipe):
     drop_tol: float
     permutation: str
 
-    def factor(self, data: np.ndarray) -> AbstractFactor:
+    def factor_finite(self, data: np.ndarray) -> AbstractFactor:
         """The best factors of the matrix with these values."""
-        if not np.isfinite(data).all():
-            return NoFactor(Status.invalid_input, "the matrix holds NaN or infinity")
         matrix, left, right = equilibrated(self.pattern, widened(data))
         best: AbstractFactor = _diagonal(matrix, left, right)
         least = np.inf
@@ -134,10 +131,8 @@ class IncompleteCholesky(AbstractRecipe):
     fill_factor: float
     drop_tol: float
 
-    def factor(self, data: np.ndarray) -> AbstractFactor:
+    def factor_finite(self, data: np.ndarray) -> AbstractFactor:
         """The factors for the smallest shift of the diagonal that gives good ones."""
-        if not np.isfinite(data).all():
-            return NoFactor(Status.invalid_input, "the matrix holds NaN or infinity")
         matrix, left, right = equilibrated(self.pattern, widened(data))
         best: AbstractFactor = _diagonal(matrix, left, right)
         least = np.inf
@@ -291,7 +286,7 @@ def _quality(factor: AbstractFactor, matrix: Any) -> float:
     """‖b - A M b‖ / ‖b‖ for one vector; infinite where M b is not finite."""
     b = probe(matrix.shape[0], matrix.dtype)
     with np.errstate(all="ignore"):
-        ratio = float(np.linalg.norm(b - matrix @ factor.solve(b, "N")) / np.linalg.norm(b))
+        ratio = norm(b - matrix @ factor.solve(b, "N")) / norm(b)
     _LOG.debug("%s: leaves %.2g of a residual", factor.description, ratio)
     return ratio if np.isfinite(ratio) else np.inf
 

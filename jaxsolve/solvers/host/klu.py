@@ -1,4 +1,17 @@
-"""KLU, for circuits: the C library inside of the package klujax, called on the host."""
+"""KLU, for circuits: the C library inside of the package klujax, called on the host.
+
+The road not taken: klujax's XLA calls (its `klujax_cpp` has them too, without klujax's change of JAX's configuration).
+A substitution by one costs 2 µs in a compiled loop, where a callback costs 45. But with klujax 0.5.2
+
+* a numeric handle is an address, solved with in the work space behind it and without a lock: two threads with one
+  factorisation get wrong solutions without a word (1678 of 6000 for a tridiagonal matrix of 2000), and a handle that
+  has been freed (by the store, by a `with` statement) ends the process;
+* a factorisation of a singular matrix is an error that ends the program, for all lanes of a vmap, and no status;
+* handles made in a compiled program are never freed: 0.2 MB a factorisation of 2000 unknowns.
+
+The calls without numeric handles factorise in every call, also for the adjoint and for each further right-hand side. So
+the C functions of KLU (User Guide for KLU, Davis and Palamadai Natarajan) are called, which have none of this.
+"""
 
 import ctypes
 import dataclasses
@@ -13,20 +26,8 @@ import numpy as np
 from jaxsolve.core.errors import MissingBackendError
 from jaxsolve.core.status import Status
 from jaxsolve.operators.pattern import Pattern
-from jaxsolve.solvers.host.factor import (
-    AbstractFactor,
-    AbstractRecipe,
-    Form,
-    NoFactor,
-    judged,
-    products,
-    refined,
-)
+from jaxsolve.solvers.host.factor import AbstractFactor, AbstractRecipe, Form, NoFactor, checked
 from jaxsolve.solvers.host.scaling import to_csc, widened
-
-# The road not taken: klujax's own JAX primitives. Importing klujax switches x64 on and the platform to the CPU for the
-# whole process, and a numeric handle made inside of a compiled program is never freed. Its extension module holds the
-# C functions of KLU (User Guide for KLU, Davis and Palamadai Natarajan), which need neither.
 
 
 class _Common(ctypes.Structure):
@@ -126,16 +127,12 @@ def _free(name: str, pointer: int | None) -> None:
         getattr(_library(), name)(ctypes.byref(ctypes.c_void_p(pointer)), ctypes.byref(_common()))
 
 
-class KLUFactors(AbstractFactor):
-    """KLU's factors of a CSC matrix, refined in solves."""
+class _Numeric:
+    """The factors of one matrix."""
 
-    def __init__(self, symbolic: _Symbolic, matrix: Any):
-        values = np.ascontiguousarray(matrix.data)
-        self.dtype = values.dtype
-        self._matrix = matrix
-        self._magnitude = float(np.abs(values).max(initial=0))
-        self.description = "KLU, block triangular form, AMD"
+    def __init__(self, symbolic: _Symbolic, values: np.ndarray):
         self._symbolic = symbolic
+        self._dtype = values.dtype
         self._prefix = "klu_z_" if np.iscomplexobj(values) else "klu_"
         # KLU solves in work space of the factors, so only one thread at a time may.
         self._lock = threading.Lock()
@@ -148,17 +145,11 @@ class KLUFactors(AbstractFactor):
             symbolic.pointer,
             ctypes.byref(common),
         )
-        # The matrix, and fill of twice the entries: KLU is for matrices with next to none.
-        self.nbytes = 5 * values.nbytes
         weakref.finalize(self, _free, f"{self._prefix}free_numeric", self.pointer)
 
-    def solve(self, rhs: np.ndarray, form: Form) -> np.ndarray:
+    def substitute(self, rhs: np.ndarray, form: Form) -> np.ndarray:
         """The solutions for the columns of `rhs`."""
-        product = products(self._matrix, form)
-        return refined(lambda r: self._substituted(r, form), product, rhs, self._magnitude)
-
-    def _substituted(self, rhs: np.ndarray, form: Form) -> np.ndarray:
-        x = np.array(rhs, self.dtype, order="F")
+        x = np.array(rhs, self._dtype, order="F")
         name = "solve" if form == "N" else "tsolve"
         options = [int(form == "H")] if self._prefix == "klu_z_" and form != "N" else []
         with self._lock:
@@ -180,15 +171,15 @@ class KLU(AbstractRecipe):
 
     pattern: Pattern
 
-    def factor(self, data: np.ndarray) -> AbstractFactor:
+    def factor_finite(self, data: np.ndarray) -> AbstractFactor:
         """The factors of the matrix with these values in CSR order."""
-        if not np.isfinite(data).all():
-            return NoFactor(Status.invalid_input, "the matrix holds NaN or infinity")
         symbolic = _symbolic(self.pattern)
         if not symbolic.pointer:
             return NoFactor(Status.singular, "KLU: the pattern is structurally singular")
         matrix = to_csc(self.pattern, widened(data))
-        found = KLUFactors(symbolic, matrix)
+        found = _Numeric(symbolic, matrix.data)
         if not found.pointer:
             return NoFactor(Status.singular, "KLU: a pivot is exactly zero")
-        return judged(found, lambda x: matrix @ x, self.pattern.shape[0])
+        # The matrix, and fill of twice the entries: KLU is for matrices with next to none.
+        size = 5 * matrix.data.nbytes
+        return checked(matrix, found.substitute, size, "KLU, block triangular form, AMD")

@@ -7,38 +7,8 @@ import numpy as np
 import scipy.linalg
 
 from jaxsolve.core.status import Status
-from jaxsolve.solvers.host.factor import (
-    AbstractFactor,
-    AbstractRecipe,
-    Form,
-    NoFactor,
-    judged,
-    products,
-    refined,
-)
+from jaxsolve.solvers.host.factor import AbstractFactor, AbstractRecipe, Form, NoFactor, checked
 from jaxsolve.solvers.host.scaling import widened
-
-
-class DenseLU(AbstractFactor):
-    """LAPACK's LU factors with partial pivoting, refined in solves."""
-
-    def __init__(self, factors: tuple[np.ndarray, np.ndarray], matrix: np.ndarray):
-        self._factors = factors
-        self._matrix = matrix
-        self._magnitude = float(np.abs(matrix).max(initial=0))
-        self.dtype = factors[0].dtype
-        self.nbytes = factors[0].nbytes + matrix.nbytes
-        self.description = "LAPACK, LU with partial pivoting"
-
-    def solve(self, rhs: np.ndarray, form: Form) -> np.ndarray:
-        """The solutions for the columns of `rhs`."""
-        trans = {"N": 0, "T": 1, "H": 2}[form]
-        return refined(
-            lambda r: scipy.linalg.lu_solve(self._factors, r, trans=trans, check_finite=False),
-            products(self._matrix, form),
-            rhs,
-            self._magnitude,
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,15 +17,18 @@ class LAPACK(AbstractRecipe):
 
     size: int
 
-    def factor(self, data: np.ndarray) -> AbstractFactor:
+    def factor_finite(self, data: np.ndarray) -> AbstractFactor:
         """The factors of the matrix with these values."""
-        if not np.isfinite(data).all():
-            return NoFactor(Status.invalid_input, "the matrix holds NaN or infinity")
         matrix = widened(data).reshape(self.size, self.size)
         with warnings.catch_warnings():
             # An exactly zero pivot is told by the infinities it makes.
             warnings.simplefilter("ignore", scipy.linalg.LinAlgWarning)
-            found = DenseLU(scipy.linalg.lu_factor(matrix, check_finite=False), matrix)
-        if (np.diagonal(found._factors[0]) == 0).any():
+            factors = scipy.linalg.lu_factor(matrix, check_finite=False)
+        if (np.diagonal(factors[0]) == 0).any():
             return NoFactor(Status.singular, "LAPACK: a pivot is exactly zero")
-        return judged(found, lambda x: matrix @ x, self.size)
+
+        def substitute(rhs: np.ndarray, form: Form) -> np.ndarray:
+            trans = {"N": 0, "T": 1, "H": 2}[form]
+            return scipy.linalg.lu_solve(factors, rhs, trans=trans, check_finite=False)
+
+        return checked(matrix, substitute, 2 * matrix.nbytes, "LAPACK, LU with partial pivoting")

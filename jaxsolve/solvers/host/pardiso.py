@@ -14,15 +14,7 @@ import scipy.sparse
 from jaxsolve.core.errors import MissingBackendError
 from jaxsolve.core.status import Status
 from jaxsolve.operators.pattern import Pattern
-from jaxsolve.solvers.host.factor import (
-    AbstractFactor,
-    AbstractRecipe,
-    Form,
-    NoFactor,
-    judged,
-    products,
-    refined,
-)
+from jaxsolve.solvers.host.factor import AbstractFactor, AbstractRecipe, Form, NoFactor, checked
 from jaxsolve.solvers.host.scaling import largest, widened
 
 # The road not taken: pardiso-mkl-jax, whose one primitive analyses, factorises and solves in every call, has no
@@ -61,18 +53,14 @@ def require_pardiso() -> None:
         raise MissingBackendError("backend='pardiso' needs the package mkl: pip install 'jaxsolve[pardiso]'.")
 
 
-class PardisoFactors(AbstractFactor):
-    """PARDISO's factors of a CSR matrix, refined in solves.
+class _Numeric:
+    """PARDISO's factors of a CSR matrix.
 
     Args:
         matrix: With sorted columns.
     """
 
     def __init__(self, matrix: Any):
-        self.dtype = matrix.dtype
-        self.description = "PARDISO, nested dissection, matching and scaling"
-        self._matrix = matrix
-        self._magnitude = float(np.abs(matrix.data).max(initial=0))
         self._indptr = np.ascontiguousarray(matrix.indptr, np.int32)
         self._indices = np.ascontiguousarray(matrix.indices, np.int32)
         self._values = np.ascontiguousarray(matrix.data)
@@ -87,20 +75,15 @@ class PardisoFactors(AbstractFactor):
         self._options[34] = 1  # indices from zero
         # One substitution at a time: it works in the state.
         self._lock = threading.Lock()
-        nothing = np.zeros((matrix.shape[0], 1), self.dtype)
+        nothing = np.zeros((matrix.shape[0], 1), matrix.dtype)
         self.error = self._run(_ANALYSE, nothing, nothing) or self._run(_FACTORISE, nothing, nothing)
         # Kilobytes, told by the analysis and the factorisation.
         self.nbytes = 1024 * int(self._options[15] + self._options[16]) + 12 * int(matrix.nnz)
         weakref.finalize(self, _release, self._state, self._options, matrix.shape[0], self._kind())
 
-    def solve(self, rhs: np.ndarray, form: Form) -> np.ndarray:
+    def substitute(self, rhs: np.ndarray, form: Form) -> np.ndarray:
         """The solutions for the columns of `rhs`."""
-        return refined(
-            lambda r: self._substituted(r, form), products(self._matrix, form), rhs, self._magnitude
-        )
-
-    def _substituted(self, rhs: np.ndarray, form: Form) -> np.ndarray:
-        b = np.array(rhs, self.dtype, order="F")
+        b = np.array(rhs, self._values.dtype, order="F")
         x = np.empty_like(b)
         with self._lock:
             self._options[11] = {"N": 0, "H": 1, "T": 2}[form]
@@ -174,18 +157,17 @@ class Pardiso(AbstractRecipe):
 
     pattern: Pattern
 
-    def factor(self, data: np.ndarray) -> AbstractFactor:
+    def factor_finite(self, data: np.ndarray) -> AbstractFactor:
         """The factors of the matrix with these values in CSR order."""
-        if not np.isfinite(data).all():
-            return NoFactor(Status.invalid_input, "the matrix holds NaN or infinity")
         # PARDISO fails on empty rows, and perturbs the pivots of others that are singular.
         if not (largest(self.pattern.indptr, np.abs(data)) > 0).all():
             return NoFactor(Status.singular, "PARDISO: a row is zero")
         matrix = scipy.sparse.csr_matrix(
             (widened(data), self.pattern.indices, self.pattern.indptr), shape=self.pattern.shape
         )
-        found = PardisoFactors(matrix)
+        found = _Numeric(matrix)
         if found.error:
             status = Status.singular if found.error in (-4, -7, -3) else Status.host_failure
             return NoFactor(status, f"PARDISO ended with error {found.error}")
-        return judged(found, lambda x: matrix @ x, self.pattern.shape[0])
+        description = "PARDISO, nested dissection, matching and scaling"
+        return checked(matrix, found.substitute, found.nbytes, description)

@@ -155,10 +155,8 @@ class SuperLU(AbstractRecipe):
 
     pattern: Pattern
 
-    def factor(self, data: np.ndarray) -> AbstractFactor:
+    def factor_finite(self, data: np.ndarray) -> AbstractFactor:
         """The factors of the matrix with these values in CSR order."""
-        if not np.isfinite(data).all():
-            return NoFactor(Status.invalid_input, "the matrix holds NaN or infinity")
         values = widened(data)
         left, right = scaling(self.pattern, values)
         tries = (SYMMETRIC, GENERAL) if has_symmetric_structure(self.pattern, data) else (GENERAL,)
