@@ -13,6 +13,7 @@ import os
 import pathlib
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -184,6 +185,24 @@ def sweep(n: int, lanes: int) -> dict:
     return row
 
 
+def growth(recipe_name: str, sides: tuple[int, ...] = (128, 256, 512, 1024, 2048)) -> dict:
+    """Iterations on Poisson's equation from grid to grid, and seconds of set-up and solve per million unknowns."""
+    rows = [ours("", poisson((n, n)), recipe_name) for n in sides]
+    per_unknown = [(row["setup"] + row["solve"]) / (n * n) for n, row in zip(sides, rows, strict=True)]
+    return {
+        "sides": sides,
+        "iterations": [row["iterations"] for row in rows],
+        "microseconds_per_unknown": [round(1e6 * seconds, 3) for seconds in per_unknown],
+        "first_setup_and_compile": [round(row["first_setup"] + row["compile"], 2) for row in rows],
+    }
+
+
+def alone(problem: str, recipe: str) -> None:
+    """One row in a process of its own: programs compiled for one recipe keep patterns, and what is known of them."""
+    arguments = ["--problems", problem, "--recipes", recipe]
+    subprocess.run([sys.executable, "-m", "benchmarks.multigrid", *arguments], check=True)
+
+
 def report(problem: str, who: str, row: dict | None) -> None:
     if row is None:
         return
@@ -205,12 +224,23 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true", help="also pyamg, where installed")
     parser.add_argument("--hypre", metavar="PYTHON", help="a Python with petsc4py, to measure hypre with")
     parser.add_argument("--sweeps", action="store_true", help="also a batch of fields, and a gradient")
+    parser.add_argument(
+        "--growth", action="store_true", help="instead: each recipe from 128² to 2048² unknowns"
+    )
     chosen = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
+    if chosen.growth:
+        for recipe in chosen.recipes:
+            report("growth", recipe, growth(recipe))
+        return
+    single = len(chosen.problems) * len(chosen.recipes) == 1
     for problem in chosen.problems:
         matrix = PROBLEMS[problem]()
         for recipe in chosen.recipes:
-            report(problem, recipe, ours(problem, matrix, recipe))
+            if single:
+                report(problem, recipe, ours(problem, matrix, recipe))
+            else:
+                alone(problem, recipe)
         if chosen.peers:
             report(problem, "pyamg SA + CG", pyamg_row(problem, matrix))
         report(problem, "PETSc hypre", hypre_row(problem, matrix, chosen.hypre))

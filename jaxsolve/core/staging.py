@@ -22,6 +22,15 @@ def is_traced(tree: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
+def namespace(x: Any) -> Any:
+    """The module of array functions for x: NumPy for its arrays, else jax.numpy; one formula serves both.
+
+    >>> namespace(np.ones(2)).__name__, namespace(jnp.ones(2)).__name__
+    ('numpy', 'jax.numpy')
+    """
+    return np if isinstance(x, np.ndarray) else jnp
+
+
 def detached(tree: Any) -> Any:
     """`tree` without its gradients. Concrete leaves stay concrete, which `lax.stop_gradient` makes tracers of in jit.
 

@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxsolve.core.staging import namespace
+
 
 def runtime_one(x: Array) -> Array:
     """The number 1 in a form that the compiler cannot know."""
@@ -19,3 +21,8 @@ def apart(x: Array, one: Array) -> Array:
     """
     one = one.astype(x.real.dtype)
     return lax.complex(x.real / one, x.imag / one) if jnp.iscomplexobj(x) else x / one
+
+
+def whole(x: Array) -> Array:
+    """x, `apart` from what is made of it; as it is on the host."""
+    return apart(x, runtime_one(x)) if namespace(x) is jnp else x

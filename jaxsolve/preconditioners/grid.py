@@ -7,6 +7,7 @@ import weakref
 
 import numpy as np
 
+from jaxsolve.operators.layout import diagonal_slots
 from jaxsolve.operators.pattern import Pattern
 
 #: No stencil of radius one in three dimensions has more diagonals: 27, and each wrapped around three axes.
@@ -37,6 +38,12 @@ class Grid:
         """The distance in the numbering of neighbours along each axis."""
         return tuple(math.prod(self.shape[a + 1 :]) for a in range(len(self.shape)))
 
+    def coarser(self, axis: int, factor: int) -> "Grid":
+        """The grid with one point for each `factor` along an axis, the last one for what is left."""
+        shape = list(self.shape)
+        shape[axis] = -(-shape[axis] // factor)
+        return Grid(tuple(shape), self.periodic)
+
 
 _GRIDS: "weakref.WeakKeyDictionary[Pattern, Grid | None]" = weakref.WeakKeyDictionary()
 
@@ -44,13 +51,14 @@ _GRIDS: "weakref.WeakKeyDictionary[Pattern, Grid | None]" = weakref.WeakKeyDicti
 def grid_of(pattern: Pattern) -> Grid | None:
     """The grid on which a pattern is a stencil of radius one, None where there is none.
 
-    >>> from jaxsolve.operators.pattern import Pattern
-    >>> i = np.arange(12).reshape(3, 4)
-    >>> pairs = np.concatenate([[i[1:], i[:-1]]], axis=1).reshape(2, -1)
-    >>> rows = np.concatenate([pairs[0], i[:, 1:].ravel(), i.ravel()])
-    >>> cols = np.concatenate([pairs[1], i[:, :-1].ravel(), i.ravel()])
-    >>> grid_of(Pattern.from_coo(rows, cols, (12, 12))[0]).shape
-    (3, 4)
+        >>> from jaxsolve.operators.layout import diagonal_slots
+    from jaxsolve.operators.pattern import Pattern
+        >>> i = np.arange(12).reshape(3, 4)
+        >>> pairs = np.concatenate([[i[1:], i[:-1]]], axis=1).reshape(2, -1)
+        >>> rows = np.concatenate([pairs[0], i[:, 1:].ravel(), i.ravel()])
+        >>> cols = np.concatenate([pairs[1], i[:, :-1].ravel(), i.ravel()])
+        >>> grid_of(Pattern.from_coo(rows, cols, (12, 12))[0]).shape
+        (3, 4)
     """
     if pattern not in _GRIDS:
         _GRIDS[pattern] = _detect(pattern)
@@ -70,7 +78,8 @@ def _detect(pattern: Pattern) -> Grid | None:
     for shape in _candidates(n, offsets):
         if not _explains(shape, offsets):
             continue
-        grid = _verified(pattern, shape)
+        fixed = Grid(shape, (False,) * len(shape))
+        grid = fixed if plain_steps(pattern, fixed) is not None else _verified(pattern, shape)
         if grid is not None:
             return grid
     return None
@@ -108,6 +117,27 @@ def _verified(pattern: Pattern, shape: tuple[int, ...]) -> Grid | None:
             return None
         periodic.append(bool(far.any()))
     return Grid(shape, tuple(periodic))
+
+
+def plain_steps(pattern: Pattern, grid: Grid) -> list[tuple[int, ...]] | None:
+    """The step on a grid without periodic axes of each diagonal of a pattern, None where some entry couples others.
+
+    Only the faces of the grid are looked at: no step of -1, 0 or 1 along each axis may lead out of them.
+    """
+    ways = {
+        sum(s * d for s, d in zip(grid.strides, step, strict=True)): step
+        for step in itertools.product((-1, 0, 1), repeat=len(grid.shape))
+    }
+    if not ways.keys() >= set(pattern.offsets.tolist()):
+        return None
+    steps = [ways[offset] for offset in pattern.offsets.tolist()]
+    slots = diagonal_slots(pattern).reshape(len(steps), *grid.shape)
+    for step, slot in zip(steps, slots, strict=True):
+        for axis, d in enumerate(step):
+            face = np.take(slot, 0 if d < 0 else -1, axis=axis)
+            if d and (face < pattern.nnz).any():
+                return None
+    return steps
 
 
 def steps_along(pattern: Pattern, length: int, stride: int) -> np.ndarray:

@@ -1,7 +1,10 @@
 """Stencils of radius one on grids, and interpolation between a grid and the grid of every second point."""
 
+import functools
 import itertools
+import operator
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import equinox as eqx
@@ -9,15 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jaxsolve.core.staging import index_array
+from jaxsolve.core.staging import index_array, namespace
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.ell import spread
+from jaxsolve.operators.layout import diagonal_slots
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.base import is_self_transposed
-from jaxsolve.preconditioners.fusion import apart, runtime_one
-from jaxsolve.preconditioners.grid import Grid, steps_along
+from jaxsolve.preconditioners.fusion import whole
+from jaxsolve.preconditioners.grid import Grid, plain_steps, steps_along
 
 Step = tuple[int, ...]
 
@@ -67,6 +71,27 @@ class StencilOperator(LinearOperator):
         windows = [lax.slice(padded, (before + o,), (before + o + n,)) for o in offsets]
         return sum_of_products(self.values.reshape(len(offsets), n), windows)
 
+    def host_product(self, x: np.ndarray) -> np.ndarray:
+        """A x by NumPy, for values on the host."""
+        windows = neighbours_on(x.reshape(self.grid.shape), self.steps, self.grid.periodic)
+        total = np.zeros(self.grid.shape, np.result_type(self.values, x))
+        term = np.empty_like(total)
+        for value, window in zip(self.values, windows, strict=True):
+            # New memory for each term would cost more than the product.
+            total += np.multiply(value, window, out=term)
+        return total.reshape(-1)
+
+    def host_matrix(self) -> np.ndarray:
+        """The dense matrix, for values on the host."""
+        n = self.grid.size
+        points = np.arange(n).reshape(self.grid.shape)
+        out = np.zeros((n, n), self.dtype)
+        periodic = (True,) * len(self.grid.shape)
+        for value, target in zip(self.values, neighbours_on(points, self.steps, periodic), strict=True):
+            # Two steps may lead to the same point of a short periodic axis; beyond other ends values are 0.
+            np.add.at(out, (points, target), value)
+        return out
+
     def transpose(self) -> LinearOperator:
         """The transposed stencil: each value moves to the other end of its coupling."""
         if is_self_transposed(self):
@@ -76,7 +101,7 @@ class StencilOperator(LinearOperator):
             back = tuple(-d for d in step)
             moved.append(neighbours_on(self.values[k], [back], self.grid.periodic)[0])
         steps = tuple(tuple(-d for d in step) for step in self.steps)
-        return StencilOperator(jnp.stack(moved), steps, self.grid, self.facts.T)
+        return StencilOperator(namespace(self.values).stack(moved), steps, self.grid, self.facts.T)
 
     def conj(self) -> LinearOperator:
         """The conjugate stencil."""
@@ -92,7 +117,7 @@ class StencilOperator(LinearOperator):
 
     def absolute_row_sums(self) -> Array:
         """The sum of |A[i, j]| over j for each row."""
-        return jnp.sum(jnp.abs(self.values), axis=0).reshape(-1)
+        return abs(self.values).sum(axis=0).reshape(-1)
 
 
 def sum_of_products(values: Array, windows: list[Array]) -> Array:
@@ -107,20 +132,25 @@ def neighbours_on(field: Array, steps: Any, periodic: tuple[bool, ...]) -> list[
     """For each step the field at i + step, zero (or around the corner, where periodic) beyond the ends."""
     low = [max(0, *(-s[a] for s in steps)) for a in range(field.ndim)]
     high = [max(0, *(s[a] for s in steps)) for a in range(field.ndim)]
-    padded = jnp.pad(
+    xp = namespace(field)
+    padded = xp.pad(
         field, [(0, 0) if p else lh for p, lh in zip(periodic, zip(low, high, strict=True), strict=True)]
     )
     for a, wraps in enumerate(periodic):
         if wraps and (low[a] or high[a]):
             length = field.shape[a]
-            ends = [lax.slice_in_dim(padded, length - low[a], length, axis=a), padded]
-            ends.append(lax.slice_in_dim(padded, 0, high[a], axis=a))
-            padded = jnp.concatenate(ends, axis=a)
+            ends = [cut(padded, a, length - low[a], length), padded, cut(padded, a, 0, high[a])]
+            padded = xp.concatenate(ends, axis=a)
     out = []
     for step in steps:
-        start = [lo + s for lo, s in zip(low, step, strict=True)]
-        out.append(lax.slice(padded, start, [s + k for s, k in zip(start, field.shape, strict=True)]))
+        starts = [lo + s for lo, s in zip(low, step, strict=True)]
+        out.append(padded[tuple(slice(s, s + k) for s, k in zip(starts, field.shape, strict=True))])
     return out
+
+
+def cut(field: Array, axis: int, start: int, stop: int | None, stride: int = 1) -> Array:
+    """The points from `start` up to `stop` along an axis."""
+    return field[(slice(None),) * axis + (slice(start, stop, stride),)]
 
 
 _STENCILS: "weakref.WeakKeyDictionary[Pattern, tuple[tuple[Step, ...], np.ndarray]]" = (
@@ -133,12 +163,18 @@ def stencil_of(A: SparseMatrix, grid: Grid) -> StencilOperator:
     if A.pattern not in _STENCILS:
         _STENCILS[A.pattern] = _stencil_positions(A.pattern, grid)
     steps, positions = _STENCILS[A.pattern]
-    values = spread(A.data, index_array(positions))
+    if isinstance(A.data, np.ndarray):
+        values = np.append(A.data, np.zeros(1, A.dtype))[positions]
+    else:
+        values = spread(A.data, index_array(positions))
     return StencilOperator(values, steps, grid, A.facts)
 
 
 def _stencil_positions(pattern: Pattern, grid: Grid) -> tuple[tuple[Step, ...], np.ndarray]:
     dims = len(grid.shape)
+    plain = None if any(grid.periodic) else plain_steps(pattern, grid)
+    if plain is not None and (0,) * dims in plain:
+        return tuple(plain), diagonal_slots(pattern).reshape(len(plain), *grid.shape)
     code = np.zeros(pattern.nnz, np.int64)
     for length, stride in zip(grid.shape, grid.strides, strict=True):
         step = steps_along(pattern, length, stride)
@@ -152,13 +188,6 @@ def _stencil_positions(pattern: Pattern, grid: Grid) -> tuple[tuple[Step, ...], 
     positions = np.full((len(used), pattern.shape[0]), pattern.nnz, pattern.indptr.dtype)
     positions[slot[code], pattern.rows] = np.arange(pattern.nnz)
     return tuple(steps[k] for k in used), positions.reshape(len(used), *grid.shape)
-
-
-def halved(grid: Grid, axis: int) -> Grid:
-    """The grid of every second point along an axis."""
-    shape = list(grid.shape)
-    shape[axis] = -(-shape[axis] // 2)
-    return Grid(tuple(shape), grid.periodic)
 
 
 class GridProlongation(LinearOperator):
@@ -244,11 +273,67 @@ def shifted(field: Array, axis: int, distance: int, periodic: tuple[bool, ...]) 
 
 def halves(field: Array, axis: int) -> tuple[Array, Array]:
     """The even and the odd points of a field along an axis, a zero where the last odd one is missing."""
-    length = field.shape[axis]
-    if length % 2:
-        field = jnp.pad(field, [(0, 1 if a == axis else 0) for a in range(field.ndim)])
-    even = lax.slice_in_dim(field, 0, None, stride=2, axis=axis)
-    return even, lax.slice_in_dim(field, 1, None, stride=2, axis=axis)
+    if field.shape[axis] % 2:
+        field = namespace(field).pad(field, [(0, 1 if a == axis else 0) for a in range(field.ndim)])
+    return cut(field, axis, 0, None, 2), cut(field, axis, 1, None, 2)
+
+
+def line_sums(A: StencilOperator, axis: int) -> tuple[Array, Array, Array]:
+    """For each point its couplings summed over the other axes: to the line before it, to its own, to the one after."""
+    sums: list[Array | None] = [None, None, None]
+    for k, step in enumerate(A.steps):
+        before = sums[step[axis] + 1]
+        sums[step[axis] + 1] = A.values[k] if before is None else before + A.values[k]
+    lower, centre, upper = (np.zeros(A.grid.shape, A.dtype) if s is None else s for s in sums)
+    return lower, centre, upper
+
+
+#: About so many entries of a field are worked on at once on the host, such that they stay in the cache.
+CACHED = 1 << 16
+
+
+def along_axis(A: StencilOperator, axis: int) -> Iterator[tuple[list[Step], list[Any]]]:
+    """The steps along the other axes in groups, and their values for steps of -1, 0 and 1 along this one.
+
+    On the device one group, on the host as many as the cache asks for, steps with the same neighbours together.
+
+    Yields:
+        k steps with 0 along the axis; values of shape (k, *grid.shape), None where A has none.
+    """
+    kinds: dict[tuple[bool, ...], list[Step]] = {}
+    others = sorted({tuple(0 if a == axis else d for a, d in enumerate(step)) for step in A.steps})
+    xp = namespace(A.values)
+    for other in others:
+        present = tuple(step in A.steps for step in with_steps([other], axis))
+        kinds.setdefault(present if xp is np else (True,) * 3, []).append(other)
+    zero = np.zeros(A.grid.shape, A.dtype)
+    for present, kind in kinds.items():
+        count = max(1, CACHED // A.grid.size) if xp is np else len(kind)
+        for k in range(0, len(kind), count):
+            group = kind[k : k + count]
+            wanted = with_steps(group, axis)
+            fields = [A.values[A.steps.index(step)] if step in A.steps else zero for step in wanted]
+            parts = [fields[t * len(group) : (t + 1) * len(group)] for t in range(3)]
+            yield (
+                group,
+                [xp.stack(part) if there else None for part, there in zip(parts, present, strict=True)],
+            )
+
+
+def times(value: Array | None, weight: Array) -> Array | None:
+    """The product, None where there is no value."""
+    return None if value is None else value * weight
+
+
+def added(*terms: Array | None) -> Array | None:
+    """The sum of the terms that are there."""
+    there = [term for term in terms if term is not None]
+    return functools.reduce(operator.add, there) if there else None
+
+
+def with_steps(others: list[Step], axis: int) -> tuple[Step, ...]:
+    """The steps with -1, 0 and 1 along an axis, in this order, and `others` along the other ones."""
+    return tuple(tuple(t if a == axis else d for a, d in enumerate(o)) for t in (-1, 0, 1) for o in others)
 
 
 def interpolation_along(A: StencilOperator, axis: int) -> GridProlongation:
@@ -259,16 +344,11 @@ def interpolation_along(A: StencilOperator, axis: int) -> GridProlongation:
 
     Source: Dendy, Black box multigrid (1982), section 3.
     """
-    sums: list[Array | None] = [None, None, None]
-    for k, step in enumerate(A.steps):
-        before = sums[step[axis] + 1]
-        sums[step[axis] + 1] = A.values[k] if before is None else before + A.values[k]
-    zero = jnp.zeros(A.grid.shape, A.dtype)
-    lower, centre, upper = (halves(zero if s is None else s, axis)[1] for s in sums)
-    safe = jnp.where(centre == 0, 1, centre)
-    nothing = centre == 0
+    lower, centre, upper = (halves(part, axis)[1] for part in line_sums(A, axis))
+    xp, nothing = namespace(A.values), centre == 0
+    safe = xp.where(nothing, 1, centre)
     return GridProlongation(
-        jnp.where(nothing, 0, -lower) / safe, jnp.where(nothing, 0, -upper) / safe, A.grid, axis
+        xp.where(nothing, 0, -lower) / safe, xp.where(nothing, 0, -upper) / safe, A.grid, axis
     )
 
 
@@ -278,33 +358,59 @@ def galerkin_along(R: GridProlongation, A: StencilOperator, P: GridProlongation)
     Couplings along the other axes do not mix, so that they are worked on together as a leading axis of the
     arrays; about twenty array operations for a grid of any dimension.
     """
-    axis, grid = P.axis, A.grid
-    others = sorted({tuple(0 if a == axis else d for a, d in enumerate(step)) for step in A.steps})
-    order = []
-    for t in (-1, 0, 1):
-        wanted = [tuple(t if a == axis else d for a, d in enumerate(o)) for o in others]
-        order += [A.steps.index(w) if w in A.steps else len(A.steps) for w in wanted]
-    if order == list(range(len(A.steps))):
-        values = A.values
+    axis, grid, xp = P.axis, A.grid, namespace(A.values)
+    weights = weights_around(xp.stack([P.lower, P.upper]), A, axis)
+    found: dict[Step, Array] = {}
+    for others, values in along_axis(A, axis):
+        lower, upper = xp.stack([weights[o] for o in others], axis=1)
+        parts = [(None, None) if v is None else halves(v, axis + 1) for v in values]
+        (even_below, odd_below), (even, odd), (even_above, odd_above) = parts
+        to_self = added(odd_below, times(odd, lower))
+        to_next = added(odd_above, times(odd, upper))
+        before = moved([lower, upper, times(to_self, R.upper), times(to_next, R.upper)], grid, axis, -1)
+        below = added(times(even_below, before[0]), before[2])
+        centre = added(
+            even, times(even_below, before[1]), times(even_above, lower), times(to_self, R.lower), before[3]
+        )
+        above = added(times(even_above, upper), times(to_next, R.lower))
+        found |= by_step(others, axis, [below, centre, above])
+    return StencilOperator(
+        whole(xp.stack(list(found.values()))), tuple(found), grid.coarser(axis, 2), A.facts
+    )
+
+
+def weights_around(weights: Array, A: StencilOperator, axis: int) -> dict[Step, Array]:
+    """Weights on a grid coarser along an axis, at the ends of the steps of A along the other axes.
+
+    A column further along the other axes is interpolated with the weights there.
+
+    Args:
+        weights: Shape (count, *coarse grid).
+        A: The stencil on the fine grid.
+        axis: The axis.
+    """
+    others = list({tuple(0 if a == axis else d for a, d in enumerate(step)) for step in A.steps})
+    windows = neighbours_on(weights, [(0, *o) for o in others], (False, *A.grid.periodic))
+    return dict(zip(others, windows, strict=True))
+
+
+def moved(fields: list[Array | None], grid: Grid, axis: int, distance: int) -> list[Any]:
+    """The fields, of shape (k, ...), at a distance along an axis; None stays None."""
+    xp = namespace(next((f for f in fields if f is not None), None))
+    there = [f for f in fields if f is not None]
+    if xp is np:
+        out = [shifted(f, axis + 1, distance, (False, *grid.periodic)) for f in there]
     else:
-        values = jnp.concatenate([A.values, jnp.zeros((1, *grid.shape), A.dtype)])[np.asarray(order)]
-    values = values.reshape(3, len(others), *grid.shape)
-    even, odd = halves(values, axis + 2)
+        out = shifted(xp.stack(there), axis + 2, distance, (False, False, *grid.periodic)) if there else there
+    rest = iter(out)
+    return [None if f is None else next(rest) for f in fields]
 
-    def back(fields: list[Array]) -> Array:
-        """The fields of the odd point before each even one."""
-        return shifted(jnp.stack(fields), axis + 2, -1, (False, False, *grid.periodic))
 
-    # A column further along the other axes is interpolated with the weights there.
-    along = [(0, *o) for o in others]
-    both = neighbours_on(jnp.stack([P.lower, P.upper]), along, (False, *grid.periodic))
-    lower, upper = jnp.stack(both, axis=1)
-    to_self = odd[0] + odd[1] * lower
-    to_next = odd[2] + odd[1] * upper
-    before = back([lower, upper, R.upper * to_self, R.upper * to_next])
-    below = even[0] * before[0] + before[2]
-    centre = even[1] + even[0] * before[1] + even[2] * lower + R.lower * to_self + before[3]
-    above = even[2] * upper + R.lower * to_next
-    steps = [tuple(t if a == axis else d for a, d in enumerate(o)) for t in (-1, 0, 1) for o in others]
-    values = jnp.concatenate([below, centre, above])
-    return StencilOperator(apart(values, runtime_one(values)), tuple(steps), halved(grid, axis), A.facts)
+def by_step(others: list[Step], axis: int, parts: list[Array | None]) -> dict[Step, Array]:
+    """The fields of each step from those for -1, 0 and 1 along an axis, without those that are None."""
+    found = {}
+    for t, part in zip((-1, 0, 1), parts, strict=True):
+        if part is not None:
+            steps = [tuple(t if a == axis else d for a, d in enumerate(o)) for o in others]
+            found |= dict(zip(steps, part, strict=True))
+    return found

@@ -6,7 +6,8 @@ import equinox as eqx
 
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid, grid_suits
+from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
+from jaxsolve.preconditioners.amg.grids import HALVES, Axes
 from jaxsolve.preconditioners.amg.recipes import RugeStuben
 from jaxsolve.preconditioners.amg.representative import Representative, as_representative
 from jaxsolve.preconditioners.base import AbstractPreconditioner, with_entries
@@ -40,6 +41,7 @@ class Multigrid(AbstractPreconditioner):
 
     def choice(self, A: SparseMatrix) -> AbstractPreconditioner:
         """The recipe that is built for A."""
-        if grid_suits(A, self.like) is not None:
+        axes = Axes(A, self.like)
+        if axes.even and axes.plan(HALVES, 256, strict=True) is not None:
             return GeometricMultigrid(visits=self.visits, like=self.like, dtype=self.dtype)
         return RugeStuben(visits=self.visits, like=self.like, dtype=self.dtype)

@@ -2,12 +2,13 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 from jax import Array
 
 from jaxsolve.core.staging import index_array
@@ -203,7 +204,7 @@ def host_cycle(
         P, R = (host_layout(where, values.astype(kind), Traits()) for where, values in transfers)
         M = _host_smoother(smoother, pattern, a, kind, facts, A)
         made.append(Level(A, P, R, M, M))
-    inverse = jax.device_put(_host_inverse(bottom, is_hermitian(facts, kind)).astype(kind))
+    inverse = jax.device_put(host_inverse(bottom, is_hermitian(facts, kind)).astype(kind))
     return MultigridCycle(tuple(made), inverse, visits, None, facts)
 
 
@@ -262,30 +263,68 @@ def _host_smoother(
 ) -> LinearOperator:
     if not isinstance(smoother, Chebyshev):
         return smoother.build(SparseMatrix(jnp.asarray(a.astype(kind)), pattern, facts))
-    d = host_diagonal(pattern, a)
+    matrix = pattern.to_scipy(a)
+    row_sums = abs(matrix) @ np.ones(matrix.shape[1])
+    return host_chebyshev(smoother, A, host_diagonal(pattern, a), matrix.__matmul__, row_sums)
+
+
+def host_chebyshev(
+    smoother: Chebyshev,
+    A: LinearOperator,
+    d: np.ndarray,
+    product: Callable[[np.ndarray], np.ndarray],
+    row_sums: np.ndarray,
+) -> ChebyshevPolynomial:
+    """The polynomial of the recipe for A, its spectrum found on the host.
+
+    Args:
+        smoother: The recipe.
+        A: The matrix on the device.
+        d: Its diagonal.
+        product: Multiplies with it on the host.
+        row_sums: Its absolute row sums.
+    """
     largest = np.abs(d).max(initial=0)
     d = np.where(d == 0, largest if largest > 0 else 1, d)
-    matrix = pattern.to_scipy(a)
-    v = scattered_on_host(len(d)).astype(a.dtype)
-    size = 0.0
+    bound = float(np.max(row_sums / np.abs(d), initial=0)) or 1.0
+    # Divided by their bound, iterates need no norms in between, for which BLAS would wake its threads.
+    v = w = scattered_on_host(len(d)).astype(d.dtype)
+    scale = d * bound
     for _ in range(POWER_STEPS):
-        w = (matrix @ (v / max(float(np.linalg.norm(v)), np.finfo(np.float32).tiny))) / d
-        size = float(np.linalg.norm(w))
-        v = w
-    bound = np.max((abs(matrix) @ np.ones(len(d))) / np.abs(d), initial=0)
-    size = min(SAFETY * size, float(bound)) or 1.0
+        v, w = w, product(w) / scale
+    size = min(SAFETY * _norm(w) / max(_norm(v), np.finfo(np.float32).tiny), 1.0) * bound or 1.0
     ratio = 2.0 * smoother.degree**2 if smoother.ratio is None else smoother.ratio
+    kind = A.dtype
     largest = jax.device_put(np.asarray(size, jnp.finfo(kind).dtype))
     return ChebyshevPolynomial(
-        A, jax.device_put(d.astype(kind)), largest, max(ratio, 1.01), smoother.degree + 1, facts
+        A, jax.device_put(d.astype(kind)), largest, max(ratio, 1.01), smoother.degree + 1, A.traits
     )
 
 
-def _host_inverse(E: np.ndarray, hermitian: bool) -> np.ndarray:
+def _norm(v: np.ndarray) -> float:
+    return float(np.sqrt(np.sum(np.square(np.abs(v)))))
+
+
+def host_inverse(E: np.ndarray, hermitian: bool) -> np.ndarray:
     """`generalised_inverse` on the host."""
     d = np.abs(np.diagonal(E))
     largest = d.max(initial=0)
     scale = 1 / np.sqrt(np.where(d > 0, d, largest if largest > 0 else 1))
     scaled = E * scale[:, None] * scale[None, :]
-    tiny = 4 * max(len(E), 1) * np.finfo(E.dtype).eps
-    return np.linalg.pinv(scaled, rcond=tiny, hermitian=hermitian) * scale[:, None] * scale[None, :]
+    inverse = _definite_inverse(scaled) if hermitian else None
+    if inverse is None:
+        tiny = 4 * max(len(E), 1) * np.finfo(E.dtype).eps
+        inverse = np.linalg.pinv(scaled, rcond=tiny, hermitian=hermitian)
+    return inverse * scale[:, None] * scale[None, :]
+
+
+def _definite_inverse(E: np.ndarray) -> np.ndarray | None:
+    """The inverse by Cholesky's factors, twenty times as fast as by eigenvalues; None where E may be singular."""
+    if not len(E):
+        return None
+    factorise, invert = scipy.linalg.get_lapack_funcs(("potrf", "potri"), (E,))
+    factor, failed = factorise(E, lower=True)
+    if failed or np.abs(np.diagonal(factor)).min() ** 2 < np.sqrt(np.finfo(E.dtype).eps):
+        return None
+    lower = np.tril(invert(factor, lower=True)[0])
+    return lower + np.tril(lower, -1).conj().T

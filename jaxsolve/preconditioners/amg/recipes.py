@@ -15,6 +15,7 @@ from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.amg.aggregate import aggregates, grid_blocks
 from jaxsolve.preconditioners.amg.cycle import MultigridCycle
 from jaxsolve.preconditioners.amg.foreign import aggregation_options, pyamg_cycle
+from jaxsolve.preconditioners.amg.grids import THIRDS, Axes, Plan, grid_cycle
 from jaxsolve.preconditioners.amg.hierarchy import (
     Coarsening,
     Interpolation,
@@ -36,7 +37,8 @@ from jaxsolve.preconditioners.amg.representative import (
 from jaxsolve.preconditioners.amg.splitting import coarse_points
 from jaxsolve.preconditioners.amg.strength import classical_strength, symmetric_strength
 from jaxsolve.preconditioners.base import AbstractPreconditioner, inherited, with_entries
-from jaxsolve.preconditioners.polynomial import Chebyshev
+from jaxsolve.preconditioners.jacobi import Jacobi
+from jaxsolve.preconditioners.polynomial import Chebyshev, Neumann
 
 
 def default_smoother() -> AbstractPreconditioner:
@@ -95,8 +97,13 @@ class SmoothedAggregation(AbstractPreconditioner):
     Cheaper to set up and to hold than `RugeStuben` and good for smooth coefficients and meshes; slower where
     coefficients jump. Shape and numbers are found as in `RugeStuben`. Symmetric where A is.
 
+    On grids whose couplings are nearly equal along each axis aggregates are blocks of three points along the strong
+    axes, and interpolation is smoothed along one axis after the other: all levels are stencils, no index array is
+    needed, and values may be traced as in `GeometricMultigrid` (with `Chebyshev`, `Neumann` or `Jacobi` as smoother,
+    and periodic lengths divisible by three as far as they are made coarser; otherwise as on any other pattern).
+
     Args:
-        threshold: Couplings above this times √|a_ii a_jj| are strong; halved on each level.
+        threshold: Couplings above this times √|a_ii a_jj| are strong; halved on each level. Not used on grids.
         smoother: Any preconditioner; applied before and after the coarse correction.
         visits: 1 for V-cycles, 2 for W-cycles.
         like: A matrix with this pattern and typical values (`SparseMatrix` or SciPy), for traced values.
@@ -141,7 +148,19 @@ class SmoothedAggregation(AbstractPreconditioner):
         if self.hierarchy == "pyamg":
             options = aggregation_options(matrix, self.threshold, modes)
             return _pyamg(self, matrix, "smoothed_aggregation_solver", options)
+        plan = self._grid_plan(matrix)
+        if plan is not None:
+            kind = inner_dtype(matrix, self.dtype)
+            M = grid_cycle(matrix, kind, plan, THIRDS, self.smoother, self.visits)
+            return M.named(type(self).__name__, matrix.dtype)
         return _build(self, A, _Aggregation(self.threshold, self.block, self.B))
+
+    def _grid_plan(self, A: SparseMatrix) -> Plan | None:
+        """The axes that levels make coarser where all of them may be grids."""
+        if self.B is not None or not isinstance(self.smoother, Chebyshev | Neumann | Jacobi):
+            return None
+        axes = Axes(A, self.like)
+        return axes.plan(THIRDS, self.bottom, strict=True) if axes.even else None
 
     def _fitting(self, A: SparseMatrix) -> np.ndarray:
         assert self.B is not None

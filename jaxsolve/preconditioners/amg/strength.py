@@ -38,11 +38,14 @@ def symmetric_strength(pattern: Pattern, data: np.ndarray, threshold: float) -> 
 
 def opposition(pattern: Pattern, data: np.ndarray) -> np.ndarray:
     """The part of each entry against the sign (complex: the phase) of its row's diagonal, positive where opposite."""
-    d = host_diagonal(pattern, data)
-    if not np.iscomplexobj(data):
-        return data * np.where(d < 0, 1, -1).astype(data.dtype)[pattern.rows]
-    phase = np.conj(np.where(d == 0, 1, d / np.where(d == 0, 1, np.abs(d))))
-    return -np.real(data * phase[pattern.rows])
+    return (data * turned(host_diagonal(pattern, data))[pattern.rows]).real
+
+
+def turned(d: np.ndarray) -> np.ndarray:
+    """Minus the sign (complex: the conjugate phase) of diagonal entries, that of 1 for 0."""
+    if not np.iscomplexobj(d):
+        return np.where(d < 0, 1, -1).astype(d.dtype)
+    return -np.conj(np.where(d == 0, 1, d / np.where(d == 0, 1, np.abs(d))))
 
 
 def host_diagonal(pattern: Pattern, data: np.ndarray) -> np.ndarray:
