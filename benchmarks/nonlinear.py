@@ -81,7 +81,12 @@ class Equations:
     definite: bool
 
 
+#: What is timed: from a first guess to x and counts by name.
+Run = Callable[[Any], tuple[Any, dict[str, Any]]]
+
+
 def compare_equations(problem: Equations, repeats: int) -> None:
+    """Compiled contestants take turns from first guesses that differ; SciPy runs once, by itself."""
     f, x0 = problem.f, problem.x0
     compiled = jax.jit(f)
     first = float(jnp.linalg.norm(compiled(x0)))
@@ -92,22 +97,28 @@ def compare_equations(problem: Equations, repeats: int) -> None:
             problem=problem.name, contestant=contestant, s=took, relative_residual=f"{left:.1e}", **further
         )
 
-    zero = jnp.zeros_like(x0)
-    starts = beginnings(x0)
-    for name, method in problem.requests.items():
-
-        def solve(x, method=method):
-            return js.solve_nonlinear_info(f, zero, js.Solve(method, rtol=RTOL, x0=x))
-
-        solve = jax.jit(solve)
-        run = lambda solve=solve: solve(next(starts))  # noqa: E731
-        info = run()
-        took = medians({name: lambda run=run: run().x}, repeats)[name][1]
-        counts = {"iterations": int(info.iterations), "products": int(info.function_evaluations)}
-        row(f"jaxsolve, {name}", took, info.x, **counts, status=info.status.name)
-    scipy_equations(problem.name, compiled, x0, first, row)
+    runs = {f"jaxsolve, {name}": own(f, x0, method) for name, method in problem.requests.items()}
     if importlib.util.find_spec("optimistix"):
-        optimistix_equations(problem, first, repeats, row)
+        runs |= optimistix_equations(problem, first)
+    starts = beginnings(x0)
+    took = medians({name: lambda run=run: run(next(starts)) for name, run in runs.items()}, repeats)
+    for name, run in runs.items():
+        x, counts = run(x0)
+        row(name, took[name][1], x, **{k: int(v) for k, v in counts.items()})
+    scipy_equations(compiled, x0, first, row)
+
+
+def own(f: Callable[[Any], Any], x0: Any, method: Any) -> Run:
+    """This package with a method."""
+    zero = jnp.zeros_like(x0)
+
+    @jax.jit
+    def run(x):
+        info = js.solve_nonlinear_info(f, zero, js.Solve(method, rtol=RTOL, x0=x))
+        counts = {"iterations": info.iterations, "products": info.function_evaluations}
+        return info.x, counts | {"converged": info.converged}
+
+    return run
 
 
 def beginnings(x0: Any) -> Iterator[Any]:
@@ -115,7 +126,7 @@ def beginnings(x0: Any) -> Iterator[Any]:
     return (jax.block_until_ready(x0 + 1e-9 * k) for k in itertools.count())
 
 
-def scipy_equations(name, compiled, x0, first, row):
+def scipy_equations(compiled, x0, first, row):
     host = lambda u: np.asarray(compiled(u))  # noqa: E731
     host(np.asarray(x0))
     calls, found = [0], {}
@@ -137,7 +148,7 @@ def scipy_equations(name, compiled, x0, first, row):
     row("scipy newton_krylov", took, found["u"], evaluations=calls[0])
 
 
-def optimistix_equations(problem, first, repeats, row):
+def optimistix_equations(problem: Equations, first: float) -> dict[str, Run]:
     import lineax as lx  # noqa: PLC0415
     import optimistix as optx  # noqa: PLC0415
 
@@ -150,18 +161,19 @@ def optimistix_equations(problem, first, repeats, row):
         inner = {"CG": lx.CG(**loose), "BiCGStab": inner["BiCGStab"]}
     if problem.x0.ndim == 1 and problem.x0.size <= 2000:
         inner["LU"] = lx.LU()
-    starts = beginnings(problem.x0)
-    for name, linear in inner.items():
+
+    def runner(linear):
         # Its Newton judges steps, by x; it is stopped where a further step of it is not asked for any more.
         solver = optx.Newton(rtol=1e-5, atol=1e-5, linear_solver=linear)
 
-        def solve(x, solver=solver):
-            return optx.root_find(lambda u, _: problem.f(u), solver, x, max_steps=50, throw=False, tags=tags)
+        @jax.jit
+        def run(x):
+            found = optx.root_find(lambda u, _: problem.f(u), solver, x, max_steps=50, throw=False, tags=tags)
+            return found.value, {"iterations": found.stats["num_steps"]}
 
-        run = jax.jit(lambda x, solve=solve: (lambda s: (s.value, s.stats["num_steps"]))(solve(x)))
-        took = medians({name: lambda run=run: run(next(starts))}, repeats)[name][1]
-        x, steps = run(problem.x0)
-        row(f"optimistix Newton, lineax {name}", took, x, iterations=int(steps))
+        return run
+
+    return {f"optimistix Newton, lineax {name}": runner(linear) for name, linear in inner.items()}
 
 
 def compare_minima(name: str, f: Any, x0: Any, methods: tuple[str, ...], repeats: int, rivals: Any) -> None:

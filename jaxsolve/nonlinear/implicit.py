@@ -1,7 +1,8 @@
 """Implicit gradients: from C(p, x(p)) = 0 follows C_x dx = -C_p dp, one linear solve whatever the search did.
 
-C is the residual of equations, or the gradient of what is minimised. The rule holds for the solution, so it needs
-nothing of the search; the search is not differentiated, and may run on the host.
+C is the residual of equations, or the gradient of what is minimised; under constraints x comes with its multipliers.
+The rule holds for the solution, so it needs nothing of the search; the search is not differentiated, and may run on the
+host.
 """
 
 import dataclasses
@@ -13,13 +14,16 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
+from jaxsolve.core.checks import checked
 from jaxsolve.core.results import Frozen
+from jaxsolve.core.vector import dot, norm
 from jaxsolve.linear.forward import guarded
 from jaxsolve.linear.implicit import zero_tangent
 from jaxsolve.linear.verdict import Judge
 from jaxsolve.nonlinear.host.limits import Limits
 from jaxsolve.nonlinear.inner import gradient_request
 from jaxsolve.nonlinear.linearisation import Linearisation
+from jaxsolve.nonlinear.optimality import STRAY, Held, Optimality
 from jaxsolve.nonlinear.search import search
 from jaxsolve.nonlinear.statement import Given, Statement
 from jaxsolve.solvers.driver import Outcome
@@ -61,59 +65,97 @@ def _tangent(task: Task, primals: tuple, tangents: tuple) -> tuple[Outcome, Outc
     outcome = implicit_search(task, given, settings, x0)
     x, statement = outcome.x, task.statement
     zeros = jax.tree.map(zero_tangent, outcome)
-    moved = _pushed(statement, "condition", given, tangents[0], x)
+    solve = task.request.join(lax.stop_gradient(settings))
+    posed, z, held, clear, length = statement, x, (), None, None
+    if task.limits is not None:
+        posed = Optimality(statement, task.limits)
+        z, held, clear, length = _with_multipliers(posed, given, x, x0, jnp.asarray(solve.rtol))
+    moved = _pushed(posed, "condition", given, tangents[0], z, held)
     if moved is None:
         return outcome, zeros
-    if task.limits is not None:
-        raise NotImplementedError(
-            "gradients of a constrained minimum are not there: they need the multipliers, which SciPy does not give. "
-            "Bounds are differentiated; write equality constraints as penalties, or solve the optimality conditions "
-            "with js.solve_nonlinear."
-        )
-    solve = task.request.join(lax.stop_gradient(settings))
     linear = gradient_request(solve)
     frozen = Frozen(linear)
-    inverse = _linearisation(statement, frozen, given, frozen.split(linear), x)
-    zeros = zeros._replace(x=inverse.solved(-moved.astype(x.dtype), task.judge))
+    inverse = _linearisation(posed, frozen, given, frozen.split(linear), z, held)
+    dx = inverse.solved(-moved.astype(x.dtype), task.judge)[: x.shape[0]]
+    if clear is not None:
+        left = inverse.solved(-posed.condition(given, z, *held), None)[: x.shape[0]]
+        dx = dx * _assured(task, lax.stop_gradient(clear & (norm(left) <= STRAY * length)), x)
+    zeros = zeros._replace(x=dx)
     if statement.goal in (FIT, MINIMUM):
-        # By the envelope theorem the way of x does not show in the minimum.
+        # By the envelope theorem the way of x does not show in the minimum, unless what holds x moves.
         along = _pushed(statement, "objective", given, tangents[0], x)
-        zeros = zeros._replace(objective=jnp.zeros_like(outcome.objective) if along is None else along)
+        along = jnp.zeros_like(outcome.objective) if along is None else along
+        if statement.bounded or task.limits is not None:
+            along = along + dot(statement.gradient(given, x)[1], dx)
+        zeros = zeros._replace(objective=along)
     return outcome, zeros
+
+
+def _assured(task: Task, clear: Array, x: Array) -> Array:
+    """1 where it is clear what holds a minimum; otherwise its derivative raises, or is NaN where nothing is to."""
+    one = jnp.ones((), x.dtype)
+    if task.judge is None or not task.judge.throw:
+        return jnp.where(clear, one, jnp.nan)
+    return checked(one, ~clear, (), _unclear)
+
+
+def _unclear() -> Exception:
+    return ValueError(
+        "no gradient of this minimum: a constraint or a bound at x does not press (its multiplier is zero as far as x "
+        "is known), so that the minimum has a kink there, or x is too far from the minimum to tell. Lower rtol, or "
+        "leave out constraints that do not matter."
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _with_multipliers(
+    posed: Optimality, given: Given, x: Array, x0: Array, rtol: Array
+) -> tuple[Array, tuple[Held], Array, Array]:
+    """(x, λ), what holds x, whether that is clear, and the length below which x is not known."""
+    held, clear, length = posed.held(*lax.stop_gradient((given, x, x0, rtol)))
+    return jnp.concatenate([x, posed.multipliers(given, x, held)]), (held,), clear, length
 
 
 # Compiled, so that an eager gradient is a few programs and not one for each operation.
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _linearisation(
-    statement: Statement, linear: Frozen, given: Given, settings: list[Any], x: Array
+    posed: Statement | Optimality,
+    linear: Frozen,
+    given: Given,
+    settings: list[Any],
+    z: Array,
+    held: tuple[Any, ...],
 ) -> Linearisation:
-    return Linearisation.at(lambda z: statement.condition(given, z), x, linear.join(settings))
+    return Linearisation.at(lambda z: posed.condition(given, z, *held), z, linear.join(settings))
 
 
-def _pushed(statement: Statement, what: str, given: Given, tangent: Any, x: Array) -> Array | None:
-    """The derivative of a method of the statement along the tangent of what is given, None where nothing moves."""
+def _pushed(
+    posed: Statement | Optimality, what: str, given: Given, tangent: Any, z: Array, held: tuple[Any, ...] = ()
+) -> Array | None:
+    """The derivative of a method of the problem along the tangent of what is given, None where nothing moves."""
     leaves, treedef = jax.tree.flatten(given)
     tangents = jax.tree.leaves(tangent, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
     moved = tuple(k for k, t in enumerate(tangents) if not isinstance(t, SymbolicZero))
     if not moved:
         return None
-    return _along(statement, what, treedef, moved, leaves, tuple(tangents[k] for k in moved), x)
+    return _along(posed, what, treedef, moved, leaves, tuple(tangents[k] for k in moved), z, held)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _along(
-    statement: Statement,
+    posed: Statement | Optimality,
     what: str,
     treedef: Any,
     moved: tuple[int, ...],
     leaves: list[Array],
     tangents: tuple[Array, ...],
-    x: Array,
+    z: Array,
+    held: tuple[Any, ...],
 ) -> Array:
     def of_moved(*values: Array) -> Array:
         full = list(leaves)
         for k, value in zip(moved, values, strict=True):
             full[k] = value
-        return getattr(statement, what)(jax.tree.unflatten(treedef, full), x)
+        return getattr(posed, what)(jax.tree.unflatten(treedef, full), z, *held)
 
     return jax.jvp(of_moved, tuple(leaves[k] for k in moved), tangents)[1]

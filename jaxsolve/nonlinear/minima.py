@@ -34,8 +34,11 @@ def minimize(
     minimum is found, or another point without a slope: an x0 at a saddle or at a maximum is left where it is.
 
     The units of f and x do not matter to the methods on the device; SciPy's stop early where they are far from 1, and
-    then say so. Gradients of a minimum under constraints are refused, since SciPy does not give the multipliers: solve
-    the optimality conditions of x and multipliers by `js.solve_nonlinear`, or write the constraints as penalties.
+    then say so.
+
+    Gradients reach bounds and what constraints close over: where these hold x, its derivative is that of the conditions
+    of Karush, Kuhn and Tucker, with multipliers from ∇f. Where a constraint touches x and does not press, up to the
+    tolerance, there is no derivative: it raises, or is NaN out of `minimize_info`.
 
     An eager call reads f anew. Where f itself calls `js.solve_linear` it is also compiled anew: put `jax.jit` around
     what calls `minimize`.
@@ -59,6 +62,7 @@ def minimize(
         NotConverged: If the tolerance was not reached; `exc.result` is the `SolveInfo`. Also out of gradients.
         Diverged: If the iterates left for infinity or stopped being numbers.
         StructureError: If f does not return one number; a ValueError.
+        ValueError: Out of gradients, where it is not clear which constraints hold x.
 
     >>> import jax.numpy as jnp, jaxsolve as js
     >>> loss = lambda p: (p["a"] - 3) ** 2 + (p["b"] + 1) ** 2

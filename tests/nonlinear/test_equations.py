@@ -9,6 +9,9 @@ from jax.test_util import check_grads
 
 import jaxsolve as js
 from jaxsolve.nonlinear.elimination import Elimination
+from jaxsolve.nonlinear.linearisation import linearised
+from jaxsolve.solvers.direct.banded import Banded
+from jaxsolve.solvers.direct.dense import LU
 
 Y = jnp.linspace(0.2, 1.0, 5)
 METHODS = ("newton", "pseudo-transient", "levenberg-marquardt", "broyden", "anderson", "picard")
@@ -213,6 +216,19 @@ def test_burgers_steady_layer_is_that_of_the_formula():
     assert info.converged
     assert info.iterations <= 10
     np.testing.assert_allclose(info.x, -jnp.tanh(x / (2 * nu)), atol=3e-3)
+
+
+@pytest.mark.parametrize(("size", "kind"), [(100, LU), (300, Banded)])
+def test_a_narrow_band_of_more_than_a_few_unknowns_is_eliminated_as_one(size, kind):
+    def chain(u):
+        p = jnp.pad(u, 1)
+        return 3 * u + jnp.exp(u) - p[:-2] - p[2:]
+
+    A, solve = linearised(chain, jnp.zeros(size), None)
+    assert isinstance(solve.method, kind)
+    assert A.shape == (size, size)
+    found = js.solve_nonlinear(chain, jnp.ones(size), js.Solve("newton", rtol=1e-8))
+    np.testing.assert_allclose(chain(found), 1, atol=1e-6)
 
 
 def test_damped_steps_solve_equations_from_afar():

@@ -204,6 +204,8 @@ def test_no_more_iterations_than_allowed(kind):
         assert run(50, jnp.ones(2)).iterations == 0
 
 
+# SciPy's approximation of a Hessian that is zero.
+@pytest.mark.filterwarnings("ignore:delta_grad == 0.0")
 @pytest.mark.parametrize("kind", ["SLSQP", pytest.param("trust-constr", marks=pytest.mark.slow)])
 def test_constraints_hold(kind):
     limits = [
@@ -212,12 +214,89 @@ def test_constraints_hold(kind):
     ]
     x = js.minimize(lambda x: jnp.sum((x - 2) ** 2), js.Solve(kind, x0=jnp.zeros(2)), constraints=limits)
     np.testing.assert_allclose(x, 1, atol=3e-3)
-    with pytest.raises(NotImplementedError, match="multipliers"):
-        jax.grad(
-            lambda a: js.minimize(
-                lambda x: jnp.sum((x - a) ** 2), js.Solve(kind, x0=jnp.zeros(2)), constraints=limits
-            ).sum()
-        )(2.0)
+
+
+def on_the_disc(a, radius=1.5, kind="SLSQP", rtol=1e-5):
+    disc = {"type": "ineq", "fun": lambda x: radius**2 - jnp.sum(x**2)}
+    solve = js.Solve(kind, x0=jnp.full(2, 0.1), rtol=rtol)
+    return js.minimize_info(lambda x: jnp.sum((x - a) ** 2), solve, constraints=disc)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["SLSQP", "COBYQA", *(pytest.param(k, marks=pytest.mark.slow) for k in ("trust-constr", "COBYLA"))],
+)
+def test_gradients_follow_what_holds_the_minimum(kind):
+    outside, inside = jnp.array([3.0, 4.0]), jnp.array([0.3, 0.4])
+    nearest = lambda a, r: r * a / jnp.linalg.norm(a)  # noqa: E731
+    slopes = jax.jit(jax.vmap(jax.jacrev(lambda a: on_the_disc(a, kind=kind).x)))(
+        jnp.stack([outside, inside])
+    )
+    np.testing.assert_allclose(slopes[0], jax.jacobian(nearest)(outside, 1.5), atol=1e-4)
+    np.testing.assert_allclose(slopes[1], np.eye(2), atol=1e-4)
+    along = jax.jacfwd(lambda r: on_the_disc(outside, r, kind).x)(1.5)
+    np.testing.assert_allclose(along, [0.6, 0.8], atol=1e-4)
+    value = jax.grad(lambda a, r: on_the_disc(a, r, kind).objective, (0, 1))(outside, 1.5)
+    np.testing.assert_allclose(value[0], [4.2, 5.6], rtol=1e-4)
+    np.testing.assert_allclose(value[1], -7, rtol=1e-4)
+
+
+def test_second_derivatives_on_a_curved_constraint():
+    a = jnp.array([3.0, 4.0])
+    found = jax.hessian(lambda a: on_the_disc(a, rtol=1e-8).x[0])(a)
+    np.testing.assert_allclose(found, jax.hessian(lambda a: 1.5 * a[0] / jnp.linalg.norm(a))(a), atol=1e-6)
+
+
+def test_equations_inequalities_and_bounds_together():
+    random = np.random.default_rng(37)
+    Q = random.standard_normal((6, 6))
+    Q, q = jnp.asarray(Q @ Q.T + np.eye(6)), jnp.asarray(random.standard_normal(6))
+
+    def program(q, total, low):
+        limits = [
+            {"type": "eq", "fun": lambda x: x.sum() - total},
+            scipy.optimize.NonlinearConstraint(lambda x: total * jnp.sum(x**2), -np.inf, 0.22),
+        ]
+        solve = js.Solve("SLSQP", x0=jnp.full(6, 0.2), rtol=1e-9)
+        return js.minimize(lambda x: x @ Q @ x / 2 - q @ x, solve, bounds=(low, None), constraints=limits)
+
+    x = program(q, 1.0, 0.08)
+    np.testing.assert_allclose(x.min(), 0.08)
+    assert jnp.sum(x**2) > 0.2199
+    slopes = jax.jit(jax.jacrev(program, (0, 1, 2)))(q, 1.0, 0.08)
+    h = 1e-4
+    by_q = jnp.stack([(program(q + h * e, 1.0, 0.08) - program(q - h * e, 1.0, 0.08)) for e in jnp.eye(6)], 1)
+    by_total = program(q, 1.0 + h, 0.08) - program(q, 1.0 - h, 0.08)
+    by_low = program(q, 1.0, 0.08 + h) - program(q, 1.0, 0.08 - h)
+    for slope, difference in zip(slopes, (by_q, by_total, by_low), strict=True):
+        assert jnp.abs(slope).max() > 0.01
+        np.testing.assert_allclose(slope, difference / (2 * h), atol=1e-4)
+
+
+def test_no_gradient_where_a_constraint_touches_and_does_not_press():
+    touching = jnp.array([0.9, 1.2])
+    x = lambda a: on_the_disc(a, rtol=1e-8).x  # noqa: E731
+    assert jnp.isnan(jax.jacrev(x)(touching)).all()
+    assert jnp.isnan(jax.jit(jax.jacfwd(x))(touching)).all()
+
+    def thrown(a):
+        disc = {"type": "ineq", "fun": lambda x: 2.25 - jnp.sum(x**2)}
+        solve = js.Solve("SLSQP", x0=jnp.full(2, 0.1), rtol=1e-8)
+        return js.minimize(lambda x: jnp.sum((x - a) ** 2), solve, constraints=disc)
+
+    for slope in (jax.jacrev(thrown), js.jit(jax.jacfwd(thrown))):
+        with pytest.raises(ValueError, match="does not press"):
+            slope(touching)
+
+
+def test_the_minimum_moves_with_the_bound_that_holds_it():
+    def least(a, top):
+        solve = js.Solve("L-BFGS-B", x0=jnp.zeros(2), rtol=1e-8)
+        return js.minimize_info(lambda x: jnp.sum((x - a) ** 2), solve, bounds=(None, top)).objective
+
+    by_a, by_top = jax.grad(least, (0, 1))(jnp.array([3.0, 4.0]), 3.5)
+    np.testing.assert_allclose(by_a, [0, 1], atol=1e-6)
+    np.testing.assert_allclose(by_top, -1, rtol=1e-6)
 
 
 def test_what_scipy_raises_arrives_with_its_words():
@@ -280,6 +359,27 @@ def test_a_tape_hears_minimisations():
     assert path.x.shape == (int(info.iterations) + 1, 2)
     np.testing.assert_array_equal(path.x[0], START)
     np.testing.assert_allclose(path.residual_norm[-1], info.residual_norm)
+
+
+def test_trajectories_of_scipy_are_the_same_compiled_lane_by_lane():
+    def run(x0):
+        return js.minimize(rosenbrock, js.Solve("L-BFGS-B", x0=x0))
+
+    def recorded(call, *args):
+        with js.SolveTape(record_trajectories=True) as solves:
+            jax.block_until_ready(call(*args))
+        (info,) = solves
+        return info.trajectory
+
+    alone = recorded(run, START)
+    compiled = recorded(jax.jit(run), START)
+    lanes = recorded(jax.jit(jax.vmap(run)), jnp.stack([0.9 * jnp.ones(2), START]))
+    assert lanes.iterations[0, -1] == -1
+    assert np.isnan(lanes.residual_norm[0, -1])
+    for path in (compiled, jax.tree.map(lambda v: v[1], lanes)):
+        np.testing.assert_array_equal(path.iterations, alone.iterations)
+        np.testing.assert_allclose(path.x, alone.x, rtol=1e-6)
+        np.testing.assert_allclose(path.residual_norm, alone.residual_norm, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(

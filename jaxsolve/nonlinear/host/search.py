@@ -27,7 +27,8 @@ from jaxsolve.nonlinear.host.scipy import (
     Job,
     run,
 )
-from jaxsolve.nonlinear.host.session import Open, Step
+from jaxsolve.nonlinear.host.session import Open, Recall, Step, recalled
+from jaxsolve.nonlinear.optimality import FINEST, Optimality
 from jaxsolve.nonlinear.statement import Given, Statement
 from jaxsolve.solvers.driver import Outcome
 from jaxsolve.solvers.nonlinear import FIT, SCIPY_MINIMIZERS, SciPyMinimize
@@ -38,7 +39,7 @@ from jaxsolve.telemetry.watch import Watch
 def host_search(
     statement: Statement, solve: Solve, watch: Watch, limits: Limits | None, given: Given, x0: Array
 ) -> Outcome:
-    """The outcome of one of SciPy's methods; its trajectory is there in eager calls.
+    """The outcome of one of SciPy's methods.
 
     Args:
         statement: The problem.
@@ -55,30 +56,33 @@ def host_search(
     first, target, limit = _begun(statement, trusted, given, x0, rtol, atol, limit)
     numbers = (target, rtol, limit)
     traced = is_traced((given, x0, numbers))
-    path: tuple[np.ndarray, ...] = ()
-    if traced:
-        x, iterations, evaluations, code = _led(statement, solve.method, limits, given, x0, numbers)
-    else:
-        x, iterations, evaluations, code, path = _called(statement, solve.method, limits, given, x0, numbers)
-    outcome = _judged(
-        statement, trusted, limits, given, x, iterations, evaluations, code, first, target, rtol
+    run_by = _led if traced else _called
+    x, iterations, evaluations, code, path = run_by(
+        statement, solve.method, limits, given, x0, numbers, watch.history
     )
-    if traced or watch.history is None:
+    outcome = _judged(
+        statement, trusted, limits, given, x0, x, iterations, evaluations, code, first, target, rtol
+    )
+    if path is None or watch.history is None:
         return outcome
-    return outcome._replace(trajectory=_recorded(statement, given, watch.history, [np.asarray(x0), *path]))
+    norms = _norms(statement, given, *path)
+    points = None if watch.history.norms_only else path[1]
+    return outcome._replace(trajectory=Trajectory(path[0], norms, points))
 
 
-def _recorded(statement: Statement, given: Given, history: History, path: list[np.ndarray]) -> Trajectory:
-    """The iterates that SciPy told of, with the norms of the condition there."""
-    kept = np.arange(0, len(path), history.every)[: history.rows]
-    points = jnp.asarray(np.stack([path[k] for k in kept]), statement.dtype)
-    norms = _norms(statement, given, points)
-    return Trajectory(jnp.asarray(kept, jnp.int32), norms, None if history.norms_only else points)
+#: Numbers of iterations of shape (k,), -1 where there are none, and iterates of shape (k, n).
+Path = tuple[Array, Array]
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _norms(statement: Statement, given: Given, points: Array) -> Array:
-    return lax.map(lambda x: norm(statement.condition(given, x)), points)
+def _norms(statement: Statement, given: Given, numbers: Array, points: Array) -> Array:
+    """The norms of the condition at iterates, NaN where there are none."""
+    used = jnp.sum(numbers >= 0)
+
+    def measured(k: Array, norms: Array) -> Array:
+        return norms.at[k].set(norm(statement.condition(given, points[k])))
+
+    return lax.fori_loop(0, used, measured, jnp.full(points.shape[0], jnp.nan, points.dtype))
 
 
 def _trusted(method: Any, limits: Limits | None) -> bool:
@@ -103,6 +107,7 @@ def _judged(
     trusted: bool,
     limits: Limits | None,
     given: Given,
+    x0: Array,
     x: Array,
     iterations: Array,
     evaluations: Array,
@@ -118,7 +123,12 @@ def _judged(
     status = jnp.where(jnp.isfinite(first), status, int(Status.invalid_input))
     status, reached = settled(statement, given, x, -condition, size, target, status)
     if trusted:
-        success = (code == SUCCESS) & _kept(limits, given, x, rtol)
+        success = code == SUCCESS
+        if limits is not None:
+            # Where f changes by its rounding alone SciPy finds no smaller number, and calls that a failure.
+            fine = jnp.maximum(target, jnp.finfo(x.dtype).eps ** FINEST * first)
+            flat = Optimality(statement, limits).size(given, x, x0, rtol) <= fine
+            success = (success | flat) & _kept(limits, given, x, rtol)
         status = jnp.where(success, int(Status.converged), int(Status.stagnation))
         status = jnp.where(code == EXHAUSTED, int(Status.max_iterations), status)
         status = jnp.where(jnp.isfinite(objective), status, int(Status.nonfinite))
@@ -127,10 +137,8 @@ def _judged(
     return Outcome(x, -condition, size, reached, iterations, evaluations, status, None, objective)
 
 
-def _kept(limits: Limits | None, given: Given, x: Array, rtol: Array) -> Array:
+def _kept(limits: Limits, given: Given, x: Array, rtol: Array) -> Array:
     """Whether x keeps to the constraints, up to ten tolerances of the size of their limits."""
-    if limits is None:
-        return jnp.array(True)
     value = limits.value(given.constants, x)
     lower, upper = (jnp.asarray(side, value.dtype) for side in (limits.lower, limits.upper))
     size = 1 + jnp.maximum(
@@ -162,8 +170,14 @@ _answer = functools.partial(jax.jit, static_argnums=(0, 1, 2))(answer)
 
 
 def _called(
-    statement: Statement, method: Any, limits: Limits | None, given: Given, x0: Array, numbers: tuple
-) -> tuple[Array, Array, Array, Array, tuple[np.ndarray, ...]]:
+    statement: Statement,
+    method: Any,
+    limits: Limits | None,
+    given: Given,
+    x0: Array,
+    numbers: tuple,
+    history: History | None,
+) -> tuple[Array, Array, Array, Array, Path | None]:
     """SciPy called at once, on concrete values; what it raises is raised."""
     asked = 0
 
@@ -182,12 +196,24 @@ def _called(
     iterations, evaluations, code = (
         jnp.asarray(c, jnp.int32) for c in (report.iterations, asked, report.code)
     )
-    return jnp.asarray(report.x, x0.dtype), iterations, evaluations, code, report.path
+    path = None
+    if history is not None:
+        # A power of two of rows, so that few lengths are compiled for.
+        rows = min(history.rows, 2 ** len(report.path).bit_length())
+        recorded = recalled((np.asarray(x0), *report.path), history.every, rows)
+        path = (jnp.asarray(recorded[0]), jnp.asarray(recorded[1], x0.dtype))
+    return jnp.asarray(report.x, x0.dtype), iterations, evaluations, code, path
 
 
 def _led(
-    statement: Statement, method: Any, limits: Limits | None, given: Given, x0: Array, numbers: tuple
-) -> tuple[Array, Array, Array, Array]:
+    statement: Statement,
+    method: Any,
+    limits: Limits | None,
+    given: Given,
+    x0: Array,
+    numbers: tuple,
+    history: History | None,
+) -> tuple[Array, Array, Array, Array, Path | None]:
     """SciPy led by a loop of the program."""
     kinds = [VALUE]
     if isinstance(method, SciPyMinimize) and SCIPY_MINIMIZERS[method.kind][1]:
@@ -222,7 +248,14 @@ def _led(
         value for kind in kinds if kind != PRODUCT for value in answer(statement, limits, kind, given, x0, x0)
     ]
     opened = host_call(
-        Open(method, limits, statement.bounded), question, failed, x0, *numbers, lower, upper, *first
+        Open(method, limits, statement.bounded, history is not None),
+        question,
+        failed,
+        x0,
+        *numbers,
+        lower,
+        upper,
+        *first,
     )
     step = Step(tuple(places))
 
@@ -236,7 +269,15 @@ def _led(
         found = host_call(step, question, failed, number, kind, x, iterations, code, *given_answers)
         return tuple(found), asked + ((kind != DONE) & (kind != WAIT))
 
-    (_, _, x, _, iterations, code), asked = lax.while_loop(
+    (number, _, x, _, iterations, code), asked = lax.while_loop(
         running, advance, (tuple(opened), jnp.array(0, jnp.int32))
     )
-    return x, iterations, asked, code
+    path = None
+    if history is not None:
+        rows = history.rows
+        results = (
+            jax.ShapeDtypeStruct((rows,), jnp.int32),
+            jax.ShapeDtypeStruct((rows, x.shape[0]), x.dtype),
+        )
+        path = host_call(Recall(history.every, rows), results, (-1, np.nan), number, x)
+    return x, iterations, asked, code, None if path is None else (path[0], path[1])

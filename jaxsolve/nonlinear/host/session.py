@@ -5,6 +5,7 @@ device what SciPy asks for, hands the answer to the callback, and gets the next 
 but the device itself; under vmap all lanes are evaluated together, each with its own session.
 """
 
+import collections
 import dataclasses
 import itertools
 import logging
@@ -26,12 +27,16 @@ FORGOTTEN = 3600
 _LOG = logging.getLogger("jaxsolve.host")
 _NUMBERS = itertools.count(1)
 _OPEN: dict[int, "Session"] = {}
+#: The iterates of sessions that are over, until the program asks for them; of programs that do not, the last ones.
+_PATHS: collections.OrderedDict[int, tuple[np.ndarray, ...]] = collections.OrderedDict()
+KEPT = 10_000
 
 
 class Session:
     """One minimisation by SciPy that has been started and waits for answers."""
 
-    def __init__(self, method: Any, limits: Any, job: Job):
+    def __init__(self, method: Any, limits: Any, job: Job, recorded: bool):
+        self.recorded = recorded
         self.questions: queue.SimpleQueue = queue.SimpleQueue()
         self.answers: queue.SimpleQueue = queue.SimpleQueue()
         self.start = job.x0
@@ -69,6 +74,10 @@ def _next(number: int, session: Session) -> Question:
         return number, WAIT, session.start, np.zeros_like(session.start), 0, 0
     if kind == DONE:
         _OPEN.pop(number, None)
+        if session.recorded:
+            _PATHS[number] = (session.start, *content.path)
+            while len(_PATHS) > KEPT:
+                _PATHS.popitem(last=False)
         return number, DONE, content.x, np.zeros_like(content.x), content.iterations, content.code
     return number, kind, content, v, 0, 0
 
@@ -87,11 +96,13 @@ class Open:
         method: SciPy's method.
         limits: The constraints.
         bounded: Whether there are bounds.
+        recorded: Whether iterates are asked for in the end.
     """
 
     method: Any
     limits: Any
     bounded: bool
+    recorded: bool
 
     def __call__(self, x0, target, rtol, limit, lower, upper, *first):
         return _lanes(self._open, (x0, target, rtol, limit, lower, upper, *first))
@@ -103,7 +114,7 @@ class Open:
                 other.answers.put(None)
         job = Job(np.array(x0, float), float(target), float(rtol), int(limit), *bounds)
         number = next(_NUMBERS)
-        _OPEN[number] = session = Session(self.method, self.limits, job)
+        _OPEN[number] = session = Session(self.method, self.limits, job, self.recorded)
         return _next(number, session)
 
 
@@ -131,3 +142,32 @@ class Step:
             if asked == kind:
                 session.answers.put(tuple(np.array(a) for a in answers[start:stop]))
         return _next(int(number), session)
+
+
+def recalled(path: tuple[np.ndarray, ...], every: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every so many of the iterates of a path in so many rows, and their numbers: -1 where there are none."""
+    kept = np.arange(0, len(path), every)[:rows]
+    numbers, points = np.full(rows, -1, np.int32), np.full((rows, path[0].size), np.nan)
+    numbers[: len(kept)] = kept
+    points[: len(kept)] = [path[k] for k in kept]
+    return numbers, points
+
+
+@dataclasses.dataclass(frozen=True)
+class Recall:
+    """The callback that hands over the iterates of sessions that are over.
+
+    Attributes:
+        every: Iterations from one to the next.
+        rows: How many at most.
+    """
+
+    every: int
+    rows: int
+
+    def __call__(self, number, x):
+        return _lanes(self._recall, (number, x))
+
+    def _recall(self, number, x):
+        # Of a session that broke down the last point is all there is.
+        return recalled(_PATHS.pop(int(number), (x,)), self.every, self.rows)

@@ -93,12 +93,14 @@ class Arnoldi(eqx.Module):
         return self.beta / plain_norm(used)
 
     def combination(self, vectors: Array) -> Array:
-        """The combination of `vectors`, shape (m, n), whose coefficients leave the least residual."""
+        """The combination of `vectors`, shape (at least m, n), whose coefficients leave the least residual."""
         m = self.H.shape[1]
         # Columns not in use are unit vectors below the others, which leaves their coefficients 0.
         H = jnp.where(jnp.arange(m) < self.size, self.H, jnp.eye(m + 1, m, k=-1, dtype=self.H.dtype))
         Q, R = jnp.linalg.qr(H)
         y = solve_triangular(R, self.beta * jnp.conj(Q[0]))
+        # The coefficients are extended and not the vectors cut, which would be copied.
+        y = jnp.zeros(vectors.shape[0], y.dtype).at[:m].set(y)
         return jnp.matmul(y, vectors, precision=lax.Precision.HIGHEST)
 
 

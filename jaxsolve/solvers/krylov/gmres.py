@@ -54,4 +54,4 @@ class GMRES(AbstractMethod):
         return GMRESState(None, space, space.residual_norm, halt)
 
     def finish(self, A, M, s):
-        return precondition(M, s.space.combination(s.space.V[:-1]))
+        return precondition(M, s.space.combination(s.space.V))
