@@ -16,6 +16,7 @@ from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxsolve.core.compat import marked_solution
+from jaxsolve.core.staging import staged
 from jaxsolve.core.vector import norm
 from jaxsolve.linear.forward import Plan, System, guarded, run
 from jaxsolve.linear.pseudo import pseudo_tangent
@@ -25,16 +26,22 @@ from jaxsolve.solvers.driver import Outcome, unit_of
 from jaxsolve.solvers.nullspace import NullSpace
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def implicit_solve(plan: Plan, system: System) -> Outcome:
     """The outcome of a system, differentiable in A and b by the implicit function theorem."""
+    # JAX makes a new rule each time that it traces `custom_jvp`; compiled, equal solves are one, and so are programs
+    # that hold them. Not in eager mode, where failures in gradients keep their class.
+    return _compiled_solve(plan, system) if staged() else _solve(plan, system)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _solve(plan: Plan, system: System) -> Outcome:
     s = system
     outcome = run(plan.method, s.A, s.inverse, s.b, s.x0, s.control, s.nulls, watch=plan.watch)
     outcome = guarded(plan, "solve", outcome)
     return outcome._replace(x=marked_solution(outcome.x))
 
 
-@functools.partial(implicit_solve.defjvp, symbolic_zeros=True)
+@functools.partial(_solve.defjvp, symbolic_zeros=True)
 def _tangent(plan, primals, tangents):
     (system,), (tangent,) = primals, tangents
     outcome = implicit_solve(plan, system)
@@ -48,6 +55,9 @@ def _tangent(plan, primals, tangents):
     # The residual is that of a solved system for every b and A: its derivative is zero, as are those of the counts.
     zeros = jax.tree.map(zero_tangent, outcome)
     return outcome, zeros._replace(x=dx)
+
+
+_compiled_solve = functools.partial(jax.jit, static_argnums=0)(_solve)
 
 
 def tangent_solve(plan: Plan, system: System, rhs: Array) -> Array:

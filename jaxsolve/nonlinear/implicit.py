@@ -77,7 +77,7 @@ def _tangent(task: Task, primals: tuple, tangents: tuple) -> tuple[Outcome, Outc
     frozen = Frozen(linear)
     inverse = _linearisation(posed, frozen, given, frozen.split(linear), z, held)
     dx = inverse.solved(-moved.astype(x.dtype), task.judge)[: x.shape[0]]
-    if clear is not None:
+    if clear is not None and length is not None:
         left = inverse.solved(-posed.condition(given, z, *held), None)[: x.shape[0]]
         dx = dx * _assured(task, lax.stop_gradient(clear & (norm(left) <= STRAY * length)), x)
     zeros = zeros._replace(x=dx)

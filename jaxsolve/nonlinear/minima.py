@@ -40,8 +40,8 @@ def minimize(
     of Karush, Kuhn and Tucker, with multipliers from ∇f. Where a constraint touches x and does not press, up to the
     tolerance, there is no derivative: it raises, or is NaN out of `minimize_info`.
 
-    An eager call reads f anew. Where f itself calls `js.solve_linear` it is also compiled anew: put `jax.jit` around
-    what calls `minimize`.
+    An eager call reads f anew and finds what was compiled for a function of the same operations; Python floats in f are
+    part of these, arrays are not. Where f solves in a `jax.vmap` it is compiled anew: put `jax.jit` around the call.
 
     Args:
         f: Called as f(x, *args, **kwargs); returns one number.

@@ -58,7 +58,7 @@ class Optimality:
         below, above, lower, upper = held
         slope = jax.grad(self._lagrangian, 1)(given, x, multipliers)
         value = self.limits.value(given.constants, x)
-        if self.statement.bounded:
+        if given.lower is not None and given.upper is not None:
             slope = jnp.where(below, x - given.lower, jnp.where(above, x - given.upper, slope))
         low, high = self._sides(value)
         # Infinite limits hold nothing, and must not be subtracted.
@@ -83,7 +83,7 @@ class Optimality:
         sizes, none = jnp.linalg.norm(slopes, axis=1), jnp.zeros(x.shape, bool)
         near_low, near_high = value - low <= reach * sizes, high - value <= reach * sizes
         near_below, near_above, fixed = none, none, none
-        if self.statement.bounded:
+        if given.lower is not None and given.upper is not None:
             near_below, near_above = x - given.lower <= reach, given.upper - x <= reach
             fixed = given.lower == given.upper
         at_limit, at_bound = near_low | near_high, near_below | near_above

@@ -341,6 +341,25 @@ def test_no_minimum_is_no_solution(name):
         js.minimize(lambda x: jnp.sum(x**2) * jnp.nan, solve)
 
 
+@pytest.mark.parametrize("name", ["L-BFGS", "L-BFGS-B"])
+def test_functions_written_anew_that_solve_are_compiled_once(name, compilations):
+    measured, other = jnp.ones(6), jnp.linspace(0.5, 1.0, 6)
+
+    def run(data):
+        def solution(m, source):
+            return js.solve_linear(lambda u: (2 + jnp.exp(m)) * u - jnp.roll(u, 1), source, js.Solve("GMres"))
+
+        def misfit(m):
+            return jnp.sum((solution(m, jnp.ones(6)) - data) ** 2)
+
+        return js.minimize(misfit, js.Solve(name, x0=jnp.zeros(6), rtol=1e-2))
+
+    run(measured)
+    with compilations() as names:
+        run(other)
+    assert names == []
+
+
 def test_the_name_of_the_linear_method_means_the_minimiser_here():
     for name in ("CG", "scipy-CG"):
         info = js.minimize_info(rosenbrock, js.Solve(name, x0=START))
