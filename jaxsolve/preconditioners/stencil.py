@@ -320,6 +320,12 @@ def along_axis(A: StencilOperator, axis: int) -> Iterator[tuple[list[Step], list
             )
 
 
+def stacked(fields: list[Array], axis: int = 0) -> Array:
+    """The fields along a new axis; a view of one that is alone."""
+    xp = namespace(fields[0])
+    return xp.expand_dims(fields[0], axis) if len(fields) == 1 else xp.stack(fields, axis)
+
+
 def times(value: Array | None, weight: Array) -> Array | None:
     """The product, None where there is no value."""
     return None if value is None else value * weight
@@ -362,7 +368,7 @@ def galerkin_along(R: GridProlongation, A: StencilOperator, P: GridProlongation)
     weights = weights_around(xp.stack([P.lower, P.upper]), A, axis)
     found: dict[Step, Array] = {}
     for others, values in along_axis(A, axis):
-        lower, upper = xp.stack([weights[o] for o in others], axis=1)
+        lower, upper = stacked([weights[o] for o in others], axis=1)
         parts = [(None, None) if v is None else halves(v, axis + 1) for v in values]
         (even_below, odd_below), (even, odd), (even_above, odd_above) = parts
         to_self = added(odd_below, times(odd, lower))

@@ -21,6 +21,7 @@ from jaxsolve.preconditioners.stencil import (
     line_sums,
     moved,
     shifted,
+    stacked,
     times,
     weights_around,
 )
@@ -146,7 +147,7 @@ def galerkin_by_thirds(R: BlockProlongation, A: StencilOperator, P: BlockProlong
     weights = weights_around(P.weights, A, axis)
     found: dict[Step, Array] = {}
     for others, values in along_axis(A, axis):
-        around = xp.stack([weights[o] for o in others], axis=1)
+        around = stacked([weights[o] for o in others], axis=1)
         found |= by_step(others, axis, _products(R.weights, values, around, grid, axis))
     return StencilOperator(
         whole(xp.stack(list(found.values()))), tuple(found), grid.coarser(axis, 3), A.facts

@@ -87,6 +87,29 @@ def test_cycles_in_single_precision_serve_double_precision_solves():
     assert iterations(A, recipe) <= 9
 
 
+@pytest.mark.parametrize("recipe", [GeometricMultigrid(), RugeStuben(), SmoothedAggregation()])
+def test_single_precision_takes_as_few_iterations(recipe):
+    A = matrix(poisson((48, 64)).astype(np.float32), positive_definite=True)
+    assert recipe.build(A).dtype == np.float32
+    assert iterations(A, recipe, rtol=1e-5) <= 7
+
+
+def test_singular_problems_in_single_precision_take_few_iterations():
+    A = matrix(poisson((48, 64), "insulated").astype(np.float32), symmetric=True)
+    for recipe in (GeometricMultigrid(), SmoothedAggregation()):
+        assert iterations(A, recipe, mean_free=True, rtol=1e-4) <= 12
+
+
+def test_iterations_on_a_real_matrix(matrices):
+    path = matrices / "1138_bus.npz"
+    if not path.exists():
+        pytest.skip("not in the folder")
+    # Plain CG does not reach 1e-8 in 1000 iterations.
+    A = matrix(sps.csr_matrix(sps.load_npz(path)), positive_definite=True)
+    assert iterations(A, RugeStuben()) <= 10
+    assert iterations(A, SmoothedAggregation()) <= 40
+
+
 def test_the_repr_lists_the_levels():
     text = repr(RugeStuben().build(matrix(poisson((40, 40)), positive_definite=True)))
     assert text.startswith("RugeStuben: ")
@@ -241,7 +264,7 @@ def test_hierarchies_are_forgotten_with_their_matrix():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", [GeometricMultigrid(), RugeStuben()])
+@pytest.mark.parametrize("recipe", [GeometricMultigrid(), RugeStuben(), SmoothedAggregation()])
 def test_iterations_do_not_grow_with_the_grid(recipe):
     counts = [
         iterations(matrix(poisson((n, n)), positive_definite=True), recipe) for n in (128, 256, 512, 1024)
@@ -252,6 +275,8 @@ def test_iterations_do_not_grow_with_the_grid(recipe):
 
 @pytest.mark.slow
 def test_the_reference_problems_take_the_promised_iterations():
-    assert iterations(matrix(poisson((64, 64, 64)), positive_definite=True), Multigrid()) <= 12
+    for recipe in (Multigrid(), SmoothedAggregation()):
+        assert iterations(matrix(poisson((64, 64, 64)), positive_definite=True), recipe) <= 12
+        assert iterations(matrix(poisson((512, 512)), positive_definite=True), recipe) <= 10
     assert iterations(matrix(rough(512), positive_definite=True), Multigrid()) <= 25
     assert iterations(matrix(convection(256)), Multigrid(), BiCGStab()) <= 15

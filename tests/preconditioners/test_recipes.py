@@ -60,7 +60,7 @@ def test_fsai_satisfies_its_equations_on_the_pattern():
 
 def test_fsai_takes_half_of_the_iterations_and_a_third_with_the_squared_pattern():
     A = sparse(poisson((40, 40)), positive_definite=True)
-    plain = 126  # without preconditioner
+    plain = iterations(A, None)
     assert iterations(A, js.FSAI()) < 0.6 * plain
     assert iterations(A, js.FSAI(2)) < 0.42 * plain
 
@@ -134,9 +134,9 @@ def test_deflation_is_immune_to_jumps_where_its_vectors_are():
         js.Deflation(labels=(0, 1)).build(A)
 
 
-def test_deflation_and_cluster_take_a_sixth_of_the_iterations():
+def test_deflation_and_cluster_take_less_than_a_third_of_the_iterations():
     A = sparse(poisson((100, 100)), positive_definite=True)
-    plain = 307  # without preconditioner
+    plain = iterations(A, None)
     assert iterations(A, js.Deflation()) < plain / 3.5
     assert iterations(A, js.Cluster()) < plain / 3.5
 
