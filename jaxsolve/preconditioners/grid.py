@@ -130,7 +130,7 @@ def plain_steps(pattern: Pattern, grid: Grid) -> list[tuple[int, ...]] | None:
     }
     if not ways.keys() >= set(pattern.offsets.tolist()):
         return None
-    steps = [ways[offset] for offset in pattern.offsets.tolist()]
+    steps: list[tuple[int, ...]] = [ways[offset] for offset in pattern.offsets.tolist()]
     slots = diagonal_slots(pattern).reshape(len(steps), *grid.shape)
     for step, slot in zip(steps, slots, strict=True):
         for axis, d in enumerate(step):

@@ -128,7 +128,7 @@ def sum_of_products(values: Array, windows: list[Array]) -> Array:
     return total
 
 
-def neighbours_on(field: Array, steps: Any, periodic: tuple[bool, ...]) -> list[Array]:
+def neighbours_on(field: Any, steps: Any, periodic: tuple[bool, ...]) -> list[Any]:
     """For each step the field at i + step, zero (or around the corner, where periodic) beyond the ends."""
     low = [max(0, *(-s[a] for s in steps)) for a in range(field.ndim)]
     high = [max(0, *(s[a] for s in steps)) for a in range(field.ndim)]
@@ -163,6 +163,7 @@ def stencil_of(A: SparseMatrix, grid: Grid) -> StencilOperator:
     if A.pattern not in _STENCILS:
         _STENCILS[A.pattern] = _stencil_positions(A.pattern, grid)
     steps, positions = _STENCILS[A.pattern]
+    values: Any
     if isinstance(A.data, np.ndarray):
         values = np.append(A.data, np.zeros(1, A.dtype))[positions]
     else:
@@ -280,12 +281,13 @@ def halves(field: Array, axis: int) -> tuple[Array, Array]:
 
 def line_sums(A: StencilOperator, axis: int) -> tuple[Array, Array, Array]:
     """For each point its couplings summed over the other axes: to the line before it, to its own, to the one after."""
-    sums: list[Array | None] = [None, None, None]
+    sums: list[Any] = [None, None, None]
     for k, step in enumerate(A.steps):
         before = sums[step[axis] + 1]
         sums[step[axis] + 1] = A.values[k] if before is None else before + A.values[k]
-    lower, centre, upper = (np.zeros(A.grid.shape, A.dtype) if s is None else s for s in sums)
-    return lower, centre, upper
+    for k in range(3):
+        sums[k] = np.zeros(A.grid.shape, A.dtype) if sums[k] is None else sums[k]
+    return sums[0], sums[1], sums[2]
 
 
 #: About so many entries of a field are worked on at once on the host, such that they stay in the cache.

@@ -70,8 +70,8 @@ class Axes:
         self.grid = grid_of(A.pattern)
         self.couplings: list[np.ndarray] | None = None
         if self.grid is not None and (like is not None or is_concrete(A)):
-            stencil = stencil_of(SparseMatrix(values_for(A, like, "amg"), A.pattern), self.grid)
-            self.couplings = _along_axes(stencil)
+            data: Any = values_for(A, like, "amg")
+            self.couplings = _along_axes(stencil_of(SparseMatrix(data, A.pattern), self.grid))
 
     @property
     def even(self) -> bool:
@@ -117,7 +117,7 @@ class Axes:
 
 
 def _along_axes(A: StencilOperator) -> list[np.ndarray]:
-    turn = turned(A.diagonal().reshape(A.grid.shape))
+    turn = turned(np.asarray(A.diagonal()).reshape(A.grid.shape))
     found = []
     for axis in range(len(A.grid.shape)):
         alone = [k for k, step in enumerate(A.steps) if step[axis] and not any(np.delete(step, axis))]
@@ -141,7 +141,7 @@ def grid_cycle(
     grid = grid_of(A.pattern)
     assert grid is not None
     if is_concrete(A) and isinstance(smoother, Chebyshev) and _on_cpu(A.data):
-        data = np.asarray(A.data).astype(kind)
+        data: Any = np.asarray(A.data).astype(kind)
         with jax.ensure_compile_time_eval():
             return _on_host(
                 smoother, stencil_of(SparseMatrix(data, A.pattern, A.traits), grid), plan, by, visits
@@ -180,7 +180,8 @@ def _on_host(
         P, R, below = _coarsened(A, axes, by)
         fine, interpolations = jax.device_put((A, P))
         restrictions = interpolations if R is P else jax.device_put(R)
-        M = host_chebyshev(smoother, fine, A.diagonal(), A.host_product, A.absolute_row_sums())
+        d, row_sums = np.asarray(A.diagonal()), np.asarray(A.absolute_row_sums())
+        M = host_chebyshev(smoother, fine, d, A.host_product, row_sums)
         levels.append(
             Level(fine, _product(interpolations), _product([r.T for r in restrictions[::-1]]), M, M)
         )

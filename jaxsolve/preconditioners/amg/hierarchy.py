@@ -264,7 +264,7 @@ def _host_smoother(
     if not isinstance(smoother, Chebyshev):
         return smoother.build(SparseMatrix(jnp.asarray(a.astype(kind)), pattern, facts))
     matrix = pattern.to_scipy(a)
-    row_sums = abs(matrix) @ np.ones(matrix.shape[1])
+    row_sums = abs(matrix) @ np.ones(pattern.shape[1])
     return host_chebyshev(smoother, A, host_diagonal(pattern, a), matrix.__matmul__, row_sums)
 
 

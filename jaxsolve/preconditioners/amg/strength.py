@@ -38,7 +38,7 @@ def symmetric_strength(pattern: Pattern, data: np.ndarray, threshold: float) -> 
 
 def opposition(pattern: Pattern, data: np.ndarray) -> np.ndarray:
     """The part of each entry against the sign (complex: the phase) of its row's diagonal, positive where opposite."""
-    return (data * turned(host_diagonal(pattern, data))[pattern.rows]).real
+    return np.real(data * turned(host_diagonal(pattern, data))[pattern.rows])
 
 
 def turned(d: np.ndarray) -> np.ndarray:
