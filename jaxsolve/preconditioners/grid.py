@@ -51,14 +51,13 @@ _GRIDS: "weakref.WeakKeyDictionary[Pattern, Grid | None]" = weakref.WeakKeyDicti
 def grid_of(pattern: Pattern) -> Grid | None:
     """The grid on which a pattern is a stencil of radius one, None where there is none.
 
-        >>> from jaxsolve.operators.layout import diagonal_slots
-    from jaxsolve.operators.pattern import Pattern
-        >>> i = np.arange(12).reshape(3, 4)
-        >>> pairs = np.concatenate([[i[1:], i[:-1]]], axis=1).reshape(2, -1)
-        >>> rows = np.concatenate([pairs[0], i[:, 1:].ravel(), i.ravel()])
-        >>> cols = np.concatenate([pairs[1], i[:, :-1].ravel(), i.ravel()])
-        >>> grid_of(Pattern.from_coo(rows, cols, (12, 12))[0]).shape
-        (3, 4)
+    >>> from jaxsolve.operators.pattern import Pattern
+    >>> i = np.arange(12).reshape(3, 4)
+    >>> pairs = np.concatenate([[i[1:], i[:-1]]], axis=1).reshape(2, -1)
+    >>> rows = np.concatenate([pairs[0], i[:, 1:].ravel(), i.ravel()])
+    >>> cols = np.concatenate([pairs[1], i[:, :-1].ravel(), i.ravel()])
+    >>> grid_of(Pattern.from_coo(rows, cols, (12, 12))[0]).shape
+    (3, 4)
     """
     if pattern not in _GRIDS:
         _GRIDS[pattern] = _detect(pattern)

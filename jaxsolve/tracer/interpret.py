@@ -24,24 +24,32 @@ def interpret(scope: Scope, jaxpr: Any, inputs: Sequence[Any]) -> list[Any]:
         NotLinearError: At the first equation that is not linear in the unknown and whose result is used.
         TraceError: Where an operation couples too many elements.
     """
+    return [_linear(value) for value in _outputs(scope, jaxpr, inputs)]
+
+
+def _outputs(scope: Scope, jaxpr: Any, inputs: Sequence[Any]) -> list[Any]:
+    """The outputs of a jaxpr, None for those that are not linear in the unknown."""
     inner, constants = open_jaxpr(jaxpr)
     equations, literals = _prepared(scope, inner)
     values: dict[Any, Any] = {}
 
     def read(atom: Any) -> Any:
-        value = literals[id(atom)] if isinstance(atom, Literal) else values[atom]
-        if value is None:
-            raise NotLinearError(
-                "the function is not linear in its first argument: it uses more of an inner solve than the solution."
-            )
-        return value
+        return literals[id(atom)] if isinstance(atom, Literal) else values[atom]
 
     values.update(zip(inner.constvars, map(known, constants), strict=True))
     values.update(zip(inner.invars, inputs, strict=True))
     for eqn in equations:
-        outputs = _apply(scope, eqn, [read(atom) for atom in eqn.invars])
+        outputs = _apply(scope, eqn, [_linear(read(atom)) for atom in eqn.invars])
         values.update(zip(eqn.outvars, outputs, strict=True))
     return [read(atom) for atom in inner.outvars]
+
+
+def _linear(value: Any) -> Any:
+    if value is None:
+        raise NotLinearError(
+            "the function is not linear in its first argument: it uses more of an inner solve than the solution."
+        )
+    return value
 
 
 def _prepared(scope: Scope, jaxpr: Jaxpr) -> tuple[list[Equation], dict[int, Any]]:
@@ -95,6 +103,6 @@ def _apply(scope: Scope, eqn: Equation, inputs: list[Any]) -> list[Any]:
 def within(scope: Scope, eqn: Equation, jaxpr: Any, inputs: Sequence[Any]) -> list[Any]:
     """The outputs of a jaxpr that an equation calls."""
     scope.enclosing.append(eqn)
-    outputs = interpret(scope, jaxpr, inputs)
+    outputs = _outputs(scope, jaxpr, inputs)
     scope.enclosing.pop()
     return outputs
