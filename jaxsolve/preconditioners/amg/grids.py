@@ -181,7 +181,7 @@ def _on_host(
         fine, interpolations = jax.device_put((A, P))
         restrictions = interpolations if R is P else jax.device_put(R)
         d, row_sums = np.asarray(A.diagonal()), np.asarray(A.absolute_row_sums())
-        M = host_chebyshev(smoother, fine, d, A.host_product, row_sums)
+        M = host_chebyshev(smoother, fine, d, A.host_product(), row_sums)
         levels.append(
             Level(fine, _product(interpolations), _product([r.T for r in restrictions[::-1]]), M, M)
         )
