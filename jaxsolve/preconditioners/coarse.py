@@ -194,9 +194,17 @@ def generalised_inverse(E: Array, hermitian: bool = False) -> Array:
     plain = jnp.linalg.inv(scaled)
     plain = (plain + jnp.conj(plain.T)) / 2 if hermitian else plain
     regular = k * tiny * jnp.linalg.norm(scaled, 1) * jnp.linalg.norm(plain, 1) < 1
-    inverse = lax.cond(
-        regular, lambda: plain, lambda: jnp.linalg.pinv(scaled, rtol=tiny, hermitian=hermitian)
-    )
+    # The branch is a loop of at most one round: under vmap `lax.cond` would start both sides at once, and independent
+    # batched factorisations wait for each other's threads for ever (jaxlib 0.10.2). What it reads of the round before,
+    # a first entry that is next to never this number, keeps XLA from moving its work in front of the loop.
+    limits = jnp.finfo(E.dtype)
+
+    def generalised(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        never = jnp.where(carry[1][:1, :1].real == -limits.max, limits.tiny, 0)
+        inverse = jnp.linalg.pinv(scaled + never.astype(E.dtype), rtol=tiny, hermitian=hermitian)
+        return jnp.array(False), inverse
+
+    _, inverse = lax.while_loop(lambda carry: carry[0], generalised, (~regular, plain))
     return inverse * scale[:, None] * scale[None, :]
 
 

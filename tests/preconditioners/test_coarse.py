@@ -1,5 +1,8 @@
 """The inverse of coarse matrices, generalised where they are singular."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,3 +23,20 @@ def test_a_coarse_inverse_is_the_inverse_or_the_generalised_one(hermitian, scale
         np.testing.assert_allclose(
             generalised_inverse(scale * jnp.asarray(E), hermitian), inverse, atol=1e-9 / scale
         )
+
+
+PROGRAM = """
+import jax, jax.numpy as jnp, numpy as np
+from jaxsolve.preconditioners.coarse import generalised_inverse
+E = np.random.default_rng(0).normal(size=(16, 200, 200)).astype(np.float32)
+E = E @ E.transpose(0, 2, 1) + 100 * np.eye(200, dtype=np.float32)
+for hermitian in (True, False):
+    inverses = jax.jit(jax.vmap(lambda e: generalised_inverse(e, hermitian)))
+    for k in range(5):
+        np.asarray(inverses(E + k))
+"""
+
+
+def test_batches_of_inverses_do_not_wait_for_each_other():
+    # With two threads, factorisations of a batch that start at once wait for ever.
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True, timeout=120)
