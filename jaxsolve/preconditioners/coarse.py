@@ -25,6 +25,7 @@ from jaxsolve.preconditioners.base import (
     square,
     with_entries,
 )
+from jaxsolve.preconditioners.fusion import after
 from jaxsolve.preconditioners.graph import neighbours
 from jaxsolve.preconditioners.grid import boxes, grid_of
 from jaxsolve.preconditioners.jacobi import Jacobi
@@ -194,15 +195,12 @@ def generalised_inverse(E: Array, hermitian: bool = False) -> Array:
     plain = jnp.linalg.inv(scaled)
     plain = (plain + jnp.conj(plain.T)) / 2 if hermitian else plain
     regular = k * tiny * jnp.linalg.norm(scaled, 1) * jnp.linalg.norm(plain, 1) < 1
-    # The branch is a loop of at most one round: under vmap `lax.cond` would start both sides at once, and independent
-    # batched factorisations wait for each other's threads for ever (jaxlib 0.10.2). What it reads of the round before,
-    # a first entry that is next to never this number, keeps XLA from moving its work in front of the loop.
-    limits = jnp.finfo(E.dtype)
 
+    # The branch is a loop of at most one round: under vmap `lax.cond` would start both sides at once. `after` keeps
+    # the work of a round behind the elimination.
     def generalised(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        never = jnp.where(carry[1][:1, :1].real == -limits.max, limits.tiny, 0)
-        inverse = jnp.linalg.pinv(scaled + never.astype(E.dtype), rtol=tiny, hermitian=hermitian)
-        return jnp.array(False), inverse
+        matrix = after(carry[1].real[:1, :1], scaled)
+        return jnp.array(False), jnp.linalg.pinv(matrix, rtol=tiny, hermitian=hermitian)
 
     _, inverse = lax.while_loop(lambda carry: carry[0], generalised, (~regular, plain))
     return inverse * scale[:, None] * scale[None, :]

@@ -19,6 +19,7 @@ from jaxsolve.operators.ell import gather, gather_or_zero
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.base import AbstractPreconditioner, inherited, with_entries
+from jaxsolve.preconditioners.fusion import after
 from jaxsolve.preconditioners.graph import neighbours
 from jaxsolve.preconditioners.local import padded_rows, piece_positions
 
@@ -79,7 +80,8 @@ class FSAI(AbstractPreconditioner):
         found = []
         for group in plan.groups:
             solve = _definite_rows if definite else _rows
-            found.append(solve(_after(found, scaled), group))
+            data = after(found[-1][2][0], scaled) if found else scaled
+            found.append(solve(data, group))
         lower, upper, pivots = (_together([part[k] for part in found]) for k in range(3))
         lower_rows = index_array(plan.pattern.rows)
         spread = gather(scale, index_array(plan.pattern.indices))
@@ -186,18 +188,6 @@ def _scale(A: SparseMatrix) -> Array:
     d = jnp.abs(A.diagonal())
     d = jnp.where(d > 1e-3 * largest, d, largest)
     return lax.rsqrt(jnp.where(d > 0, d, 1))
-
-
-def _after(found: list[tuple[Array, Array, Array]], data: Array) -> Array:
-    """`data`, known only when the group before is solved.
-
-    XLA's CPU starts independent batched factorisations at once, and each waits for threads of one pool: with two
-    threads, three of them wait for ever (jaxlib 0.10.2). A pivot next to never is that number, and then does no harm.
-    """
-    if not found:
-        return data
-    pivot, limits = found[-1][2][0], jnp.finfo(data.dtype)
-    return data + jnp.where(pivot == -limits.max, limits.tiny, 0).astype(data.dtype)
 
 
 def _pieces(data: Array, group: _Group) -> tuple[Array, Array]:

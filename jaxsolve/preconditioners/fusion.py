@@ -1,4 +1,4 @@
-"""Where XLA may not fuse: an array that is computed once, however many windows are cut from it."""
+"""What XLA is kept from: fusing windows of one array with what makes it, and starting factorisations at once."""
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -26,3 +26,14 @@ def apart(x: Array, one: Array) -> Array:
 def whole(x: Array) -> Array:
     """x, `apart` from what is made of it; as it is on the host."""
     return apart(x, runtime_one(x)) if namespace(x) is jnp else x
+
+
+def after(number: Array, data: Array) -> Array:
+    """`data`, known only when a number is.
+
+    XLA's CPU starts independent batched factorisations at once (and those of a loop that may never run, before it), and
+    each waits for threads of one pool: with two threads, three of them wait for ever (jaxlib 0.10.2). A number next to
+    never is the least one there is, and then does no harm.
+    """
+    limits = jnp.finfo(data.dtype)
+    return data + jnp.where(number == -limits.max, limits.tiny, 0).astype(data.dtype)

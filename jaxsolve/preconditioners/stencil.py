@@ -237,19 +237,29 @@ class GridProlongation(LinearOperator):
         doubled = [2 * k if a == self.axis else k for a, k in enumerate(e.shape)]
         return lax.slice(both.reshape(doubled), [0] * e.ndim, self.fine.shape).reshape(-1)
 
+    def restricted(self, x: Array) -> Array:
+        """The product with the transpose: odd values go to their two ends."""
+        even, odd = halves(x.reshape(self.fine.shape), self.axis)
+        back = shifted(self.upper * odd, self.axis, -1, self.fine.periodic)
+        return (even + self.lower * odd + back).reshape(-1)
+
     def transpose(self) -> LinearOperator:
         """The restriction with these weights."""
-        return GridRestriction(self)
+        return Restriction(self)
 
     def conj(self) -> "GridProlongation":
         """The interpolation with conjugate weights."""
         return GridProlongation(jnp.conj(self.lower), jnp.conj(self.upper), self.fine, self.axis)
 
 
-class GridRestriction(LinearOperator):
-    """The transpose of an interpolation: odd values go to their two ends."""
+class Restriction(LinearOperator):
+    """The transpose of an interpolation.
 
-    prolongation: GridProlongation
+    Args:
+        prolongation: The interpolation; its `restricted` multiplies with the transpose.
+    """
+
+    prolongation: Any
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -264,10 +274,7 @@ class GridRestriction(LinearOperator):
 
     def mv(self, x: Array) -> Array:
         """The restricted vector."""
-        P = self.prolongation
-        even, odd = halves(x.reshape(P.fine.shape), P.axis)
-        back = shifted(P.upper * odd, P.axis, -1, P.fine.periodic)
-        return (even + P.lower * odd + back).reshape(-1)
+        return self.prolongation.restricted(x)
 
     def transpose(self) -> LinearOperator:
         """The interpolation."""
@@ -275,7 +282,7 @@ class GridRestriction(LinearOperator):
 
     def conj(self) -> LinearOperator:
         """The restriction with conjugate weights."""
-        return GridRestriction(self.prolongation.conj())
+        return Restriction(self.prolongation.conj())
 
 
 def shifted(field: Array, axis: int, distance: int, periodic: tuple[bool, ...]) -> Array:

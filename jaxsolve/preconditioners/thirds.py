@@ -12,6 +12,7 @@ from jaxsolve.operators.base import LinearOperator
 from jaxsolve.preconditioners.fusion import whole
 from jaxsolve.preconditioners.grid import Grid
 from jaxsolve.preconditioners.stencil import (
+    Restriction,
     StencilOperator,
     Step,
     added,
@@ -67,47 +68,21 @@ class BlockProlongation(LinearOperator):
         whole = jnp.stack(parts, axis=self.axis + 1).reshape(tripled)
         return lax.slice(whole, [0] * e.ndim, self.fine.shape).reshape(-1)
 
+    def restricted(self, x: Array) -> Array:
+        """The product with the transpose: weighted sums over blocks and the points next to them."""
+        one, two, three = thirds(x.reshape(self.fine.shape), self.axis)
+        before, first, middle, last, after = self.weights
+        total = first * one + middle * two + last * three
+        total = total + shifted(before * one, self.axis, 1, self.fine.periodic)
+        return (total + shifted(after * three, self.axis, -1, self.fine.periodic)).reshape(-1)
+
     def transpose(self) -> LinearOperator:
         """The restriction with these weights."""
-        return BlockRestriction(self)
+        return Restriction(self)
 
     def conj(self) -> "BlockProlongation":
         """The interpolation with conjugate weights."""
         return BlockProlongation(jnp.conj(self.weights), self.fine, self.axis)
-
-
-class BlockRestriction(LinearOperator):
-    """The transpose of an interpolation: weighted sums over blocks and the points next to them."""
-
-    prolongation: BlockProlongation
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Coarse and fine points."""
-        fine, coarse = self.prolongation.shape
-        return (coarse, fine)
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of the weights."""
-        return self.prolongation.dtype
-
-    def mv(self, x: Array) -> Array:
-        """The restricted vector."""
-        P = self.prolongation
-        one, two, three = thirds(x.reshape(P.fine.shape), P.axis)
-        before, first, middle, last, after = P.weights
-        total = first * one + middle * two + last * three
-        total = total + shifted(before * one, P.axis, 1, P.fine.periodic)
-        return (total + shifted(after * three, P.axis, -1, P.fine.periodic)).reshape(-1)
-
-    def transpose(self) -> LinearOperator:
-        """The interpolation."""
-        return self.prolongation
-
-    def conj(self) -> LinearOperator:
-        """The restriction with conjugate weights."""
-        return BlockRestriction(self.prolongation.conj())
 
 
 def thirds(field: Array, axis: int) -> list[Array]:

@@ -1,6 +1,7 @@
 """Sums of values, with terms that read the same elements merged into one."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from jaxsolve.tracer import factors
 from jaxsolve.tracer.factors import is_number, is_scalar
-from jaxsolve.tracer.value import Linear, Scatter, Term, as_scatter
+from jaxsolve.tracer.value import Linear, Scatter, Term, as_scatter, trailing
 
 #: From this many terms on, terms that differ only in where they are absent are merged too.
 MANY_TERMS = 12
@@ -133,12 +134,16 @@ def packed(terms: Sequence[Term], shape: tuple[int, ...]) -> list[Term]:
         if len(group) <= MANY_TERMS:
             rest += group
             continue
-        columns = np.concatenate([t.columns.reshape(*shape, -1) for t in group], axis=-1)
+        columns = np.concatenate([_listed_last(t, shape) for t in group], axis=-1)
         columns = np.sort(columns, axis=-1)
         width = int(np.count_nonzero(columns >= 0, axis=-1).max(initial=0))
         if width:
             rest.append(Term(columns[..., columns.shape[-1] - width :], number, conjugate))
     return rest
+
+
+def _listed_last(term: Term, shape: tuple[int, ...]) -> np.ndarray:
+    return term.columns.reshape(*shape, math.prod(trailing(term, len(shape))))
 
 
 def _present(term: Term) -> float:

@@ -29,11 +29,11 @@ PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
 from jaxsolve.preconditioners.coarse import generalised_inverse
 E = np.random.default_rng(0).normal(size=(16, 200, 200)).astype(np.float32)
-E = E @ E.transpose(0, 2, 1) + 100 * np.eye(200, dtype=np.float32)
+E = E @ E.transpose(0, 2, 1) + 10_000 * np.eye(200, dtype=np.float32)
 for hermitian in (True, False):
     inverses = jax.jit(jax.vmap(lambda e: generalised_inverse(e, hermitian)))
     for k in range(5):
-        np.asarray(inverses(E + k))
+        np.asarray(inverses((k + 1) * E))
 """
 
 
