@@ -20,7 +20,8 @@ from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.direct.dense import AbstractDense
 from jaxsolve.solvers.driver import Control
 from jaxsolve.solvers.nonlinear import AbstractNonlinearMethod
-from jaxsolve.solvers.nullspace import NullSpace, pinned
+from jaxsolve.solvers.nullspace import NullSpace
+from jaxsolve.solvers.pinning import pinned
 from jaxsolve.solvers.split import Split
 
 

@@ -4,17 +4,13 @@ import math
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.results import is_any_of
-from jaxsolve.core.staging import index_array, is_traced
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.vector import norm
 from jaxsolve.operators.base import LinearOperator, Sum, Wrapper, product_if
-from jaxsolve.operators.sparse import SparseMatrix
 
 #: So many rows are summed before all are: the first boundary condition rules the constants out.
 _ROWS = 64
@@ -91,46 +87,6 @@ class NullSpace(eqx.Module):
         if self.found is None:
             return status
         return jnp.where(failed & self.found, int(Status.singular), status)
-
-
-def pinned(A: LinearOperator, nulls: NullSpace) -> LinearOperator:
-    """A with its size added to one diagonal entry where it maps a known vector to zero: as sparse, and invertible.
-
-    A consistent system keeps its solutions, of which the one with x_k = 0 remains: with wᴴA = 0 and b in the range of
-    A, wᴴ(A + u e_k e_kᵀ) x = wᴴb says that u w_k x_k = 0.
-    """
-    if not isinstance(A, SparseMatrix) or A.data.ndim > 1 or A.shape[0] != A.shape[1] or not A.nnz:
-        return A
-    if not (nulls.detect if nulls.basis is None else nulls.basis.shape[1] == 1):
-        return A
-    if is_traced((A, nulls)):
-        return _pinned(A, nulls)
-    if nulls.basis is None and not _plausible(A):
-        return A
-    # Known values stay known while a program around them is traced.
-    with jax.ensure_compile_time_eval():
-        return _pinned(A, nulls)
-
-
-def _plausible(A: SparseMatrix) -> bool:
-    """Whether the first row of known values sums to zero as far as rounding goes, by NumPy."""
-    data = np.asarray(A.data)
-    largest = np.max(np.abs(data), initial=0)
-    return bool(abs(data[: A.pattern.indptr[1]].sum()) <= 1000 * np.finfo(data.dtype).eps * largest)
-
-
-@jax.jit
-def _pinned(A: SparseMatrix, nulls: NullSpace) -> SparseMatrix:
-    unit = A.magnitude()
-    place = jnp.zeros((), jnp.int32)
-    if nulls.basis is None:
-        found = nulls.detected(A.layout(), unit)[0].found
-        unit = jnp.where(False if found is None else found, unit, 0)
-    else:
-        place = jnp.argmax(jnp.abs(nulls.basis[:, 0]))
-    # Without an entry there, the position is outside and nothing happens.
-    position = index_array(A.pattern.diagonal_positions)[place]
-    return SparseMatrix(A.data.at[position].add(unit.astype(A.dtype), mode="drop"), A.pattern, A.facts)
 
 
 class Compressed(Wrapper):

@@ -105,6 +105,39 @@ def test_a_singular_matrix_of_unknown_null_space_is_honest(method):
             assert np.linalg.norm(info.x) < 1e8
 
 
+FACTORISATIONS = ("LU", js.Banded(1, 1), "sparse-direct", "scipy-direct")
+
+
+@pytest.mark.parametrize("stored", ["dense", "sparse"])
+@pytest.mark.parametrize("way", ["declared", "detected"])
+@pytest.mark.parametrize("method", FACTORISATIONS)
+def test_factorisations_solve_singular_systems(method, way, stored):
+    path = problems.neumann(N)
+    A = path if stored == "dense" else js.SparseMatrix.from_dense(path)
+    info = js.solve_linear_info(A, B0, rtol(method, **WAYS[way]))
+    assert info.status is js.Status.converged
+    assert distance(info.x, pinv(path) @ B0) < 1e-8
+
+
+@pytest.mark.parametrize("stored", ["dense", "sparse"])
+@pytest.mark.parametrize("method", FACTORISATIONS)
+def test_factorisations_solve_systems_with_several_null_vectors(method, stored):
+    # Three separate paths, the middle one in other units.
+    scale = np.repeat([1.0, 2.0, 1.0], N)
+    path = scale[:, None] * np.kron(np.eye(3), problems.neumann(N)) * scale
+    basis = np.kron(np.eye(3), np.ones((N, 1))) / scale[:, None]
+    mixed = basis @ np.array([[1.0, 1.0, 0.0], [1.0, -1.0, 2.0], [1.0, 0.5, 1.0]])
+    b = path @ problems.random(3 * N, seed=4)
+
+    A = jnp.asarray(path) if stored == "dense" else js.SparseMatrix.from_dense(path)
+
+    def solved(A, b):
+        return js.solve_linear(A, b, rtol(method, null_space=mixed))
+
+    for x in (solved(A, b), jax.jit(solved)(A, b)):
+        assert distance(x, pinv(path) @ b) < 1e-8
+
+
 def test_any_basis_of_the_null_space_may_be_given():
     Q, _ = np.linalg.qr(problems.random(N, N, seed=8))
     A = (Q * np.r_[np.zeros(2), np.linspace(1, 2, N - 2)]) @ Q.T
