@@ -60,6 +60,8 @@ class HostInverse(LinearOperator):
     @property
     def description(self) -> str:
         """What was factorised with which options, and what of it fell back; unknown where the values are traced."""
+        if not self.size:
+            return "no unknowns, nothing to factorise"
         if is_traced((self.key, self.data)):
             return "factors of a traced matrix"
         return factor_of(self.recipe, np.asarray(self.key), np.asarray(self.data)).description
@@ -98,7 +100,9 @@ def host_inverse(recipe: AbstractRecipe, data: Array, size: int, facts: Traits =
     """
     data = detached(data)
     make = _Make(recipe)
-    if is_traced(data):
+    if not size:
+        keys, status = jnp.zeros(DIGEST_WORDS, jnp.uint32), jnp.array(int(Status.converged), jnp.int32)
+    elif is_traced(data):
         key = jax.ShapeDtypeStruct((DIGEST_WORDS,), jnp.uint32)
         code = jax.ShapeDtypeStruct((), jnp.int32)
         keys, status = host_call(make, (key, code), (0, int(Status.host_failure)), data)
