@@ -122,7 +122,12 @@ def _solve(A: LinearOperator, inverse: HostInverse, b: Any, method: SparseDirect
 
 def _right_hand_side(A: LinearOperator, b: Any) -> Array:
     """b as an array of the dtype of the solution."""
-    n = A.shape[0]
+    n, batch = A.shape[0], batch_shape(A)
+    if batch:
+        raise StructureError(
+            f"these are the factors of a batch of matrices of shape {batch}; solve with each by "
+            "jax.vmap(lambda solver, b: solver.solve(b))."
+        )
     if not (eqx.is_array_like(b) or isinstance(b, list | tuple)):
         raise TypeError(f"b must be an array of shape ({n},) or ({n}, k); got a {type(b).__name__}.")
     b = jnp.asarray(b)

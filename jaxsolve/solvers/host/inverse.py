@@ -64,6 +64,8 @@ class HostInverse(LinearOperator):
             return "no unknowns, nothing to factorise"
         if is_traced((self.key, self.data)):
             return "factors of a traced matrix"
+        if self.key.ndim > 1:
+            return f"factors of a batch of matrices of shape {self.key.shape[:-1]}"
         return factor_of(self.recipe, np.asarray(self.key), np.asarray(self.data)).description
 
     def mv(self, x: Array) -> Array:

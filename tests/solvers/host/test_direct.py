@@ -200,6 +200,17 @@ def test_nothing_is_solved_for_in_nothing(backend):
     assert js.solve_linear(scipy.sparse.csr_matrix((0, 0)), jnp.zeros(0), solve).shape == (0,)
 
 
+def test_the_factors_of_a_batch_are_used_by_vmap(b):
+    A = js.SparseMatrix.from_dense(sample(seed=18))
+    several = jax.vmap(lambda s: js.factorize(js.SparseMatrix(s * A.data, A.pattern)))(jnp.array([1.0, 2.0]))
+    x = jax.vmap(lambda solver: solver.solve(b))(several)
+    np.testing.assert_allclose(x[0], 2 * x[1], rtol=1e-12)
+    np.testing.assert_allclose(x[0], np.linalg.solve(sample(seed=18), b), rtol=1e-11)
+    with pytest.raises(ValueError, match=r"a batch of matrices of shape \(2,\); solve with each by jax.vmap"):
+        several.solve(b)
+    assert several.description == "factors of a batch of matrices of shape (2,)"
+
+
 def test_right_hand_sides_that_are_no_numbers_raise_in_solves_by_factors(b):
     solver = js.factorize(js.SparseMatrix.from_dense(sample(seed=17)))
     for bad in (np.nan, np.inf):
