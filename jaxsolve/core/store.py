@@ -13,16 +13,17 @@ DIGEST_WORDS = 4
 
 
 def digest(values: np.ndarray) -> np.ndarray:
-    """The digest of an array as four uint32. Costs about a second a gigabyte.
+    """The digest of an array as four uint32. Costs about a second a gigabyte, half of that with SHA instructions.
 
     >>> bool((digest(np.ones(3)) == digest(np.ones(3))).all()), digest(np.ones(3)).shape
     (True, (4,))
     """
     contiguous = np.ascontiguousarray(values)
-    state = hashlib.blake2b(digest_size=4 * DIGEST_WORDS)
+    # Nobody attacks the store; blake2b took twice as long (2.0 ms for 1.6 MB against 1.0).
+    state = hashlib.sha1(usedforsecurity=False)
     state.update(f"{contiguous.dtype.str}{contiguous.shape}".encode())
     state.update(contiguous.reshape(-1).view(np.uint8).data)
-    return np.frombuffer(state.digest(), np.uint32)
+    return np.frombuffer(state.digest(), np.uint32)[:DIGEST_WORDS]
 
 
 class Store:

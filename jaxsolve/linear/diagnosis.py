@@ -10,13 +10,14 @@ import numpy as np
 
 from jaxsolve.core.results import SolveInfo, describe
 from jaxsolve.core.status import Status
-from jaxsolve.linear.prepare import prepared
-from jaxsolve.linear.problem import Problem
+from jaxsolve.linear.prepare import described, prepared
+from jaxsolve.linear.problem import Problem, null_space
 from jaxsolve.linear.request import Solve, as_method, method_name, preconditioner_name
 from jaxsolve.linear.select import Choice, choose
 from jaxsolve.linear.spectrum import Spectrum, spectrum_of
 from jaxsolve.operators.base import LinearOperator, Product
 from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.solvers.host.direct import AbstractHostDirect
 from jaxsolve.solvers.nullspace import NullSpace
 
 #: A solve of more iterations counts as slow.
@@ -35,6 +36,8 @@ class Diagnosis:
         summary: What happened, with figures.
         spectrum: Of A; None where the matrix is not at hand.
         preconditioned: Of M A with the preconditioner that was used; None for none.
+        factors: What was factorised for it and how, by a direct method on the host or for the preconditioner; None
+            for nothing.
         attainable: The smallest relative residual that rounding allows, NaN where unknown.
         findings: What explains the outcome.
         advice: What to do.
@@ -43,6 +46,7 @@ class Diagnosis:
     summary: str
     spectrum: Spectrum | None
     preconditioned: Spectrum | None
+    factors: str | None
     attainable: float
     findings: tuple[str, ...]
     advice: tuple[str, ...]
@@ -53,6 +57,8 @@ class Diagnosis:
             lines.append(f"A: {self.spectrum}")
         if self.preconditioned is not None:
             lines.append(f"preconditioned: {self.preconditioned}")
+        if self.factors is not None:
+            lines.append(f"factors: {self.factors}")
         return "\n".join([*lines, *self.findings, *(f"-> {advice}" for advice in self.advice)])
 
     def __repr__(self) -> str:
@@ -77,20 +83,20 @@ def diagnose(info: SolveInfo, A: LinearOperator | None = None) -> Diagnosis:
         A: The matrix; None for that of the solve, which is known for eager ones.
     """
     summary = describe(info, advice=False)
-    entry, through = _SYSTEMS.get(id(info.residual_norm)), None
+    entry, through, factors = _SYSTEMS.get(id(info.residual_norm)), None, None
     if A is None and entry is not None and entry[0]() is info.residual_norm:
         _, problem, choice = entry
-        A, through = problem.A, _preconditioned(problem, choice)
+        A, through, factors = problem.A, _preconditioned(problem, choice), _factors(info, problem, choice)
     if A is None:
         missing = "the matrix is not at hand: for a diagnosis of its spectrum pass it, js.explain(info, A)"
         worst = Status(int(np.max(info.code, initial=0)))
-        return Diagnosis(summary, None, None, math.nan, (missing,), (worst.message,))
+        return Diagnosis(summary, None, None, None, math.nan, (missing,), (worst.message,))
     spectrum = spectrum_of(A)
     b = _size_of_b(info, A)
     floor = _attainable(info, spectrum, b)
     reached = float(np.max(info.residual_norm)) / (b or math.nan)
     findings, advice = _judged(info, A, spectrum, through, (reached, floor))
-    return Diagnosis(summary, spectrum, through, floor, findings, advice)
+    return Diagnosis(summary, spectrum, through, factors, floor, findings, advice)
 
 
 def _preconditioned(problem: Problem, choice: Choice) -> Spectrum | None:
@@ -99,6 +105,14 @@ def _preconditioned(problem: Problem, choice: Choice) -> Spectrum | None:
         return None
     M = prepared(choice.method, choice.preconditioner, problem, NullSpace(), eager=True)
     return spectrum_of(Product(M, problem.A)) if M.shape == problem.A.shape else None
+
+
+def _factors(info: SolveInfo, problem: Problem, choice: Choice) -> str | None:
+    """What was factorised and how; None for nothing."""
+    if isinstance(choice.method, AbstractHostDirect):
+        nulls = null_space(info.solve, problem)
+        return prepared(choice.method, None, problem, nulls, eager=True).description
+    return described(choice.method, choice.preconditioner, problem.A)
 
 
 def _size_of_b(info: SolveInfo, A: LinearOperator) -> float:

@@ -3,14 +3,15 @@
 import dataclasses
 from typing import Any, overload
 
+from jaxsolve.core.errors import StructureError
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.staging import is_traced
 from jaxsolve.linear.diagnosis import Diagnosis, diagnose
 from jaxsolve.linear.knowledge import Knowledge
-from jaxsolve.linear.prepare import chosen
+from jaxsolve.linear.prepare import chosen, described
 from jaxsolve.linear.problem import pose
 from jaxsolve.linear.request import AUTO, Solve, method_name, needs_entries, preconditioner_name
-from jaxsolve.linear.select import alternatives
+from jaxsolve.linear.select import Choice, alternatives
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.convert import as_operator
 from jaxsolve.operators.dia import DiagonalsOperator
@@ -68,7 +69,9 @@ def explain(
         **f_kwargs: The same by name.
 
     Returns:
-        An `Explanation`: method, preconditioner, reasons, facts, alternatives. For a `SolveInfo` a `Diagnosis`:
+        An `Explanation`: method, preconditioner, reasons, facts, alternatives. An incomplete factorisation is made
+        for it, to tell what came of it and how it is applied; a solve that follows uses the same factors.
+        For a `SolveInfo` a `Diagnosis`:
         estimates of condition number and eigenvalues by some dozens of products (exact up to 256 unknowns), what they
         say of the method that was used, and advice.
 
@@ -103,9 +106,18 @@ def _choice(A: Any, b: Any, solve: Solve, f_args: tuple, f_kwargs: dict) -> Expl
         method_name(choice.method),
         preconditioner_name(choice.preconditioner),
         (*choice.reasons, *reasons),
-        _facts(Knowledge.of(problem.A)),
+        {**_facts(Knowledge.of(problem.A)), **({} if problem.matrices else _factors(choice, problem.A))},
         tuple(f"{rule.pair}: {rule.when}" for rule in others[:MOST_ALTERNATIVES]),
     )
+
+
+def _factors(choice: Choice, A: LinearOperator) -> dict[str, Any]:
+    """What an incomplete factorisation makes of A, or why it refuses it."""
+    try:
+        told = described(choice.method, choice.preconditioner, A)
+    except StructureError as error:
+        told = f"none, {error}"
+    return {} if told is None else {"factors": told}
 
 
 def _reading(f: Any, solve: Solve, read: bool) -> str:

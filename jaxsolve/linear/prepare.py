@@ -85,6 +85,17 @@ def prepared(method: AbstractMethod, recipe: Any, problem: Problem, nulls: NullS
     return detached(_preconditioner(method, recipe, A, problem))
 
 
+def described(method: AbstractMethod, recipe: Any, A: LinearOperator) -> str | None:
+    """How the preconditioner is made of A and applied, for people; None where its name says so."""
+    parts = [
+        p
+        for p in (recipe if isinstance(recipe, tuple) else (recipe,))
+        if isinstance(p, AbstractPreconditioner)
+    ]
+    told = [part.suited(method.definite_preconditioner).describe(A) for part in parts]
+    return "; ".join(filter(None, told)) or None
+
+
 @eqx.filter_jit
 def _built(recipe: AbstractPreconditioner, A: LinearOperator) -> LinearOperator:
     return recipe.build(A)

@@ -45,6 +45,9 @@ class AbstractPreconditioner(eqx.Module):
     def build(self, A: LinearOperator) -> LinearOperator:
         """The operator of shape (n, n) that approximates the inverse of A."""
 
+    def describe(self, A: LinearOperator) -> str | None:
+        """How it is made of A and applied, for people; None where its name says so."""
+
     def suited(self, definite: bool) -> "AbstractPreconditioner":
         """The recipe for a method that needs (or does not need) a positive definite preconditioner."""
         return jax.tree.map(

@@ -1,6 +1,7 @@
 """Factors of the host brought to the device."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.levels import level_inverse, schedule
-from jaxsolve.preconditioners.triangular import FactoredInverse, Order, triangular_inverse
+from jaxsolve.preconditioners.triangular import FactoredInverse, Order, series_inverse, triangular_inverse
 from jaxsolve.solvers.host.factor import AbstractFactor, norm, probe
 from jaxsolve.solvers.host.incomplete import (
     IncompleteCholesky,
@@ -27,8 +28,12 @@ LOSS = 0.1
 
 
 def exported(
-    recipe: IncompleteLU | IncompleteCholesky, matrix: SparseMatrix, facts: Traits, any_cost: bool
-) -> LinearOperator | None:
+    recipe: IncompleteLU | IncompleteCholesky,
+    matrix: SparseMatrix,
+    facts: Traits,
+    any_cost: bool,
+    asked: int | None = None,
+) -> FactoredInverse | None:
     """The inverse by factors that the host makes now, applied on the device.
 
     Args:
@@ -36,6 +41,7 @@ def exported(
         matrix: A, with values that are known.
         facts: What to declare of the result.
         any_cost: Whether substitution will do where no number of sweeps in `SWEEPS` does.
+        asked: Sweeps at most; None for the fewest in `SWEEPS` that do.
 
     Returns:
         None where the factors have no triangles, or none that can be solved with.
@@ -49,10 +55,15 @@ def exported(
     lower, upper = (
         SparseMatrix.from_scipy(part.astype(dtype)) for part in (triangles.lower, triangles.upper)
     )
-    sweeps = _sweeps(factor, triangles, matrix.pattern.to_scipy(host))
-    if sweeps is None and (not any_cost or None in (schedule(lower.pattern), schedule(upper.pattern))):
+    solve: Callable[[SparseMatrix], LinearOperator]
+    if asked is not None:
+        solve = functools.partial(series_inverse, sweeps=asked)
+    elif (sweeps := _sweeps(factor, triangles, matrix.pattern.to_scipy(host))) is not None:
+        solve = functools.partial(triangular_inverse, sweeps=sweeps)
+    elif any_cost and None not in (schedule(lower.pattern), schedule(upper.pattern)):
+        solve = level_inverse
+    else:
         return None
-    solve = level_inverse if sweeps is None else functools.partial(triangular_inverse, sweeps=sweeps)
     left_inverse = solve(lower)
     pivots, left, right = (
         jnp.asarray(part, dtype) for part in (1 / triangles.pivots, triangles.left, triangles.right)

@@ -1,7 +1,9 @@
 """Incomplete LU and Cholesky factorisations, with fill on the host and without on the device."""
 
 import dataclasses
-from typing import ClassVar, Literal
+import math
+import numbers
+from typing import Any, ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -20,12 +22,15 @@ from jaxsolve.preconditioners.incomplete import plan_zero_fill, zero_fill_factor
 from jaxsolve.preconditioners.levels import MOST_LEVELS
 from jaxsolve.preconditioners.triangular import (
     FactoredInverse,
-    UnitTriangularInverse,
-    enough_sweeps,
+    series_inverse,
     triangular_inverse,
 )
 from jaxsolve.solvers.host.incomplete import IncompleteCholesky, IncompleteLU
-from jaxsolve.solvers.host.inverse import host_inverse
+from jaxsolve.solvers.host.inverse import HostInverse, host_inverse
+
+FILL_FACTOR, DROP_TOL = 10.0, 1e-4
+#: SciPy's column orderings, and the choice by structure.
+PERMUTATIONS = ("auto", "NATURAL", "MMD_AT_PLUS_A", "MMD_ATA", "COLAMD")
 
 
 class ILU(AbstractPreconditioner):
@@ -39,13 +44,13 @@ class ILU(AbstractPreconditioner):
     Args:
         fill_factor: Entries of the factors at most, over those of the matrix.
         drop_tol: Entries smaller than this, relative to their column, are dropped.
-        permutation: "auto", or SciPy's `permc_spec` ("NATURAL", "MMD_AT_PLUS_A", "MMD_ATA", "COLAMD").
+        permutation: "auto", or SciPy's `permc_spec` ("NATURAL", "MMD_AT_PLUS_A", "MMD_ATA", "COLAMD"), by which a
+            definite factorisation orders rows and columns alike.
         level: None for fill by size of the entries, 0 for none.
         apply: "host" (a callback each iteration), "device" (with fill only where the values are known while tracing),
             or "auto": the host on a CPU, elsewhere the device where it can.
         sweeps: Jacobi sweeps of a triangular solve on the device at most; with fewer levels than that it is exact.
-            None: substitution level by level where that is cheaper than 8 sweeps, which the `description` of what
-            `build` returns tells.
+            None: substitution level by level where that is cheaper than 8 sweeps. `js.explain` tells which.
         definite: Whether the operator has to be Hermitian positive definite, as CG and MINRES need; None: where A is.
 
     Source: Li and Shao, A supernodal approach to incomplete LU factorization with partial pivoting (2011).
@@ -57,8 +62,8 @@ class ILU(AbstractPreconditioner):
     symmetric: ClassVar[bool] = False
     concrete: ClassVar[bool] = True
 
-    fill_factor: float = eqx.field(static=True, default=10.0)
-    drop_tol: float = eqx.field(static=True, default=1e-4)
+    fill_factor: float = eqx.field(static=True, default=FILL_FACTOR)
+    drop_tol: float = eqx.field(static=True, default=DROP_TOL)
     permutation: str = eqx.field(static=True, default="auto")
     level: int | None = eqx.field(static=True, default=None)
     apply: Literal["auto", "host", "device"] = eqx.field(static=True, default="auto")
@@ -74,12 +79,37 @@ class ILU(AbstractPreconditioner):
             raise ValueError(
                 "ILU(level=0) is applied on the device; leave out apply='host', or leave out level."
             )
+        if not _is_number(self.fill_factor, 1, math.inf):
+            raise ValueError(f"ILU: fill_factor must be a number of at least 1; got {self.fill_factor!r}.")
+        if not _is_number(self.drop_tol, 0, 1):
+            raise ValueError(f"ILU: drop_tol must be a number from 0 to 1; got {self.drop_tol!r}.")
+        if self.permutation not in PERMUTATIONS:
+            raise ValueError(
+                f"ILU: permutation must be one of {', '.join(PERMUTATIONS)}; got {self.permutation!r}."
+            )
+        fill = (self.fill_factor, self.drop_tol, self.permutation)
+        if self.level == 0 and fill != (FILL_FACTOR, DROP_TOL, "auto"):
+            raise ValueError(
+                "ILU(level=0) has no fill to choose; leave out fill_factor, drop_tol and permutation, or level."
+            )
+        _require_sweeps(self.name, self.sweeps)
+        if self.sweeps is not None and self.apply == "host":
+            raise ValueError(
+                "ILU: sweeps are for triangular solves on the device; leave out sweeps, or apply='host'."
+            )
 
     def suited(self, definite: bool) -> "ILU":
         """The same options with a positive definite result where a method needs one (CG, MINRES)."""
         return dataclasses.replace(self, definite=True) if definite and self.definite is None else self
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def describe(self, A: LinearOperator) -> str:
+        """Which factorisation was made of A with which options, and how its triangular systems are solved."""
+        M = self.build(A)
+        return (
+            f"{M.description}; on the host, by substitution" if isinstance(M, HostInverse) else M.description
+        )
+
+    def build(self, A: LinearOperator) -> FactoredInverse | HostInverse:
         """The approximate inverse.
 
         Raises:
@@ -93,15 +123,16 @@ class ILU(AbstractPreconditioner):
         if self.level == 0:
             return zero_fill_inverse(matrix, self.sweeps, definite, facts)
         if definite:
-            recipe = IncompleteCholesky(matrix.pattern, self.fill_factor, self.drop_tol)
+            recipe = IncompleteCholesky(matrix.pattern, self.fill_factor, self.drop_tol, self.permutation)
         else:
             recipe = IncompleteLU(matrix.pattern, self.fill_factor, self.drop_tol, self.permutation)
-        on_device = self.apply == "device" or (self.apply == "auto" and jax.default_backend() != "cpu")
+        wanted = self.apply == "device" or (self.apply == "auto" and jax.default_backend() != "cpu")
+        on_device = wanted and matrix.shape[0] > 0
         if on_device and not is_traced(matrix.data):
-            found = exported(recipe, matrix, facts, self.apply == "device")
+            found = exported(recipe, matrix, facts, self.apply == "device", self.sweeps)
             if found is not None:
                 return found
-        if self.apply == "device":
+        if on_device and self.apply == "device":
             raise StructureError(
                 "ILU(apply='device') with fill needs values that are known while tracing, and factors whose "
                 f"triangular solves take {MOST_LEVELS} levels or a few sweeps. Use ILU(level=0), or ILU(apply='host')."
@@ -133,7 +164,14 @@ class Cholesky0(AbstractPreconditioner):
 
     sweeps: int | None = eqx.field(static=True, default=None)
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def __check_init__(self) -> None:
+        _require_sweeps(self.name, self.sweeps)
+
+    def describe(self, A: LinearOperator) -> str:
+        """How the triangular systems of A are solved."""
+        return self.build(A).description
+
+    def build(self, A: LinearOperator) -> FactoredInverse:
         """The approximate inverse.
 
         Raises:
@@ -164,9 +202,16 @@ def zero_fill_inverse(
 
 
 def _inverse(strict: SparseMatrix, sweeps: int | None) -> LinearOperator:
-    if sweeps is None:
-        return triangular_inverse(strict)
-    return UnitTriangularInverse(strict.layout(), enough_sweeps(strict.pattern, sweeps))
+    return triangular_inverse(strict) if sweeps is None else series_inverse(strict, sweeps)
+
+
+def _is_number(value: Any, least: float, most: float) -> bool:
+    return isinstance(value, numbers.Real) and least <= float(value) <= most
+
+
+def _require_sweeps(name: str, sweeps: Any) -> None:
+    if sweeps is not None and not (isinstance(sweeps, numbers.Integral) and int(sweeps) >= 1):
+        raise ValueError(f"{name}: sweeps must be None or an integer of at least 1; got {sweeps!r}.")
 
 
 def _definite_facts(matrix: SparseMatrix) -> Traits:

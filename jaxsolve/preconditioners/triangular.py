@@ -98,6 +98,11 @@ def triangular_inverse(strict: SparseMatrix, sweeps: int = SWEEPS) -> LinearOper
     return UnitTriangularInverse(strict.layout(), terms)
 
 
+def series_inverse(strict: SparseMatrix, sweeps: int) -> UnitTriangularInverse:
+    """(I + N)⁻¹ for strictly triangular N by the series, exact where N has no more levels than there are sweeps."""
+    return UnitTriangularInverse(strict.layout(), enough_sweeps(strict.pattern, sweeps))
+
+
 def _slots(pattern: Pattern) -> int:
     """What one product costs, in slots."""
     if is_banded(pattern):

@@ -115,6 +115,43 @@ def test_a_preconditioner_is_judged_by_the_spectrum_that_it_makes(capsys):
     assert any("larger" in line for line in found.findings)
 
 
+ILU_TOLD = {
+    "host": (js.ILU(), "no row exchanges; on the host, by substitution"),
+    "levels": (js.ILU(level=0), "L by substitution in"),
+    "sweeps": (js.ILU(level=0, sweeps=2), "L by a series of 2 terms"),
+    "ic": (js.Cholesky0(), "factors without fill; on the device, L by"),
+    "pair": (("jacobi", js.ILU(level=0, sweeps=1)), "a series of 1 terms"),
+}
+
+
+@pytest.mark.parametrize("case", ILU_TOLD)
+def test_it_is_told_how_incomplete_factors_were_made_and_are_applied(case, capsys):
+    recipe, told = ILU_TOLD[case]
+    A = sps.csr_array(poisson((5, 8)))
+    solve = js.Solve("GMres", preconditioner=recipe, rtol=1e-12, max_iterations=1)
+    assert told in js.explain(A, B, solve).facts["factors"]
+    assert told in capsys.readouterr().out
+    info = js.solve_linear_info(A, B, solve)
+    assert told in str(js.explain(info).factors)
+    assert told in capsys.readouterr().out
+
+
+def test_it_is_told_that_incomplete_factors_refuse_a_matrix(capsys):
+    A = js.SparseMatrix.from_dense(np.triu(np.ones((40, 40))))
+    found = js.explain(A, B, js.Solve("CG", preconditioner="ilu"))
+    assert "asked to be definite, and A is not symmetric" in found.facts["factors"]
+
+
+def test_a_direct_solve_tells_its_factors(capsys):
+    for A, told in (
+        (4.0 * np.eye(40), "minimum degree"),
+        (np.eye(40)[::-1], "COLAMD"),
+        (0 * np.eye(40), "singular"),
+    ):
+        info = js.solve_linear_info(js.SparseMatrix.from_dense(A), B, js.Solve("sparse-direct"))
+        assert told in str(js.explain(info).factors)
+
+
 def test_a_good_solve_needs_no_advice(capsys):
     found = js.explain(failed(4.0 * jnp.eye(40), "CG"))
     assert found.findings == ("nothing is wrong with this solve",)

@@ -1,5 +1,7 @@
 """Incomplete factorisations: what they leave of a residual, their transposes, and how they fall back."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -196,6 +198,23 @@ def test_options_are_checked():
         js.ILU(apply="gpu")  # pyright: ignore[reportArgumentType]  # the mistake under test
     with pytest.raises(ValueError, match="leave out"):
         js.ILU(level=0, apply="host")
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"fill_factor": -1.0}, "at least 1; got -1"),
+        ({"fill_factor": float("nan")}, "fill_factor must be a number of at least 1"),
+        ({"drop_tol": -1e-3}, "from 0 to 1"),
+        ({"drop_tol": "small"}, "drop_tol must be a number"),
+        ({"permutation": "AMD"}, "permutation must be one of auto, NATURAL"),
+        ({"level": 0, "drop_tol": 1e-2}, "no fill to choose"),
+        ({"level": 0, "permutation": "COLAMD"}, "no fill to choose"),
+        ({"level": 0, "sweeps": -1}, "sweeps must be None or an integer of at least 1; got -1"),
+        ({"sweeps": 2.5}, "sweeps must be"),
+        ({"sweeps": 3, "apply": "host"}, "leave out sweeps"),
+    ]
+    for options, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            js.ILU(**options)
+    with pytest.raises(ValueError, match="sweeps must be"):
+        js.Cholesky0(sweeps=0)
     matrix = js.SparseMatrix.from_scipy(convection(5))
     with pytest.raises(ValueError, match="known while tracing"):
         jax.jit(lambda d: js.ILU(apply="device").build(js.SparseMatrix(d, matrix.pattern)).mv(jnp.ones(25)))(
@@ -223,6 +242,37 @@ def test_sweeps_end_with_the_levels_of_a_triangle():
 def test_what_was_factorised_is_told():
     assert "no row exchanges" in js.ILU().build(js.SparseMatrix.from_scipy(convection(6))).description
     assert "COLAMD" in js.ILU().build(js.SparseMatrix.from_dense(saddle())).description
+
+
+@pytest.mark.parametrize("ordering", ["NATURAL", "COLAMD"])
+def test_a_definite_factorisation_keeps_its_symmetry_in_any_order(ordering):
+    A = js.SparseMatrix.from_scipy(poisson(7))
+    M = js.ILU(definite=True, permutation=ordering, drop_tol=1e-2).build(A)
+    assert ordering in M.description
+    inverse = np.asarray(jax.vmap(M.mv)(jnp.eye(49)))
+    np.testing.assert_allclose(inverse, inverse.T, atol=1e-13)
+    assert np.linalg.eigvalsh(inverse).min() > 0
+    assert np.linalg.cond(inverse @ A.to_scipy().toarray()) < 2
+
+
+def test_sweeps_are_those_asked_for_with_fill_too():
+    A = js.SparseMatrix.from_scipy(convection(12))
+    M = js.ILU(apply="device", sweeps=3).build(A)
+    assert M.description.endswith("L by a series of 3 terms, U by a series of 3 terms")
+    for definite, matrix in ((False, convection(12)), (True, poisson(12))):
+        exact = js.ILU(apply="device", sweeps=200, definite=definite).build(
+            js.SparseMatrix.from_scipy(matrix)
+        )
+        host = js.ILU(apply="host", definite=definite).build(js.SparseMatrix.from_scipy(matrix))
+        np.testing.assert_allclose(exact.mv(jnp.ones(144)), host.mv(jnp.ones(144)), rtol=1e-8)
+
+
+def test_a_matrix_without_rows_has_a_preconditioner():
+    for recipe in (js.ILU(), js.ILU(apply="device"), js.ILU(level=0), js.Cholesky0()):
+        info = js.solve_linear_info(
+            scipy.sparse.csr_matrix((0, 0)), jnp.zeros(0), js.Solve("GMres", preconditioner=recipe)
+        )
+        assert info.converged
 
 
 @pytest.mark.slow

@@ -35,6 +35,15 @@ def recipe_for(backend: str, pattern: Pattern) -> AbstractRecipe:
         ValueError: If there is no such backend.
         MissingBackendError: If its package is not installed.
     """
+    check_backend(backend)
+    return BACKENDS[backend](pattern)
+
+
+def check_backend(backend: str) -> None:
+    """Raises where there is no such backend.
+
+    Raises:
+        ValueError: With the names of those that there are.
+    """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; known backends: {', '.join(BACKENDS)}.")
-    return BACKENDS[backend](pattern)

@@ -13,7 +13,7 @@ from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.solvers.direct.refinement import AbstractDirect, RefinementState
-from jaxsolve.solvers.host.backends import recipe_for
+from jaxsolve.solvers.host.backends import check_backend, recipe_for
 from jaxsolve.solvers.host.entries import explicit
 from jaxsolve.solvers.host.inverse import HostInverse, host_inverse
 from jaxsolve.solvers.host.lapack import LAPACK
@@ -69,11 +69,17 @@ class SparseDirect(AbstractHostDirect):
 
     Args:
         backend: "superlu" (in SciPy), "klu" (package klujax; for circuits), "pardiso" (package mkl; for large matrices
-            on several cores), or "auto".
+            on several cores), or "auto". Dense matrices are factorised by LAPACK with any.
+
+    Raises:
+        ValueError: If there is no such backend.
     """
 
     name: ClassVar[str] = "sparse-direct"
     backend: str = eqx.field(static=True, default="auto")
+
+    def __check_init__(self) -> None:
+        check_backend(self.backend)
 
 
 class SciPyDirect(AbstractHostDirect):

@@ -125,11 +125,13 @@ class IncompleteCholesky(AbstractRecipe):
         pattern: The positions of the values.
         fill_factor: Entries of L and U at most, over those of the matrix.
         drop_tol: Entries smaller than this, relative to their column, are dropped.
+        permutation: "auto" for minimum degree on A + Aᵀ, or one of SciPy's `permc_spec`, for rows and columns alike.
     """
 
     pattern: Pattern
     fill_factor: float
     drop_tol: float
+    permutation: str = "auto"
 
     def factor_finite(self, data: np.ndarray) -> AbstractFactor:
         """The factors for the smallest shift of the diagonal that gives good ones."""
@@ -137,6 +139,9 @@ class IncompleteCholesky(AbstractRecipe):
         best: AbstractFactor = _diagonal(matrix, left, right)
         least = np.inf
         identity = scipy.sparse.identity(len(left), matrix.dtype, format="csc")
+        options, ordering = _SYMMETRIC, "minimum degree"
+        if self.permutation != "auto":
+            options, ordering = {**_SYMMETRIC, "permc_spec": self.permutation}, self.permutation
         for shift in SHIFTS:
             shifted = matrix if shift == 0 else (matrix + shift * identity).tocsc()
             try:
@@ -145,9 +150,9 @@ class IncompleteCholesky(AbstractRecipe):
                     shifted,
                     drop_tol=self.drop_tol,
                     fill_factor=self.fill_factor,
-                    **_SYMMETRIC,
+                    **options,
                 )
-                found = _SquareRoot(factors, f"incomplete Cholesky, minimum degree, shift {shift:g}")
+                found = _SquareRoot(factors, f"incomplete Cholesky, {ordering}, shift {shift:g}")
             except RuntimeError:
                 continue
             quality = _quality(found, matrix)

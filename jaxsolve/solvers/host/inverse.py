@@ -60,8 +60,12 @@ class HostInverse(LinearOperator):
     @property
     def description(self) -> str:
         """What was factorised with which options, and what of it fell back; unknown where the values are traced."""
+        if not self.size:
+            return "no unknowns, nothing to factorise"
         if is_traced((self.key, self.data)):
             return "factors of a traced matrix"
+        if self.key.ndim > 1:
+            return f"factors of a batch of matrices of shape {self.key.shape[:-1]}"
         return factor_of(self.recipe, np.asarray(self.key), np.asarray(self.data)).description
 
     def mv(self, x: Array) -> Array:
@@ -98,7 +102,9 @@ def host_inverse(recipe: AbstractRecipe, data: Array, size: int, facts: Traits =
     """
     data = detached(data)
     make = _Make(recipe)
-    if is_traced(data):
+    if not size:
+        keys, status = jnp.zeros(DIGEST_WORDS, jnp.uint32), jnp.array(int(Status.converged), jnp.int32)
+    elif is_traced(data):
         key = jax.ShapeDtypeStruct((DIGEST_WORDS,), jnp.uint32)
         code = jax.ShapeDtypeStruct((), jnp.int32)
         keys, status = host_call(make, (key, code), (0, int(Status.host_failure)), data)

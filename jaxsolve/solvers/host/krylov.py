@@ -14,7 +14,7 @@ from jaxsolve.core.host import host_call
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import plain_norm
 from jaxsolve.solvers.base import AbstractMethod, State
-from jaxsolve.solvers.host.methods import RUN, Task
+from jaxsolve.solvers.host.methods import RUN, Answer, Task
 from jaxsolve.solvers.host.products import on_host
 
 
@@ -151,6 +151,9 @@ class _Solve:
         task = Task(counted, None if M is None else on_host(M), r, float(goal), int(limit))
         with np.errstate(all="ignore"):
             answer = RUN[self.kind](task)
+            if not np.isfinite(answer.d).all():
+                # A sparse matrix without entries has a product with NaN that is zero.
+                answer = Answer(np.zeros_like(answer.d), answer.iterations, int(Status.breakdown))
             norm = np.linalg.norm(r - counted.inner.matvec(answer.d))
         taken = counted.forward if answer.iterations is None else answer.iterations
         # At the limit the driver says so itself; before it, a pass that missed its goal has to say why it ended.

@@ -52,14 +52,18 @@ def scaled(
     values: np.ndarray, indptr: np.ndarray, indices: np.ndarray, major: np.ndarray, minor: np.ndarray
 ) -> np.ndarray:
     """Compressed values times the diagonals along `indptr` and along `indices`."""
+    result = values * np.repeat(major, np.diff(indptr))
     # In range by construction; "clip" spares a buffered check, which is half of the time.
-    return values * np.repeat(major, np.diff(indptr)) * np.take(minor, indices, mode="clip")
+    result *= np.take(minor, indices, mode="clip")
+    return result
 
 
 def largest(indptr: np.ndarray, magnitudes: np.ndarray) -> np.ndarray:
     """The largest of each segment of magnitudes; 0 for an empty one."""
-    result = np.zeros(len(indptr) - 1, magnitudes.dtype)
     filled = np.diff(indptr) > 0
+    if len(filled) and filled.all():
+        return np.maximum.reduceat(magnitudes, indptr[:-1])
+    result = np.zeros(len(filled), magnitudes.dtype)
     if filled.any():
         result[filled] = np.maximum.reduceat(magnitudes, indptr[:-1][filled])
     return result
@@ -67,8 +71,10 @@ def largest(indptr: np.ndarray, magnitudes: np.ndarray) -> np.ndarray:
 
 def inverse_power(magnitudes: np.ndarray) -> np.ndarray:
     """The power of two nearest above 1 / magnitude; 1 for zero."""
-    _, exponents = np.frexp(np.where(magnitudes > 0, magnitudes, 1))
-    return np.ldexp(np.ones_like(magnitudes), 1 - exponents)
+    _, exponents = np.frexp(magnitudes)
+    powers = np.ldexp(magnitudes.dtype.type(1), 1 - exponents)
+    powers[magnitudes == 0] = 1
+    return powers
 
 
 def to_csc(pattern: Pattern, data: np.ndarray) -> Any:

@@ -182,7 +182,7 @@ class SuperLU(AbstractRecipe):
             )
         except RuntimeError as error:
             return NoFactor(Status.singular, f"{options.description}: {error}")
-        _KNOWN[self.pattern].setdefault(options, np.argsort(factors.perm_c))
+        _KNOWN.setdefault(self.pattern, {}).setdefault(options, np.argsort(factors.perm_c))
         found = SuperLUFactors(factors, matrix, layout, left, right, options.description)
         return judged(found, found.product, len(left))
 

@@ -179,6 +179,56 @@ def test_factorize_says_what_is_wrong():
         js.factorize(scipy.sparse.eye(3), backend="mumps")
     with pytest.raises(ValueError, match=r"b of shape \(3,\)"):
         js.factorize(scipy.sparse.eye(3)).solve(jnp.ones(4))
+    with pytest.raises(TypeError, match=r"array of shape \(3,\) or \(3, k\); got a dict"):
+        js.factorize(scipy.sparse.eye(3)).solve({"b": jnp.ones(3)})
+    with pytest.raises(ValueError, match=r"one square matrix; got shape \(4, 2, 2\)"):
+        js.factorize(jnp.ones((4, 2, 2)))
+    with pytest.raises(ValueError, match="known backends: auto"):
+        js.SparseDirect(backend="mumps")
+
+
+def test_integers_are_solved_for_as_numbers():
+    for A in (jnp.array([[2, 1], [0, 4]]), scipy.sparse.csr_matrix(np.array([[2, 1], [0, 4]]))):
+        np.testing.assert_allclose(js.factorize(A).solve(jnp.array([4, 7])), [1.125, 1.75])
+        np.testing.assert_allclose(js.factorize(A).solve_transpose([4, 7]), [2.0, 1.25])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nothing_is_solved_for_in_nothing(backend):
+    assert js.factorize(scipy.sparse.csr_matrix((0, 0)), backend).solve(jnp.zeros(0)).shape == (0,)
+    solve = js.Solve(js.SparseDirect(backend))
+    assert js.solve_linear(scipy.sparse.csr_matrix((0, 0)), jnp.zeros(0), solve).shape == (0,)
+
+
+def test_the_factors_of_a_batch_are_used_by_vmap(b):
+    A = js.SparseMatrix.from_dense(sample(seed=18))
+    several = jax.vmap(lambda s: js.factorize(js.SparseMatrix(s * A.data, A.pattern)))(jnp.array([1.0, 2.0]))
+    x = jax.vmap(lambda solver: solver.solve(b))(several)
+    np.testing.assert_allclose(x[0], 2 * x[1], rtol=1e-12)
+    np.testing.assert_allclose(x[0], np.linalg.solve(sample(seed=18), b), rtol=1e-11)
+    with pytest.raises(ValueError, match=r"a batch of matrices of shape \(2,\); solve with each by jax.vmap"):
+        several.solve(b)
+    assert several.description == "factors of a batch of matrices of shape (2,)"
+
+
+def test_right_hand_sides_that_are_no_numbers_raise_in_solves_by_factors(b):
+    solver = js.factorize(js.SparseMatrix.from_dense(sample(seed=17)))
+    for bad in (np.nan, np.inf):
+        spoilt = jnp.asarray(b).at[3].set(bad)
+        for solve in (solver.solve, js.jit(solver.solve), jax.grad(lambda v: solver.solve(v)[0])):
+            with pytest.raises(js.Diverged, match="b, x0 or A holds NaN or infinity"):
+                solve(spoilt)
+        with pytest.raises(js.Diverged):
+            solver.solve(jnp.stack([b, spoilt], axis=1))
+
+
+def test_eager_gradients_through_factors_of_singular_matrices_keep_the_class():
+    A = js.SparseMatrix.from_dense(np.array([[1.0, 2.0], [2.0, 4.0]]))
+    for of in (lambda d: js.factorize(js.SparseMatrix(d, A.pattern)), lambda _: js.factorize(A)):
+        with pytest.raises(js.NotConverged, match="singular"):
+            jax.grad(lambda d, b, f=of: f(d).solve(b)[0], argnums=(0, 1))(A.data, jnp.array([1.0, 0.0]))
+        with pytest.raises(js.NotConverged, match="singular"):
+            jax.jvp(lambda b, f=of: f(A.data).solve(b), (jnp.eye(2),), (jnp.eye(2),))
 
 
 @pytest.mark.parametrize(("module", "extra"), [(klu, "klu"), (pardiso, "pardiso")])

@@ -149,6 +149,16 @@ def test_least_squares_are_said_to_be_that():
         np.testing.assert_allclose(info.x, np.linalg.lstsq(A, b)[0], rtol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["cg", "gmres", "bicgstab"])
+def test_a_matrix_without_entries_gives_no_nan(kind):
+    # Its product with NaN is zero, so that no residual shows the NaN.
+    empty = as_operator(scipy.sparse.csr_matrix((N, N)))
+    x, norm, halt, *_ = run(kind, empty, None, np.ones(N), 1e-8)
+    assert np.isfinite(x).all()
+    assert norm == np.linalg.norm(np.ones(N))
+    assert halt
+
+
 def test_a_singular_system_is_no_solution_and_no_nan():
     A = jnp.array([[1.0, 2.0], [2.0, 4.0]])
     for name in ("scipy-CG", "scipy-QMR", "scipy-minres"):
