@@ -45,7 +45,7 @@ def diagonal_slots(pattern: Pattern) -> np.ndarray:
     if pattern not in _SLOTS:
         m = pattern.shape[0]
         positions = np.full((len(pattern.offsets), m), pattern.nnz, pattern.indptr.dtype)
-        # By a table of all diagonals, which takes a third of a search among the few that hold entries.
+        # By a table of all diagonals, which takes half of a search among the few that hold entries.
         starts = np.zeros(sum(pattern.shape), np.int64)
         starts[pattern.offsets] = np.arange(len(pattern.offsets)) * m
         place = starts[pattern.indices - pattern.rows]
