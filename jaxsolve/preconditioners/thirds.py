@@ -9,23 +9,9 @@ from jax import Array, lax
 
 from jaxsolve.core.staging import namespace
 from jaxsolve.operators.base import LinearOperator
-from jaxsolve.preconditioners.fusion import whole
 from jaxsolve.preconditioners.grid import Grid
-from jaxsolve.preconditioners.stencil import (
-    Restriction,
-    StencilOperator,
-    Step,
-    added,
-    along_axis,
-    by_step,
-    cut,
-    line_sums,
-    moved,
-    shifted,
-    stacked,
-    times,
-    weights_around,
-)
+from jaxsolve.preconditioners.lines import Restriction, added, galerkin, line_sums, moved, times
+from jaxsolve.preconditioners.stencil import StencilOperator, cut, framed, shifted
 
 #: ω of the damped Jacobi step that smooths piecewise-constant interpolation, over the largest eigenvalue.
 DAMPING = 4 / 3
@@ -89,7 +75,7 @@ def thirds(field: Array, axis: int) -> list[Array]:
     """The first, second and third points of the blocks along an axis, zeros where the last block has none."""
     missing = -field.shape[axis] % 3
     if missing:
-        field = namespace(field).pad(field, [(0, missing if a == axis else 0) for a in range(field.ndim)])
+        field = framed(field, [(0, missing if a == axis else 0) for a in range(field.ndim)])
     return [cut(field, axis, s, None, 3) for s in range(3)]
 
 
@@ -101,7 +87,7 @@ def smoothed_along(A: StencilOperator, axis: int) -> BlockProlongation:
     Source: Vaněk, Mandel, Brezina, Algebraic multigrid by smoothed aggregation (1996), equation 5, on lines.
     """
     xp = namespace(A.values)
-    lower, centre, upper = line_sums(A, axis)
+    lower, centre, upper = line_sums(A.values, A.steps, axis)
     nothing = centre == 0
     safe = xp.where(nothing, 1, centre)
     bounds = (abs(lower) + abs(upper)) / abs(safe) + 1
@@ -118,22 +104,16 @@ def galerkin_by_thirds(R: BlockProlongation, A: StencilOperator, P: BlockProlong
 
     Smoothing reaches one point beyond a block, so that blocks couple with their next neighbours alone.
     """
-    axis, grid, xp = P.axis, A.grid, namespace(A.values)
-    weights = weights_around(P.weights, A, axis)
-    found: dict[Step, Array] = {}
-    for others, values in along_axis(A, axis):
-        around = stacked([weights[o] for o in others], axis=1)
-        found |= by_step(others, axis, _products(R.weights, values, around, grid, axis))
-    return StencilOperator(
-        whole(xp.stack(list(found.values()))), tuple(found), grid.coarser(axis, 3), A.facts
-    )
+    return galerkin(_products, R.weights, A, P.weights, P.axis, 3)
 
 
-def _products(R: Array, values: list[Array | None], P: Array, grid: Grid, axis: int) -> list[Array | None]:
+def _products(
+    R: Array, values: list[Array | None], P: Array, periodic: tuple[bool, ...], axis: int
+) -> list[Array | None]:
     """The couplings of blocks with the one before, themselves and the one after."""
     before, first, middle, last, after = P
-    last_of_previous, after_of_previous = moved([last, after], grid, axis, -1)
-    before_of_next, first_of_next = moved([before, first], grid, axis, 1)
+    last_of_previous, after_of_previous = moved([last, after], periodic, axis, -1)
+    before_of_next, first_of_next = moved([before, first], periodic, axis, 1)
     nothing = [None] * 3
     rows = zip(*(nothing if v is None else thirds(v, axis + 1) for v in values), strict=True)
     # Rows of A P: of the three points of a block, for the block before, their own and the one after.
@@ -148,8 +128,8 @@ def _products(R: Array, values: list[Array | None], P: Array, grid: Grid, axis: 
     three_own = added(times(lower, middle), times(centre, last), times(upper, before_of_next))
     three_after = added(times(centre, after), times(upper, first_of_next))
     to_before, one, two, three, to_after = R
-    previous = moved([times(three_own, to_after), times(three_after, to_after)], grid, axis, -1)
-    following = moved([times(one_before, to_before), times(one_own, to_before)], grid, axis, 1)
+    previous = moved([times(three_own, to_after), times(three_after, to_after)], periodic, axis, -1)
+    following = moved([times(one_before, to_before), times(one_own, to_before)], periodic, axis, 1)
     return [
         added(times(one_before, one), times(two_before, two), previous[0]),
         added(times(one_own, one), times(two_own, two), times(three_own, three), previous[1], following[0]),

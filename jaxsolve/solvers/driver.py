@@ -170,7 +170,9 @@ def iterate(
 
     def one_pass(c: _Pass) -> _Pass:
         scale = power_of_two(c.residual_norm)
-        start: Any = method.start(Au, Mu, incoming(c.r / scale))
+        # Not c.r / scale: XLA takes quotients of quotients as one by the product of the divisors, and a preconditioner
+        # divides by the diagonal of A next. For A and b of 1e-20 each the product is zero in float32.
+        start: Any = method.start(Au, Mu, incoming(c.r * (1 / scale)))
         # Estimates are proportional to the true norm at the start; 0.9 spares a second pass for rounding.
         ratio = start.residual_norm / jnp.where(c.residual_norm > 0, c.residual_norm, 1)
         # No pass reduces the true residual by more than rounding allows; the rest is for the next one.

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import scipy.sparse as sps
 
+import jaxsolve as js
 from jaxsolve.core.errors import MissingBackendError, StructureError
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.amg.automatic import Multigrid
+from jaxsolve.preconditioners.amg.bottom import host_inverse
 from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
 from jaxsolve.preconditioners.amg.grids import HALVES, THIRDS
-from jaxsolve.preconditioners.amg.hierarchy import host_inverse
 from jaxsolve.preconditioners.amg.modes import modes_interpolation
 from jaxsolve.preconditioners.amg.recipes import RugeStuben, SmoothedAggregation
 from jaxsolve.preconditioners.grid import Grid, grid_of
@@ -210,9 +211,12 @@ def test_a_missing_pyamg_is_named(monkeypatch):
 
 
 def test_aggregates_on_grids_are_blocks():
-    M = SmoothedAggregation(bottom=50).build(matrix(poisson((64, 64)), positive_definite=True))
+    A = matrix(poisson((64, 64)), positive_definite=True)
+    M = SmoothedAggregation(bottom=50).build(A)
     assert M.sizes == (4096, 484, 64, 9)
-    assert all(isinstance(level.A, StencilOperator) for level in M.levels)
+    assert all(isinstance(level.A, StencilOperator) for level in M.levels[1:])
+    # The finest level is what the solver multiplies with, not a copy.
+    assert np.shares_memory(M.levels[0].A.values, A.layout().values)
     weak = SmoothedAggregation().build(matrix(poisson((64, 64), weights=(1.0, 1e-3)), positive_definite=True))
     assert weak.sizes[1] == 22 * 64
 
@@ -248,10 +252,32 @@ def test_coarse_stencils_are_products_of_matrices(shape, ends, by, host):
         np.testing.assert_allclose(P.T.as_matrix(), P.as_matrix().T, atol=1e-14)
 
 
-def test_bottoms_are_inverted_whether_singular_or_not():
-    for A in (poisson((4, 5)), poisson((4, 5), "insulated")):
-        dense = A.toarray()
-        np.testing.assert_allclose(dense @ host_inverse(dense, True) @ dense, dense, atol=1e-12)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bottoms_are_inverted_whether_singular_or_not(dtype):
+    shuffled = np.eye(70)[np.random.default_rng(4).permutation(70)]
+    indefinite = poisson((7, 9)).toarray() - 1.5 * np.eye(63)
+    for A in (poisson((7, 9)).toarray(), poisson((7, 9), "insulated").toarray(), indefinite, shuffled):
+        dense = A.astype(dtype)
+        X = host_inverse(dense, bool((dense == dense.T).all()))
+        assert X.dtype == dtype
+        np.testing.assert_allclose(dense @ X @ dense, dense, atol=1e5 * np.finfo(dtype).eps)
+    X = host_inverse(convection(8).toarray().astype(dtype), False)
+    np.testing.assert_allclose(X @ convection(8).toarray(), np.eye(64), atol=1e4 * np.finfo(dtype).eps)
+    assert np.isnan(host_inverse(np.full((3, 3), np.nan, dtype), True)).all()
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+@pytest.mark.parametrize("recipe", [Multigrid(), RugeStuben(), SmoothedAggregation()])
+def test_units_do_not_matter_in_single_precision(recipe, scale):
+    matrix_of_ones = poisson((24, 25))
+    counts = []
+    for factor in (1.0, scale):
+        A = matrix((factor * matrix_of_ones).astype(np.float32), positive_definite=True)
+        b = (factor * np.random.default_rng(0).standard_normal(600)).astype(np.float32)
+        info = js.solve_linear_info(A, b, js.Solve("CG", rtol=1e-4, preconditioner=recipe))
+        assert info.converged
+        counts.append(int(info.iterations))
+    assert counts[0] == counts[1]
 
 
 def test_hierarchies_are_forgotten_with_their_matrix():

@@ -37,11 +37,17 @@ class Multigrid(AbstractPreconditioner):
     def build(self, A: LinearOperator) -> LinearOperator:
         """The cycle as an operator; its `repr` lists the levels."""
         matrix = with_entries(A, self.name)
-        return self.choice(matrix).build(matrix)
+        axes = Axes(matrix, self.like)
+        recipe = self._recipe(axes)
+        return (
+            recipe.build_on(axes, matrix) if isinstance(recipe, GeometricMultigrid) else recipe.build(matrix)
+        )
 
     def choice(self, A: SparseMatrix) -> AbstractPreconditioner:
         """The recipe that is built for A."""
-        axes = Axes(A, self.like)
+        return self._recipe(Axes(A, self.like))
+
+    def _recipe(self, axes: Axes) -> AbstractPreconditioner:
         if axes.even and axes.plan(HALVES, 256, strict=True) is not None:
             return GeometricMultigrid(visits=self.visits, like=self.like, dtype=self.dtype)
         return RugeStuben(visits=self.visits, like=self.like, dtype=self.dtype)

@@ -6,6 +6,7 @@ import equinox as eqx
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.amg.grids import HALVES, Axes, grid_cycle
 from jaxsolve.preconditioners.amg.recipes import default_smoother
 from jaxsolve.preconditioners.amg.representative import Representative, as_representative, inner_dtype
@@ -50,7 +51,11 @@ class GeometricMultigrid(AbstractPreconditioner):
     def build(self, A: LinearOperator) -> LinearOperator:
         """The cycle as an operator; its `repr` lists the levels."""
         matrix = with_entries(A, self.name)
-        plan = Axes(matrix, self.like).plan(HALVES, self.bottom)
+        return self.build_on(Axes(matrix, self.like), matrix)
+
+    def build_on(self, axes: Axes, matrix: SparseMatrix) -> LinearOperator:
+        """The cycle for a matrix whose axes are known."""
+        plan = axes.plan(HALVES, self.bottom)
         if plan is None:
             raise StructureError(
                 f"preconditioner 'geometric' needs a stencil that couples next neighbours of a regular grid whose axes "

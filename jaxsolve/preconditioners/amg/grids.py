@@ -9,21 +9,19 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.amg.bottom import host_inverse
 from jaxsolve.preconditioners.amg.cycle import Level, MultigridCycle
-from jaxsolve.preconditioners.amg.hierarchy import host_chebyshev, host_inverse, is_hermitian
+from jaxsolve.preconditioners.amg.hierarchy import host_chebyshev, is_hermitian
 from jaxsolve.preconditioners.amg.representative import Representative, is_concrete, values_for
 from jaxsolve.preconditioners.amg.strength import turned
 from jaxsolve.preconditioners.base import AbstractPreconditioner, inherited, is_self_transposed
 from jaxsolve.preconditioners.coarse import generalised_inverse
 from jaxsolve.preconditioners.grid import grid_of
+from jaxsolve.preconditioners.halves import galerkin_along, interpolation_along
 from jaxsolve.preconditioners.polynomial import Chebyshev
-from jaxsolve.preconditioners.stencil import (
-    StencilOperator,
-    galerkin_along,
-    interpolation_along,
-    stencil_of,
-)
+from jaxsolve.preconditioners.stencil import StencilOperator, host_stencil, stencil_of
 from jaxsolve.preconditioners.thirds import galerkin_by_thirds, smoothed_along
 
 #: Larger grids that can't be made coarser any more are refused.
@@ -62,24 +60,25 @@ class Axes:
 
     Attributes:
         grid: The grid, None where the pattern is no stencil.
-        couplings: For each axis the entries for neighbours along it alone, against the sign of the diagonal, 0 where
-            there is none; None where values are unknown.
+        couplings: For each axis the fields of the entries for neighbours along it alone, against the sign of the
+            diagonal, 0 where there is none; None where values are unknown.
     """
 
     def __init__(self, A: SparseMatrix, like: Representative | None):
         self.grid = grid_of(A.pattern)
-        self.couplings: list[np.ndarray] | None = None
+        self.couplings: list[list[np.ndarray]] | None = None
         if self.grid is not None and (like is not None or is_concrete(A)):
-            data: Any = values_for(A, like, "amg")
-            self.couplings = _along_axes(stencil_of(SparseMatrix(data, A.pattern), self.grid))
+            data: Any = A.data if like is None else values_for(A, like, "amg")
+            self.couplings = _along_axes(host_stencil(SparseMatrix(data, A.pattern, A.facts), self.grid)[0])
 
     @property
     def even(self) -> bool:
         """Whether couplings are nearly equal along each axis; where values are unknown they are taken to be so."""
         for couplings in self.couplings or []:
-            if couplings.min(initial=0) < 0:
+            if any(field.min(initial=0) < 0 for field in couplings):
                 return False
-            some = couplings[:: max(1, len(couplings) // SAMPLE)]
+            rarely = max(1, sum(field.size for field in couplings) // SAMPLE)
+            some = np.concatenate([field.reshape(-1)[::rarely] for field in couplings] or [np.zeros(0)])
             present = some[some != 0]
             if len(present) and np.quantile(present, 0.02) < 0.1 * np.median(present):
                 return False
@@ -98,7 +97,7 @@ class Axes:
             return None
         strengths = [1.0] * len(grid.shape)
         if self.couplings is not None:
-            strengths = [float(s.sum()) / max(np.count_nonzero(s), 1) for s in self.couplings]
+            strengths = [_mean_of_present(couplings) for couplings in self.couplings]
         levels = []
         while grid.size > bottom:
             long = [a for a, k in enumerate(grid.shape) if k > 2]
@@ -116,13 +115,17 @@ class Axes:
         return tuple(levels) if grid.size <= (2 * bottom if strict else LARGEST_BOTTOM) else None
 
 
-def _along_axes(A: StencilOperator) -> list[np.ndarray]:
+def _along_axes(A: StencilOperator) -> list[list[np.ndarray]]:
     turn = turned(np.asarray(A.diagonal()).reshape(A.grid.shape))
     found = []
     for axis in range(len(A.grid.shape)):
         alone = [k for k, step in enumerate(A.steps) if step[axis] and not any(np.delete(step, axis))]
-        found.append(np.concatenate([(A.values[k] * turn).real.reshape(-1) for k in alone] or [np.zeros(0)]))
+        found.append([(A.values[k] * turn).real for k in alone])
     return found
+
+
+def _mean_of_present(fields: list[np.ndarray]) -> float:
+    return sum(float(f.sum()) for f in fields) / max(sum(np.count_nonzero(f) for f in fields), 1)
 
 
 def grid_cycle(
@@ -141,18 +144,19 @@ def grid_cycle(
     grid = grid_of(A.pattern)
     assert grid is not None
     if is_concrete(A) and isinstance(smoother, Chebyshev) and _on_cpu(A.data):
-        data: Any = np.asarray(A.data).astype(kind)
         with jax.ensure_compile_time_eval():
-            return _on_host(
-                smoother, stencil_of(SparseMatrix(data, A.pattern, A.traits), grid), plan, by, visits
-            )
+            stencil, finest = host_stencil(A, grid)
+            if kind != A.dtype:
+                stencil = StencilOperator(stencil.values.astype(kind), stencil.steps, grid, A.facts)
+                finest = None
+            return _on_host(smoother, stencil, finest, plan, by, visits)
     with jax.ensure_compile_time_eval() if is_concrete(A) else contextlib.nullcontext():
         stencil = stencil_of(SparseMatrix(A.data.astype(kind), A.pattern, A.traits), grid)
         return _on_device(smoother, stencil, plan, by, visits)
 
 
 def _on_cpu(data: Any) -> bool:
-    return all(device.platform == "cpu" for device in data.devices())
+    return isinstance(data, np.ndarray) or all(device.platform == "cpu" for device in data.devices())
 
 
 @functools.partial(jax.jit, static_argnames=("plan", "by", "visits"))
@@ -171,14 +175,19 @@ def _on_device(
 
 
 def _on_host(
-    smoother: Chebyshev, A: StencilOperator, plan: Plan, by: AxisCoarsening, visits: int
+    smoother: Chebyshev,
+    A: StencilOperator,
+    finest: LinearOperator | None,
+    plan: Plan,
+    by: AxisCoarsening,
+    visits: int,
 ) -> MultigridCycle:
-    """The same with NumPy, which is as fast on a CPU and compiles nothing."""
+    """The same with NumPy, as fast on a CPU without compiling; `finest` is A on the device, where it is there."""
     facts = inherited(A)
     levels = []
     for axes in plan:
         P, R, below = _coarsened(A, axes, by)
-        fine, interpolations = jax.device_put((A, P))
+        fine, interpolations = jax.device_put((A if finest is None or levels else finest, P))
         restrictions = interpolations if R is P else jax.device_put(R)
         d, row_sums = np.asarray(A.diagonal()), np.asarray(A.absolute_row_sums())
         M = host_chebyshev(smoother, fine, d, A.host_product(), row_sums)

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jax import Array
 
 from jaxsolve.core.staging import index_array
@@ -20,6 +19,7 @@ from jaxsolve.operators.ell import RowsOperator, plan_rows
 from jaxsolve.operators.layout import diagonal_slots, is_banded
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.amg.bottom import host_inverse
 from jaxsolve.preconditioners.amg.cycle import Level, MultigridCycle
 from jaxsolve.preconditioners.amg.products import (
     ProductPlan,
@@ -303,39 +303,3 @@ def host_chebyshev(
 
 def _norm(v: np.ndarray) -> float:
     return float(np.sqrt(np.sum(np.square(np.abs(v)))))
-
-
-def host_inverse(E: np.ndarray, hermitian: bool) -> np.ndarray:
-    """`generalised_inverse` on the host."""
-    d = np.abs(np.diagonal(E))
-    largest = d.max(initial=0)
-    scale = 1 / np.sqrt(np.where(d > 0, d, largest if largest > 0 else 1))
-    scaled = E * scale[:, None] * scale[None, :]
-    tiny = 4 * max(len(E), 1) * np.finfo(E.dtype).eps
-    inverse = _definite_inverse(scaled) if hermitian else _regular_inverse(scaled, tiny)
-    if inverse is None:
-        inverse = np.linalg.pinv(scaled, rcond=tiny, hermitian=hermitian)
-    return inverse * scale[:, None] * scale[None, :]
-
-
-def _regular_inverse(E: np.ndarray, tiny: float) -> np.ndarray | None:
-    """The inverse by elimination, six times as fast as by singular values; None where one may be below `tiny`."""
-    try:
-        inverse = np.linalg.inv(E)
-    except np.linalg.LinAlgError:
-        return None
-    # ‖E‖₁ ‖E⁻¹‖₁ is at least 1/k of the quotient of the largest and the smallest singular value.
-    condition = np.abs(E).sum(axis=0).max(initial=0) * np.abs(inverse).sum(axis=0).max(initial=0)
-    return inverse if len(E) * tiny * condition < 1 else None
-
-
-def _definite_inverse(E: np.ndarray) -> np.ndarray | None:
-    """The inverse by Cholesky's factors, twenty times as fast as by eigenvalues; None where E may be singular."""
-    if not len(E):
-        return None
-    factorise, invert = scipy.linalg.get_lapack_funcs(("potrf", "potri"), (E,))
-    factor, failed = factorise(E, lower=True)
-    if failed or np.abs(np.diagonal(factor)).min() ** 2 < np.sqrt(np.finfo(E.dtype).eps):
-        return None
-    lower = np.tril(invert(factor, lower=True)[0])
-    return lower + np.tril(lower, -1).conj().T

@@ -130,8 +130,10 @@ class ExtendedPlan:
     def weights(self, kept: Any, whole: Any, diagonal: Any, sums: Sums) -> Any:
         """The weights that are kept, enlarged such that those of a row sum to what they did before it was cut."""
         rows = self.kept[0]
-        below = sums.total(kept, rows, self.source.shape[0]) * diagonal
-        return kept * sums.take(_ratio(-whole, below, sums.xp), rows)
+        total = sums.total(kept, rows, self.source.shape[0])
+        # Quotients of numbers of one size, whatever the units of A are.
+        enlarged = sums.take(_ratio(-whole, total, sums.xp), rows)
+        return enlarged * _ratio(kept, sums.take(diagonal, rows), sums.xp)
 
     @functools.cached_property
     def _slots(self) -> tuple[ProductPlan, np.ndarray, np.ndarray]:
@@ -142,7 +144,8 @@ class ExtendedPlan:
 
 
 def _against(values: Any, centre: Any, xp: Any) -> Any:
-    return xp.where((values * xp.conj(centre)).real < 0, values, 0)
+    """The values against the sign (complex: the phase) of the diagonal, zero for the others."""
+    return xp.where((values * xp.conj(xp.sign(centre))).real < 0, values, 0)
 
 
 def _ratio(above: Any, below: Any, xp: Any) -> Any:

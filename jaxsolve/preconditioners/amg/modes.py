@@ -150,7 +150,8 @@ def nodal_graph(pattern: Pattern, data: np.ndarray, block: int, threshold: float
     """The strong couplings of points with `block` unknowns each: blocks measured by their Frobenius norms."""
     points = pattern.shape[0] // block
     places = (pattern.rows // block, pattern.indices // block)
-    norms = scipy.sparse.csr_matrix((np.abs(data) ** 2, places), shape=(points, points))
+    largest = np.abs(data).max(initial=0) or 1
+    norms = scipy.sparse.csr_matrix((np.abs(data / largest) ** 2, places), shape=(points, points))
     norms = norms.maximum(norms.T).tocoo()
     size, own = np.sqrt(norms.data), np.zeros(points)
     loop = norms.row == norms.col

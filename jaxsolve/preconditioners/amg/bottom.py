@@ -1,0 +1,72 @@
+"""The dense (generalised) inverse below the last level, on the host."""
+
+import numpy as np
+
+#: Products of blocks of this size BLAS makes on one thread. Its threads wait for each other: beside another program on
+#: two cores, Cholesky's inverse of 256 rows took 860 ms, alone 2 ms, by blocks 1.5 ms in both cases.
+BLOCK = 32
+
+
+def host_inverse(E: np.ndarray, hermitian: bool) -> np.ndarray:
+    """`generalised_inverse` on the host."""
+    if not len(E):
+        return E
+    d = np.abs(np.diagonal(E))
+    largest = d.max(initial=0)
+    scale = 1 / np.sqrt(np.where(d > 0, d, largest if largest > 0 else 1))
+    scaled = E * scale[:, None] * scale[None, :]
+    tiny = 4 * max(len(E), 1) * np.finfo(E.dtype).eps
+    if not np.isfinite(scaled).all():
+        return np.full_like(E, np.nan)
+    inverse = _regular_inverse(scaled, tiny)
+    if inverse is None:
+        inverse = np.linalg.pinv(scaled, rcond=tiny, hermitian=hermitian)
+    elif hermitian:
+        inverse = (inverse + inverse.conj().T) / 2
+    return inverse * scale[:, None] * scale[None, :]
+
+
+def _regular_inverse(E: np.ndarray, tiny: float) -> np.ndarray | None:
+    """The inverse by elimination; None where it is not exact, or a singular value may be below `tiny`."""
+    with np.errstate(all="ignore"):
+        blocks = in_blocks(E)
+        try:
+            inverse = eliminated(blocks)
+        except np.linalg.LinAlgError:
+            return None
+        # Pivots are chosen within blocks alone: the product shows whether that was enough.
+        product = (inverse[:, None] @ blocks.swapaxes(0, 1)[None]).sum(axis=2)
+    rounding = np.sqrt(np.finfo(E.dtype).eps)
+    exact = np.abs(product - in_blocks(np.eye(len(E), dtype=E.dtype))).max(initial=0) < rounding
+    # ‖E‖₁ ‖E⁻¹‖₁ is at least 1/k of the quotient of the largest and the smallest singular value. NaN compares false.
+    condition = np.prod([np.abs(T).sum(axis=(0, 2)).max(initial=0) for T in (blocks, inverse)])
+    n = len(E)
+    if not exact or not condition < max(1 / (n * tiny), 1 / rounding):
+        return None
+    return inverse.swapaxes(1, 2).reshape(len(blocks) * BLOCK, -1)[:n, :n]
+
+
+def in_blocks(E: np.ndarray) -> np.ndarray:
+    """A square matrix as an array [i, j] of blocks, the identity in what is added to fill the last ones."""
+    count = -(-len(E) // BLOCK)
+    whole = np.eye(count * BLOCK, dtype=E.dtype)
+    whole[: len(E), : len(E)] = E
+    return np.ascontiguousarray(whole.reshape(count, BLOCK, count, BLOCK).swapaxes(1, 2))
+
+
+def eliminated(blocks: np.ndarray) -> np.ndarray:
+    """The inverse of a matrix in blocks, by Gauss and Jordan.
+
+    Raises:
+        LinAlgError: If a block on the diagonal is singular when its turn comes.
+    """
+    T = blocks.copy()
+    for k in range(len(T)):
+        pivot = np.linalg.inv(T[k, k])
+        row, column = pivot @ T[k], T[:, k].copy()
+        column[k] = 0
+        T -= column[:, None] @ row[None]
+        T[:, k] = -(column @ pivot)
+        row[k] = pivot
+        T[k] = row
+    return T
