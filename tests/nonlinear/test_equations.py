@@ -177,6 +177,17 @@ def test_at_the_rounding_level_the_tolerance_is_that_of_the_numbers():
     assert info.target < 1e-14
 
 
+@pytest.mark.parametrize("name", ["newton", "broyden", "levenberg-marquardt"])
+def test_beside_a_jump_there_is_no_solution(name):
+    def f(x):
+        return jnp.where(x < 1, x - 1.1, 10.0)
+
+    for x0 in (0.0, float(np.nextafter(1, 0))):
+        info = js.solve_nonlinear_info(f, 0.0, js.Solve(name, x0=x0, rtol=1e-8))
+        assert info.status is js.Status.stagnation
+        assert info.residual_norm > 0.09
+
+
 def test_no_root_is_no_solution():
     with pytest.raises(js.NotConverged) as caught:
         js.solve_nonlinear(lambda x: x**2 + 1, jnp.zeros(3), js.Solve("newton", x0=jnp.ones(3)))

@@ -85,6 +85,19 @@ def test_jit_and_vmap_fit_each_lane_for_itself():
         np.testing.assert_allclose(together.x["k"][lane], alone.x["k"], rtol=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["trf", "dogbox", "lm"])
+def test_scipy_makes_as_many_steps_as_are_allowed(kind):
+    def run(limit):
+        request = js.Solve(kind, x0=jnp.full(2, 3.0), max_iterations=limit)
+        return js.least_squares_info(lambda x: x**2 - 1, request)
+
+    for limit in (0, 1, 2):
+        assert run(limit).status is js.Status.max_iterations
+        assert run(limit).iterations == limit
+    objectives = [run(limit).objective for limit in (0, 1, 2)]
+    assert objectives[0] > objectives[1] > objectives[2]
+
+
 def test_bounds_hold():
     x = js.least_squares(decay, js.Solve(x0=START), bounds=({"a": 0.0, "k": 0.0, "c": 0.0}, 2.0))
     assert x["a"] <= 2.0
@@ -110,6 +123,7 @@ def test_a_rosenbrock_of_a_thousand_unknowns_by_products():
         ),
         (lambda: js.least_squares(decay, js.Solve("lsmr", x0=START)), ValueError, "solves linear systems"),
         (lambda: js.least_squares(decay, js.Solve("levenberg-marquardt")), ValueError, "first guess"),
+        (lambda: js.SciPyLeastSquares(options={"loss": "soft_l1"}), ValueError, "use minimize"),
     ],
 )
 def test_malformed_input_is_refused_in_words(call, error, text):

@@ -146,6 +146,14 @@ def test_bounds_hold_and_are_differentiated():
     np.testing.assert_allclose(jax.jit(run)(a, 1.5), run(a, 1.5), atol=1e-8)
 
 
+@pytest.mark.parametrize("kind", ["L-BFGS-B", "trust-constr"])
+def test_bounds_are_reached_to_the_tolerance(kind):
+    solve = js.Solve(kind, x0=jnp.zeros(2))
+    info = js.minimize_info(lambda x: jnp.sum((x - jnp.array([2.0, 0.3])) ** 2), solve, bounds=(-1.0, 1.0))
+    assert info.converged
+    np.testing.assert_allclose(info.x, [1.0, 0.3], atol=1e-5)
+
+
 def test_an_obstacle_holds_what_lies_on_it():
     n = 10
     h, x = 1 / (n + 1), jnp.arange(1, n + 1) / (n + 1) - 0.5
@@ -313,6 +321,14 @@ def test_what_scipy_raises_arrives_with_its_words():
     assert not info.converged.any()
 
 
+def test_arrays_among_options_compile_too():
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    method = js.SciPyMinimize("Nelder-Mead", options={"initial_simplex": corners})
+    info = jax.jit(lambda x0: js.minimize_info(rosenbrock, js.Solve(method, x0=x0)))(START)
+    assert info.converged
+    np.testing.assert_allclose(info.x, 1, atol=1e-4)
+
+
 def test_what_the_function_raises_is_raised():
     def broken(x):
         raise KeyError("no such material")
@@ -332,7 +348,7 @@ def test_a_solve_that_fails_inside_of_the_function_keeps_its_class(name):
         js.minimize(loss, js.Solve(name, x0=2.0))
 
 
-@pytest.mark.parametrize("name", ["L-BFGS", "GD", "Newton-CG", "L-BFGS-B"])
+@pytest.mark.parametrize("name", ["L-BFGS", "GD", "Newton-CG", "L-BFGS-B", "trust-ncg"])
 def test_no_minimum_is_no_solution(name):
     solve = js.Solve(name, x0=jnp.ones(2), max_iterations=60)
     with pytest.raises(js.ConvergenceException):
