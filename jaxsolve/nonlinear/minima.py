@@ -33,6 +33,8 @@ def minimize(
     x into them. SciPy's methods without gradients, and those with constraints, end by SciPy's own criterion. A local
     minimum is found, or another point without a slope: an x0 at a saddle or at a maximum is left where it is.
 
+    A complex x is taken by its real and imaginary parts, and ∇f is then ∂f/∂Re x + i ∂f/∂Im x.
+
     The units of f and x do not matter to the methods on the device; SciPy's stop early where they are far from 1, and
     then say so.
 
@@ -98,7 +100,8 @@ def least_squares(
 ) -> Any:
     """The x that minimises ½‖r(x)‖², differentiable in the arguments of r and in what r closes over.
 
-    Converged means ‖Jᵀr‖ <= max(rtol ‖Jᵀr at x0‖, atol), with J the derivative of r.
+    Converged means ‖Jᵀr‖ <= max(rtol ‖Jᵀr at x0‖, atol), with J the derivative of r. Complex x and complex residuals
+    are taken by their real and imaginary parts.
 
     Args:
         r: Called as r(x, *args, **kwargs); returns any pytree of residuals.
@@ -174,6 +177,8 @@ def _bounded(posed: tuple[Statement, Given, Array], bounds: Any) -> Posed:
         _side(name, side, statement.unknown, statement.dtype, fill)
         for name, side, fill in (("lower", bounds[0], -jnp.inf), ("upper", bounds[1], jnp.inf))
     )
+    if any(jnp.issubdtype(d, jnp.complexfloating) for d in statement.unknown.dtypes):
+        raise TypeError("bounds are an order, which complex numbers do not have; x0 is complex.")
     crossed = jnp.any(lower > upper)
     if not is_traced(crossed) and bool(crossed):
         k = int(jnp.argmax(lower > upper))

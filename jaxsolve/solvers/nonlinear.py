@@ -136,7 +136,8 @@ class LevenbergMarquardt(AbstractNonlinearMethod):
     """Levenberg-Marquardt: Gauss-Newton steps damped by as much as the model fails.
 
     For equations a Newton method in a region of trust: it turns from Newton's direction to that of steepest descent
-    of ‖y - f(x)‖, where the line search of `Newton` only shortens. Real numbers only.
+    of ‖y - f(x)‖, where the line search of `Newton` only shortens. Complex unknowns are taken by
+    their real and imaginary parts.
 
     Args:
         linear: As in `GaussNewton`.

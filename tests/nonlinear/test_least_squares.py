@@ -85,6 +85,21 @@ def test_jit_and_vmap_fit_each_lane_for_itself():
         np.testing.assert_allclose(together.x["k"][lane], alone.x["k"], rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["levenberg-marquardt", "trf"])
+def test_complex_residuals_count_by_their_parts(name):
+    def signal(amplitude, frequency):
+        return amplitude * jnp.exp(1j * frequency * T)
+
+    def fit(frequency):
+        guess = {"amplitude": 1.0 + 0.5j, "frequency": 1.1}
+        data = signal(2 + 1j, frequency)
+        return js.least_squares(lambda p: signal(**p) - data, js.Solve(name, x0=guess, rtol=1e-8))
+
+    found = fit(1.3)
+    np.testing.assert_allclose(found["amplitude"], 2 + 1j, rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(lambda w: fit(w)["frequency"])(1.3), 1, rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["trf", "dogbox", "lm"])
 def test_scipy_makes_as_many_steps_as_are_allowed(kind):
     def run(limit):
