@@ -50,13 +50,15 @@ class Newton(AbstractNonlinearMethod):
 class PseudoTransient(AbstractNonlinearMethod):
     """Implicit Euler steps towards the steady state of dx/dt = y - f(x), longer as the residual falls.
 
-    For stiff problems from a far guess, where Newton's line search gets stuck.
+    For stiff problems from a far guess, where Newton's line search gets stuck. It finds steady states that attract:
+    write f with the sign that makes it so (-Δu, not Δu).
 
     Args:
         linear: As in `Newton`.
         step: The first time step, in units of 1 / (derivative of f).
 
-    Source: Kelley & Keyes (1998), Convergence analysis of pseudo-transient continuation.
+    Source: Kelley & Keyes (1998), Convergence analysis of pseudo-transient continuation; the steady growth of steps as
+        in PETSc's TSPSEUDO.
     """
 
     name: ClassVar[str] = "pseudo-transient"

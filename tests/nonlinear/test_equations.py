@@ -223,10 +223,24 @@ def test_burgers_steady_layer_is_that_of_the_formula():
         p, h = jnp.pad(u, 1, constant_values=(1.0, -1.0)), 2 / (n + 1)
         return (p[2:] ** 2 - p[:-2] ** 2) / (4 * h) - nu * (p[2:] - 2 * u + p[:-2]) / h**2
 
-    info = js.solve_nonlinear_info(burgers, jnp.zeros(n), js.Solve(x0=-x, rtol=1e-9))
+    for name, most in (("newton", 10), ("pseudo-transient", 20)):
+        info = js.solve_nonlinear_info(burgers, jnp.zeros(n), js.Solve(name, x0=-x, rtol=1e-9))
+        assert info.converged
+        assert info.iterations <= most
+        np.testing.assert_allclose(info.x, -jnp.tanh(x / (2 * nu)), atol=3e-3)
+    # Oscillations that the line search hardly gets out of.
+    far = js.solve_nonlinear_info(burgers, jnp.zeros(n), js.Solve("pseudo-transient", x0=-5 * x, rtol=1e-9))
+    assert far.converged
+    np.testing.assert_allclose(far.x, info.x, atol=1e-6)
+
+
+def test_time_steps_that_leap_are_taken_back():
+    # From where exp is flat the first step, of the order of 1 / f', leads far beyond the root.
+    info = js.solve_nonlinear_info(
+        lambda x: jnp.exp(x) - 1, jnp.zeros(1), js.Solve("pseudo-transient", x0=jnp.array([-20.0]), rtol=1e-8)
+    )
     assert info.converged
-    assert info.iterations <= 10
-    np.testing.assert_allclose(info.x, -jnp.tanh(x / (2 * nu)), atol=3e-3)
+    np.testing.assert_allclose(info.x, 0, atol=1e-7)
 
 
 @pytest.mark.parametrize(("size", "kind"), [(100, LU), (300, Banded)])
