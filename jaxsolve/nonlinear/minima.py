@@ -40,7 +40,9 @@ def minimize(
 
     Gradients reach bounds and what constraints close over: where these hold x, its derivative is that of the conditions
     of Karush, Kuhn and Tucker, with multipliers from ∇f. Where a constraint touches x and does not press, up to the
-    tolerance, there is no derivative: it raises, or is NaN out of `minimize_info`.
+    tolerance, there is no derivative: it raises, or is NaN out of `minimize_info`. Where there are bounds alone and one
+    touches without pressing, it lies between the derivatives to either side. With more than 20 000 unknowns and
+    constraints in all, say by `gradient_solve` how the linear systems of gradients are to be solved.
 
     An eager call reads f anew and finds what was compiled for a function of the same operations; Python floats in f are
     part of these, arrays are not. Where f solves in a `jax.vmap` it is compiled anew: put `jax.jit` around the call.
