@@ -21,21 +21,27 @@ class Packing:
         treedef: The structure.
         shapes: Shape of each leaf.
         dtypes: Dtype of each leaf.
+        split: Whether the vector is real and holds each complex leaf as its real part, then its imaginary part.
 
     >>> packing = Packing.of({"u": jnp.ones((2, 3)), "p": jnp.zeros(4)})
     >>> packing.size, jax.tree.map(jnp.shape, packing.unpack(jnp.arange(10.0)))
     (10, {'p': (4,), 'u': (2, 3)})
+    >>> halves = Packing.of(jnp.ones(2, complex), split=True)
+    >>> halves.pack(jnp.array([1 + 3j, 2 + 4j]), float).tolist()
+    [1.0, 2.0, 3.0, 4.0]
     """
 
     treedef: Any
     shapes: tuple[tuple[int, ...], ...]
     dtypes: tuple[Any, ...]
+    split: bool = False
 
     @classmethod
-    def of(cls, tree: Any) -> "Packing":
+    def of(cls, tree: Any, split: bool = False) -> "Packing":
         """The packing of a tree of arrays or shapes."""
         leaves, treedef = jax.tree.flatten(tree)
-        return cls(treedef, tuple(tuple(v.shape) for v in leaves), tuple(jnp.dtype(v.dtype) for v in leaves))
+        dtypes = tuple(jnp.dtype(v.dtype) for v in leaves)
+        return cls(treedef, tuple(tuple(v.shape) for v in leaves), dtypes, split)
 
     @classmethod
     def vector(cls, size: int, dtype: Any) -> "Packing":
@@ -45,7 +51,13 @@ class Packing:
     @property
     def size(self) -> int:
         """The length of the vector."""
-        return sum(math.prod(shape) for shape in self.shapes)
+        lengths = map(math.prod, self.shapes)
+        return sum(n * (1 + halved) for n, halved in zip(lengths, self._halved, strict=True))
+
+    @property
+    def _halved(self) -> tuple[bool, ...]:
+        """Which leaves lie as two parts."""
+        return tuple(self.split and _complex(dtype) for dtype in self.dtypes)
 
     @property
     def dtype(self) -> Any:
@@ -54,7 +66,9 @@ class Packing:
 
     def pack(self, tree: Any, dtype: Any) -> Array:
         """The vector of a tree with this structure."""
-        leaves = [typed(v if v.ndim == 1 else v.reshape(-1), dtype) for v in jax.tree.leaves(tree)]
+        pairs = zip(jax.tree.leaves(tree), self._halved, strict=True)
+        leaves = [jnp.stack([jnp.real(v), jnp.imag(v)]) if halved else v for v, halved in pairs]
+        leaves = [typed(v if v.ndim == 1 else v.reshape(-1), dtype) for v in leaves]
         if len(leaves) == 1:
             return leaves[0]
         return jnp.concatenate(leaves) if leaves else jnp.zeros(0, dtype)
@@ -63,12 +77,21 @@ class Packing:
         """The tree of a vector; leaves keep their dtype where it is inexact and can hold the values."""
         if self == Packing(_LEAF, (vector.shape,), (vector.dtype,)):
             return vector
-        leaves, start = [], 0
-        for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
-            stop = start + math.prod(shape)
-            leaves.append(_typed(vector[start:stop].reshape(shape), dtype))
-            start = stop
+        leaves = [_typed(v, d) for v, d in zip(self.parts(vector), self.dtypes, strict=True)]
         return jax.tree.unflatten(self.treedef, leaves)
+
+    def parts(self, vector: Any) -> list[Any]:
+        """The leaves of a vector, or of vectors (..., n), by its own operations: NumPy's for arrays of NumPy."""
+        leaves, start = [], 0
+        for shape, halved in zip(self.shapes, self._halved, strict=True):
+            stop = start + math.prod(shape)
+            part = vector[..., start:stop]
+            if halved:
+                start, stop = stop, 2 * stop - start
+                part = part + 1j * vector[..., start:stop]
+            leaves.append(part.reshape((*vector.shape[:-1], *shape)))
+            start = stop
+        return leaves
 
     def struct(self, dtype: Any) -> Any:
         """The shapes with one dtype, as a tree of `jax.ShapeDtypeStruct`."""
@@ -76,7 +99,7 @@ class Packing:
 
     def widened(self, dtype: Any) -> "Packing":
         """The same structure with leaves that hold `dtype`."""
-        return Packing(self.treedef, self.shapes, tuple(jnp.promote_types(d, dtype) for d in self.dtypes))
+        return dataclasses.replace(self, dtypes=tuple(jnp.promote_types(d, dtype) for d in self.dtypes))
 
     def check(self, tree: Any, what: str) -> None:
         """Raises `StructureError` unless `tree` has this structure and these shapes."""
@@ -99,11 +122,13 @@ class _Shape:
         return f"array{self.shape}"
 
 
+def _complex(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.complexfloating)
+
+
 def _typed(leaf: Array, dtype: Any) -> Array:
     # A real slot keeps a complex solution, and an integer one any.
-    if not jnp.issubdtype(dtype, jnp.inexact) or (
-        jnp.iscomplexobj(leaf) and not jnp.issubdtype(dtype, jnp.complexfloating)
-    ):
+    if not jnp.issubdtype(dtype, jnp.inexact) or (jnp.iscomplexobj(leaf) and not _complex(dtype)):
         return leaf
     return leaf.astype(dtype) if jnp.finfo(dtype).bits < jnp.finfo(leaf.dtype).bits else leaf
 

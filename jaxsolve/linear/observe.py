@@ -66,9 +66,6 @@ def shown(trajectory: Trajectory | None, problem: Problem) -> Trajectory | None:
 
 def unpacked(packing: Packing, values: np.ndarray, batch: tuple[int, ...]) -> Any:
     """The tree of a (batch of) flat NumPy vectors; no JAX, since this runs inside callbacks."""
-    leaves, start = [], 0
-    for shape in packing.shapes:
-        stop = start + math.prod(shape)
-        leaves.append(values[..., start:stop].reshape((*batch, *shape)))
-        start = stop
+    leaves = packing.parts(values)
+    leaves = [v.reshape((*batch, *shape)) for v, shape in zip(leaves, packing.shapes, strict=True)]
     return jax.tree.unflatten(packing.treedef, leaves)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import equinox as eqx
-import jax.numpy as jnp
 
 from jaxsolve.linear.request import Solve, method_name
 from jaxsolve.nonlinear.statement import Statement
@@ -84,10 +83,6 @@ def _checked(solve: Solve, method: Any, statement: Statement) -> AbstractNonline
         others = " or ".join(FUNCTIONS[g] for g in method.solves)
         raise ValueError(
             f"`{method.name}` is for {others}; {FUNCTIONS[goal]} needs one of {fitting}, or 'auto'."
-        )
-    if isinstance(method, LevenbergMarquardt) and jnp.issubdtype(statement.dtype, jnp.complexfloating):
-        raise TypeError(
-            f"`{method.name}` is over real numbers; x has dtype {statement.dtype.name}. Use 'newton'."
         )
     if solve.preprocess is not None:
         raise ValueError("preprocess acts on the operator of a linear system; give it to the inner Solve.")

@@ -10,23 +10,20 @@ from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, norm, squared_norm
 from jaxsolve.nonlinear.driver import AbstractSearch, State
 from jaxsolve.nonlinear.linesearch import DECREASE, slack, wolfe
+from jaxsolve.nonlinear.memory import Memory
 from jaxsolve.nonlinear.statement import Given, Statement
 
 
 class DescentState(State):
-    """The state with the objective and the step that led to it.
+    """The state with the objective and the steps that led to it.
 
     Attributes:
         value: f(x).
-        dx: The last steps, last one last, shape (memory, n).
-        dg: The changes of the gradient along them; rows of zeros where there are none.
-        count: Steps so far.
+        memory: The last steps.
     """
 
     value: Array
-    dx: Array
-    dg: Array
-    count: Array
+    memory: Memory
 
 
 class DescentSearch(AbstractSearch):
@@ -42,9 +39,8 @@ class DescentSearch(AbstractSearch):
 
     def start(self, x: Array) -> DescentState:
         value, gradient = self.statement.gradient(self.given, x)
-        empty = jnp.zeros((self.memory, x.shape[0]), x.dtype)
         zero = jnp.array(0, jnp.int32)
-        return DescentState(x, -gradient, zero + 1, zero, value, empty, empty, zero)
+        return DescentState(x, -gradient, zero + 1, zero, value, Memory.empty(self.memory, x))
 
     def step(self, s: DescentState, target: Array) -> DescentState:
         d = self._direction(s)
@@ -55,29 +51,19 @@ class DescentSearch(AbstractSearch):
         gained = (value < s.value) | ((value <= s.value + slack(s.value)) & (norm(gradient) < norm(s.gap)))
         x, value = jnp.where(gained, x, s.x), jnp.where(gained, value, s.value)
         gap = jnp.where(gained, -gradient, s.gap)
-        dx, dg = x - s.x, s.gap - gap
-        # Pairs without positive curvature would make H indefinite.
-        useful = dot(dx, dg) > jnp.finfo(x.dtype).eps * norm(dx) * norm(dg)
-        dxs, dgs = (
-            jnp.where(useful, jnp.concatenate([old[1:], new[None]]), old)
-            for old, new in ((s.dx, dx), (s.dg, dg))
-        )
         # After a failure with memory, once more along the gradient.
-        forgotten = ~gained & (jnp.any(s.dg != 0))
+        forgotten = ~gained & s.memory.known
         halt = jnp.where(gained | forgotten, 0, int(Status.stagnation)).astype(jnp.int32)
-        dxs, dgs = jnp.where(forgotten, 0, dxs), jnp.where(forgotten, 0, dgs)
-        return DescentState(x, gap, s.evaluations + tries, halt, value, dxs, dgs, s.count + 1)
+        memory = s.memory.noted(x - s.x, s.gap - gap).forgotten(forgotten)
+        return DescentState(x, gap, s.evaluations + tries, halt, value, memory)
 
     def _direction(self, s: DescentState) -> Array:
-        last_dx, last_dg = s.dx[-1], s.dg[-1]
-        curved = dot(last_dx, last_dg)
-        known = curved > 0
-        safe = jnp.where(known, curved, 1)
         first = first_length(s)
-        if self.plain:
-            return jnp.where(known, squared_norm(last_dx) / safe, first) * s.gap
-        scale = jnp.where(known, curved / jnp.where(known, squared_norm(last_dg), 1), first)
-        return two_loops(s.dx, s.dg, scale, s.gap)
+        if not self.plain:
+            return s.memory.applied(s.gap, first)
+        curved = s.memory.curvatures[-1]
+        length = squared_norm(s.memory.steps[-1]) / jnp.where(s.memory.known, curved, 1)
+        return jnp.where(s.memory.known, length, first) * s.gap
 
 
 def first_length(s: DescentState) -> Array:
@@ -87,24 +73,6 @@ def first_length(s: DescentState) -> Array:
     reach = 0.1 * norm(s.x)
     fallen = 2 * jnp.abs(s.value) / safe
     return jnp.where(reach > 0, reach, jnp.where(fallen > 0, fallen, 1)) / safe
-
-
-def two_loops(dx: Array, dg: Array, scale: Array, v: Array) -> Array:
-    """H v for the inverse Hessian of BFGS from `scale` times the identity (Nocedal & Wright, algorithm 7.4)."""
-    curved = jnp.sum(dx * dg, axis=1)
-    weights = jnp.where(curved > 0, 1 / jnp.where(curved > 0, curved, 1), 0)
-
-    def back(q: Array, pair: Any) -> tuple[Array, Array]:
-        s, y, rho = pair
-        alpha = rho * dot(s, q)
-        return q - alpha * y, alpha
-
-    def forth(r: Array, pair: Any) -> tuple[Array, None]:
-        s, y, rho, alpha = pair
-        return r + s * (alpha - rho * dot(y, r)), None
-
-    q, alphas = lax.scan(back, v, (dx, dg, weights), reverse=True)
-    return lax.scan(forth, scale * q, (dx, dg, weights, alphas))[0]
 
 
 class TrustState(State):

@@ -98,7 +98,8 @@ def settled(
     """The status and the tolerance, raised to the rounding level where a search ended at it.
 
     What changes by as much when x changes in its last digit cannot be made smaller by any x of this dtype. The change
-    is taken over more than one digit, of which it is a part: where the function jumps there is no such part.
+    is taken over more than one digit, of which it is a part, and is the smaller one of those to either side: across a
+    jump or a kink, a change is no rounding.
     """
     # Of what is infinite at the start the tolerance is infinite as well.
     status = jnp.where((size <= target) & jnp.isfinite(size), int(Status.converged), status).astype(jnp.int32)
@@ -106,8 +107,9 @@ def settled(
 
     def noise():
         signs = 1 - 2 * (jnp.arange(x.shape[0]) % 2)
-        near = x * (1 + DIGITS * signs * jnp.finfo(x.dtype).eps).astype(x.dtype)
-        return ROUNDING / DIGITS * norm(statement.condition(given, near) + gap)
+        step = (DIGITS * jnp.finfo(x.dtype).eps * signs).astype(x.dtype)
+        sides = lax.map(lambda z: statement.condition(given, z), x * (1 + jnp.stack([step, -step])))
+        return ROUNDING / DIGITS * norm(jnp.min(jnp.abs(sides + gap), axis=0))
 
     floor = lax.cond(stuck, noise, lambda: jnp.zeros_like(size))
     reached = stuck & (size <= floor)

@@ -10,7 +10,7 @@ from jaxsolve.core.results import SolveInfo
 from jaxsolve.linear.request import Solve
 from jaxsolve.nonlinear.front import Posed, answered
 from jaxsolve.nonlinear.statement import arrays, state
-from jaxsolve.solvers.nonlinear import FIXED_POINT, ROOT
+from jaxsolve.solvers.nonlinear import FIXED_POINT, ROOT, LevenbergMarquardt
 
 
 def solve_nonlinear(
@@ -20,6 +20,9 @@ def solve_nonlinear(
 
     Converged means ‖y - f(x)‖ <= max(rtol max(‖y‖, ‖y - f(x0)‖), atol). Gradients take one linear solve with the
     derivative of f at the solution, by the `gradient_solve` of the request, else by the `linear` of its method.
+
+    Complex equations may contain conjugates, absolute values and real parts: unless f has a complex derivative, real
+    and imaginary parts are the unknowns of its linear systems, each complex leaf as the former, then the latter.
 
     Args:
         f: Called as f(x, *args, **kwargs); differentiable. It returns the structure of y.
@@ -130,10 +133,19 @@ def _equations(f: Any, y: Any, solve: Any, args: tuple, kwargs: dict) -> Callabl
         x0 = requested(solve).x0
         if x0 is None:
             x0 = jax.tree.map(jnp.zeros_like, arrays("y", y))
-        return (*state(ROOT, f, x0, y, args, kwargs), None)
+        return (*state(ROOT, f, x0, y, args, kwargs, _real(solve)), None)
 
     return pose
 
 
 def _fixed_point(g: Any, solve: Any, args: tuple, kwargs: dict) -> Callable[[], Posed]:
-    return lambda: (*state(FIXED_POINT, g, guess(solve, "solve_fixed_point"), None, args, kwargs), None)
+    def pose() -> Posed:
+        x0 = guess(solve, "solve_fixed_point")
+        return (*state(FIXED_POINT, g, x0, None, args, kwargs, _real(solve)), None)
+
+    return pose
+
+
+def _real(solve: Any) -> bool:
+    """Whether the method knows real numbers only."""
+    return isinstance(requested(solve).method, LevenbergMarquardt)

@@ -23,6 +23,12 @@ DECREASE, SHORTEST = 1e-4, 1e-10
 EXACT = 1e-8
 #: A preconditioner is made anew after a linear solve of more iterations than this.
 PATIENCE = 15
+#: A time step grows by this even where the residual does not fall: with 1, δ is δ₀ ‖r₀‖ / ‖r‖, and a layer of Burgers'
+#: equation on 2000 points that has to form first (‖r‖ stays) takes more than 1000 steps; with 1.1 it takes 64, with 2
+#: 16.
+HURRY = 2
+#: A residual that grows by more than this in one step is none of the way in time, and the step is made shorter.
+LEAP = 10
 
 
 class NewtonState(State):
@@ -138,7 +144,7 @@ class TransientState(State):
 
 
 class TransientSearch(AbstractSearch):
-    """Implicit Euler steps with switched evolution relaxation: δ grows as the residual falls."""
+    """Implicit Euler steps with switched evolution relaxation: δ grows steadily, and as the residual falls."""
 
     statement: Statement
     given: Given
@@ -166,10 +172,10 @@ class TransientSearch(AbstractSearch):
         x = s.x + inner.x
         gap = self.statement.value(self.given, x)
         new = norm(gap)
-        # A step that leaves the numbers is taken back and tried with a tenth of the time.
-        sound = jnp.isfinite(new)
-        growth = jnp.where(sound, size / jnp.where(new > 0, new, 1), 0.1)
-        duration = s.duration * jnp.clip(growth, 0.1, 10).astype(s.duration.dtype)
+        # A step that leaves the numbers, or leaps, is taken back and tried with a tenth of the time.
+        sound = new <= LEAP * size
+        growth = jnp.where(sound, HURRY * size / jnp.where(new > 0, new, 1), 0.1)
+        duration = s.duration * jnp.clip(growth, 0.1, 10 * HURRY).astype(s.duration.dtype)
         lost = ~sound & (norm(inner.x) <= jnp.finfo(x.dtype).eps * norm(s.x))
         halt = jnp.where(lost, int(Status.stagnation), 0).astype(jnp.int32)
         evaluations = s.evaluations + inner.evaluations + 1

@@ -1,7 +1,7 @@
 """Statement: a nonlinear problem as a program on flat vectors, and the condition that holds at its solution."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsolve.core.errors import StructureError
+from jaxsolve.core.errors import NotLinearError, StructureError
 from jaxsolve.core.tree import Packing, inexact, typed
 from jaxsolve.core.vector import squared_norm
+from jaxsolve.operators.linearity import Degree, degree
 from jaxsolve.operators.program import Program, separated, trace_program
 from jaxsolve.solvers.nonlinear import FIT, FIXED_POINT, MINIMUM, ROOT
 
@@ -84,9 +85,12 @@ class Statement:
 
 
 def state(
-    goal: str, f: Callable[..., Any], x0: Any, y: Any, args: tuple, kwargs: dict
+    goal: str, f: Callable[..., Any], x0: Any, y: Any, args: tuple, kwargs: dict, split: bool = False
 ) -> tuple[Statement, Given, Array]:
     """The statement of a problem, what it depends on, and the flat first guess.
+
+    Complex equations that have a complex derivative are stated over complex numbers. Others, fits and minima are
+    stated over the real and imaginary parts.
 
     Args:
         goal: What is asked.
@@ -95,6 +99,7 @@ def state(
         y: The right-hand side of equations, None otherwise.
         args: Further arguments; floats and arrays in them are traced.
         kwargs: The same by name.
+        split: Whether vectors have to be real.
 
     Raises:
         StructureError: If f returns something else than the problem needs.
@@ -102,7 +107,8 @@ def state(
     """
     x0 = arrays("x0", x0)
     y = None if y is None else arrays("y", y)
-    unknown = Packing.of(x0)
+    unknown = Packing.of(x0, split=split or goal in (FIT, MINIMUM))
+    unknown = _joined(unknown, y) if split else unknown
     if not unknown.size:
         raise StructureError("x0 holds no numbers, so there is nothing to solve for.")
     dtypes = unknown.dtypes if y is None else (*unknown.dtypes, *Packing.of(y).dtypes)
@@ -112,10 +118,8 @@ def state(
 def _stated(
     goal: str, f: Any, x0: Any, y: Any, args: tuple, kwargs: dict, unknown: Packing, dtype: Any
 ) -> tuple[Statement, Given, Array]:
-    if goal in (FIT, MINIMUM) and jnp.issubdtype(dtype, jnp.complexfloating):
-        raise TypeError(
-            f"{goal} are over real numbers; x0 has dtype {dtype.name}. Take its real and imaginary parts as a pair."
-        )
+    if unknown.split:
+        dtype = _part(dtype)
     values, merged = separated(args, kwargs)
     images: list[Packing] = []
 
@@ -123,28 +127,85 @@ def _stated(
         args, kwargs = merged(values)
         out = jax.tree.map(jnp.asarray, f(unknown.unpack(x), *args, **kwargs))
         image = Packing.of(out)
-        images.append(image)
         _check(goal, f, image, unknown, None if y is None else Packing.of(y))
         wide = inexact(dtype, *image.dtypes)
+        if unknown.split:
+            image, wide = dataclasses.replace(_joined(image, y), split=True), _part(wide)
+        images.append(image)
         return typed(jax.tree.leaves(out)[0].reshape(()), wide) if goal == MINIMUM else image.pack(out, wide)
 
     shapes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in values]
     program, constants, out = trace_program(flat, shapes, jax.ShapeDtypeStruct((unknown.size,), dtype))
     if out.dtype != dtype:
-        return _stated(goal, f, x0, y, args, kwargs, unknown.widened(out.dtype), jnp.dtype(out.dtype))
-    rhs = None if y is None else Packing.of(y).pack(y, dtype)
-    given = Given(tuple(jnp.asarray(c) for c in (*constants, *values)), rhs)
-    return Statement(goal, program, unknown, images[-1], jnp.dtype(dtype)), given, unknown.pack(x0, dtype)
+        unknown = unknown if unknown.split else unknown.widened(out.dtype)
+        return _stated(goal, f, x0, y, args, kwargs, unknown, jnp.dtype(out.dtype))
+    inputs = (*constants, *values)
+    if jnp.issubdtype(dtype, jnp.complexfloating) and not _holomorphic(program, inputs, unknown.size, dtype):
+        unknown = dataclasses.replace(_joined(unknown, y), split=True)
+        return _stated(goal, f, x0, y, args, kwargs, unknown, dtype)
+    image = images[-1]
+    if goal in (ROOT, FIXED_POINT) and image.size != unknown.size:
+        raise StructureError(
+            f"{_name(f)} gives {image.size} equations for {unknown.size} unknowns{_of_parts(unknown)}; use "
+            "least_squares for those."
+        )
+    rhs = None if y is None else image.pack(y, dtype)
+    given = Given(tuple(jnp.asarray(c) for c in inputs), rhs)
+    return Statement(goal, program, unknown, image, jnp.dtype(dtype)), given, unknown.pack(x0, dtype)
+
+
+def _part(dtype: Any) -> Any:
+    """The dtype of real parts."""
+    return jnp.finfo(dtype).dtype
+
+
+def _of_parts(unknown: Packing) -> str:
+    return (
+        ", real and imaginary parts by themselves (a complex x0 makes complex unknowns)"
+        if unknown.split
+        else ""
+    )
+
+
+def _joined(packing: Packing, tree: Any) -> Packing:
+    """Complex where either is, leaf by leaf, if they have one structure."""
+    other = packing if tree is None else Packing.of(tree)
+    if (packing.treedef, packing.shapes) != (other.treedef, other.shapes):
+        return packing
+    dtypes = tuple(jnp.promote_types(a, b) for a, b in zip(packing.dtypes, other.dtypes, strict=True))
+    return dataclasses.replace(packing, dtypes=dtypes)
+
+
+def _holomorphic(program: Program, inputs: Sequence[Any], size: int, dtype: Any) -> bool:
+    """Whether the derivative of a program of (*inputs, x) is linear over the complex numbers."""
+
+    def tangent(inputs: list[Array], x: Array, v: Array) -> Array:
+        return jax.jvp(lambda x: program(*inputs, x)[0], (x,), (v,))[1]
+
+    x = jax.ShapeDtypeStruct((size,), dtype)
+    shapes = [jax.ShapeDtypeStruct(jnp.shape(v), jnp.result_type(v)) for v in inputs]
+    degrees = [Degree.constant] * (len(shapes) + 1) + [Degree.linear]
+    try:
+        degree(jax.make_jaxpr(tangent)(shapes, x, x), degrees, complex_input=True)
+    except NotLinearError:
+        return False
+    return True
+
+
+def _name(f: Any) -> str:
+    return getattr(f, "__name__", "the function")
 
 
 def _check(goal: str, f: Any, image: Packing, unknown: Packing, rhs: Packing | None) -> None:
-    name = getattr(f, "__name__", "the function")
+    name = _name(f)
     if goal == MINIMUM:
         if len(image.shapes) != 1 or image.size != 1:
             raise StructureError(
                 f"{name} returned {image}; minimize needs one number. Sum it up, or for a batch of separate problems "
                 "use jax.vmap over minimize."
             )
+        if jnp.issubdtype(image.dtypes[0], jnp.complexfloating):
+            raise TypeError(f"{name} returned a complex number, and those have no least; take its real part.")
         return
     if goal == FIT:
         if not image.size:
@@ -154,10 +215,6 @@ def _check(goal: str, f: Any, image: Packing, unknown: Packing, rhs: Packing | N
     if (image.treedef, image.shapes) != (wanted.treedef, wanted.shapes):
         raise StructureError(
             f"{name} returned {image}, but {what} is {wanted}: they must have one structure."
-        )
-    if image.size != unknown.size:
-        raise StructureError(
-            f"{name} gives {image.size} equations for {unknown.size} unknowns; use least_squares for those."
         )
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
+import numpy as np
 
 #: What can be asked of a nonlinear method.
 ROOT, FIXED_POINT, FIT, MINIMUM = "equations", "fixed points", "least squares", "minima"
@@ -48,13 +50,15 @@ class Newton(AbstractNonlinearMethod):
 class PseudoTransient(AbstractNonlinearMethod):
     """Implicit Euler steps towards the steady state of dx/dt = y - f(x), longer as the residual falls.
 
-    For stiff problems from a far guess, where Newton's line search gets stuck.
+    For stiff problems from a far guess, where Newton's line search gets stuck. It finds steady states that attract:
+    write f with the sign that makes it so (-Δu, not Δu).
 
     Args:
         linear: As in `Newton`.
         step: The first time step, in units of 1 / (derivative of f).
 
-    Source: Kelley & Keyes (1998), Convergence analysis of pseudo-transient continuation.
+    Source: Kelley & Keyes (1998), Convergence analysis of pseudo-transient continuation; the steady growth of steps as
+        in PETSc's TSPSEUDO.
     """
 
     name: ClassVar[str] = "pseudo-transient"
@@ -134,7 +138,8 @@ class LevenbergMarquardt(AbstractNonlinearMethod):
     """Levenberg-Marquardt: Gauss-Newton steps damped by as much as the model fails.
 
     For equations a Newton method in a region of trust: it turns from Newton's direction to that of steepest descent
-    of ‖y - f(x)‖, where the line search of `Newton` only shortens. Real numbers only.
+    of ‖y - f(x)‖, where the line search of `Newton` only shortens. Complex unknowns are taken by
+    their real and imaginary parts.
 
     Args:
         linear: As in `GaussNewton`.
@@ -198,7 +203,15 @@ class NewtonCG(AbstractNonlinearMethod):
 
 
 def _pairs(options: Any) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(options.items())) if isinstance(options, Mapping) else tuple(options)
+    pairs = sorted(options.items()) if isinstance(options, Mapping) else options
+    return tuple((name, _hashable(value)) for name, value in pairs)
+
+
+def _hashable(value: Any) -> Any:
+    """Arrays and lists as tuples, which SciPy takes as well."""
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        value = np.asarray(value).tolist()
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 #: The minimisers of SciPy: whether each uses gradients, products with the Hessian, bounds, constraints.
@@ -258,10 +271,11 @@ class SciPyLeastSquares(AbstractNonlinearMethod):
 
     Args:
         kind: "trf", "dogbox" or "lm" (without bounds).
-        options: Further arguments of SciPy's function (`x_scale`, `loss`, ...), over what follows from the tolerances.
+        options: Further arguments of SciPy's function (`x_scale`, `tr_solver`, ...), over what follows from the
+            tolerances. A `loss` is none of them: it asks for the minimum of something else than ½‖r‖².
 
     Raises:
-        ValueError: If there is no such kind.
+        ValueError: If there is no such kind, or a `loss`.
     """
 
     solves: ClassVar[tuple[str, ...]] = (FIT,)
@@ -275,6 +289,10 @@ class SciPyLeastSquares(AbstractNonlinearMethod):
         if self.kind not in SCIPY_FITS:
             raise ValueError(
                 f"SciPyLeastSquares: unknown kind {self.kind!r}; known kinds: {', '.join(SCIPY_FITS)}."
+            )
+        if dict(self.options).get("loss", "linear") != "linear":
+            raise ValueError(
+                "least_squares minimises ½‖r‖², which a loss changes; use minimize with the sum of the loss of r."
             )
 
     @property

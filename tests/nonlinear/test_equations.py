@@ -177,6 +177,17 @@ def test_at_the_rounding_level_the_tolerance_is_that_of_the_numbers():
     assert info.target < 1e-14
 
 
+@pytest.mark.parametrize("name", ["newton", "broyden", "levenberg-marquardt"])
+def test_beside_a_jump_there_is_no_solution(name):
+    def f(x):
+        return jnp.where(x < 1, x - 1.1, 10.0)
+
+    for x0 in (0.0, float(np.nextafter(1, 0))):
+        info = js.solve_nonlinear_info(f, 0.0, js.Solve(name, x0=x0, rtol=1e-8))
+        assert info.status is js.Status.stagnation
+        assert info.residual_norm > 0.09
+
+
 def test_no_root_is_no_solution():
     with pytest.raises(js.NotConverged) as caught:
         js.solve_nonlinear(lambda x: x**2 + 1, jnp.zeros(3), js.Solve("newton", x0=jnp.ones(3)))
@@ -212,10 +223,24 @@ def test_burgers_steady_layer_is_that_of_the_formula():
         p, h = jnp.pad(u, 1, constant_values=(1.0, -1.0)), 2 / (n + 1)
         return (p[2:] ** 2 - p[:-2] ** 2) / (4 * h) - nu * (p[2:] - 2 * u + p[:-2]) / h**2
 
-    info = js.solve_nonlinear_info(burgers, jnp.zeros(n), js.Solve(x0=-x, rtol=1e-9))
+    for name, most in (("newton", 10), ("pseudo-transient", 20)):
+        info = js.solve_nonlinear_info(burgers, jnp.zeros(n), js.Solve(name, x0=-x, rtol=1e-9))
+        assert info.converged
+        assert info.iterations <= most
+        np.testing.assert_allclose(info.x, -jnp.tanh(x / (2 * nu)), atol=3e-3)
+    # Oscillations that the line search hardly gets out of.
+    far = js.solve_nonlinear_info(burgers, jnp.zeros(n), js.Solve("pseudo-transient", x0=-5 * x, rtol=1e-9))
+    assert far.converged
+    np.testing.assert_allclose(far.x, info.x, atol=1e-6)
+
+
+def test_time_steps_that_leap_are_taken_back():
+    # From where exp is flat the first step, of the order of 1 / f', leads far beyond the root.
+    info = js.solve_nonlinear_info(
+        lambda x: jnp.exp(x) - 1, jnp.zeros(1), js.Solve("pseudo-transient", x0=jnp.array([-20.0]), rtol=1e-8)
+    )
     assert info.converged
-    assert info.iterations <= 10
-    np.testing.assert_allclose(info.x, -jnp.tanh(x / (2 * nu)), atol=3e-3)
+    np.testing.assert_allclose(info.x, 0, atol=1e-7)
 
 
 @pytest.mark.parametrize(("size", "kind"), [(100, LU), (300, Banded)])
@@ -239,8 +264,66 @@ def test_damped_steps_solve_equations_from_afar():
     info = js.solve_nonlinear_info(f, jnp.zeros(2), solve)
     assert info.converged
     np.testing.assert_allclose(info.x, 1, atol=1e-9)
-    with pytest.raises(TypeError, match="real numbers"):
-        js.solve_nonlinear(f, jnp.zeros(2, complex), js.Solve("levenberg-marquardt"))
+
+
+def schroedinger(u, a=1.0):
+    """A nonlinear Schrödinger equation: its derivative is linear over the real numbers only."""
+    return 3 * u + a * jnp.abs(u) ** 2 * u - 0.5 * (jnp.roll(u, 1) + jnp.roll(u, -1))
+
+
+WAVE = jnp.array([1 + 1j, 2 - 1j, 0.5j, -1.0])
+
+
+@pytest.mark.parametrize("name", [*METHODS, js.Newton(js.Solve("GMres", rtol=1e-10))])
+def test_complex_equations_need_no_complex_derivative(name):
+    def power(a, scale):
+        solve = js.Solve(name, x0=0.1 * WAVE, rtol=1e-11)
+        info = js.solve_nonlinear_info(schroedinger, scale * WAVE, solve, a)
+        assert info.x.dtype == WAVE.dtype
+        return jnp.sum(jnp.abs(info.x) ** 2), info
+
+    if name in ("anderson", "picard"):
+        # A contraction.
+        slow = js.Solve(name, x0=0.1 * WAVE, rtol=1e-9)
+        info = js.solve_fixed_point_info(lambda u: u + 0.2 * (WAVE - schroedinger(u)), slow)
+    else:
+        info = power(1.0, 1.0)[1]
+        slope = jax.grad(lambda a, s: power(a, s)[0], (0, 1))(1.0, 1.0)
+        h = 1e-5
+        np.testing.assert_allclose(
+            slope,
+            [
+                (power(1 + h, 1.0)[0] - power(1 - h, 1.0)[0]) / (2 * h),
+                (power(1.0, 1 + h)[0] - power(1.0, 1 - h)[0]) / (2 * h),
+            ],
+            rtol=1e-7,
+        )
+    assert info.converged
+    np.testing.assert_allclose(schroedinger(info.x), WAVE, atol=1e-8)
+    if name == "newton":
+        assert info.iterations <= 5
+
+
+def test_real_and_complex_unknowns_together():
+    def f(p):
+        size = jnp.abs(p["u"]) ** 2
+        return {"m": jnp.sum(size) - p["m"], "u": (2 + p["m"]) * p["u"] + size * p["u"]}
+
+    y = {"m": jnp.array(0.5), "u": WAVE}
+    with js.SolveTape(record_trajectories=True) as solves:
+        x = js.solve_nonlinear(f, y, js.Solve("newton", rtol=1e-10))
+    assert x["m"].dtype == jnp.float64
+    np.testing.assert_allclose(f(x)["m"], 0.5, rtol=1e-9)
+    np.testing.assert_allclose(f(x)["u"], WAVE, rtol=1e-9)
+    np.testing.assert_array_equal(solves[0].trajectory.x["u"][-1], x["u"])
+    with pytest.raises(ValueError, match="10 equations for 9 unknowns, real and imaginary parts"):
+        js.solve_nonlinear(lambda p: {**f(p), "m": 1j * jnp.abs(p["u"]).sum()}, y, js.Solve("newton"))
+
+
+def test_damped_steps_take_complex_unknowns_by_their_parts():
+    solve = js.Solve("levenberg-marquardt", x0=jnp.ones(4), rtol=1e-10)
+    x = js.solve_nonlinear(lambda x: x**3 + x, 4 * WAVE, solve)
+    np.testing.assert_allclose(x**3 + x, 4 * WAVE, rtol=1e-8)
 
 
 def test_elimination_solves_with_a_matrix_and_its_transpose_up_to_constants():

@@ -85,6 +85,34 @@ def test_jit_and_vmap_fit_each_lane_for_itself():
         np.testing.assert_allclose(together.x["k"][lane], alone.x["k"], rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["levenberg-marquardt", "trf"])
+def test_complex_residuals_count_by_their_parts(name):
+    def signal(amplitude, frequency):
+        return amplitude * jnp.exp(1j * frequency * T)
+
+    def fit(frequency):
+        guess = {"amplitude": 1.0 + 0.5j, "frequency": 1.1}
+        data = signal(2 + 1j, frequency)
+        return js.least_squares(lambda p: signal(**p) - data, js.Solve(name, x0=guess, rtol=1e-8))
+
+    found = fit(1.3)
+    np.testing.assert_allclose(found["amplitude"], 2 + 1j, rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(lambda w: fit(w)["frequency"])(1.3), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["trf", "dogbox", "lm"])
+def test_scipy_makes_as_many_steps_as_are_allowed(kind):
+    def run(limit):
+        request = js.Solve(kind, x0=jnp.full(2, 3.0), max_iterations=limit)
+        return js.least_squares_info(lambda x: x**2 - 1, request)
+
+    for limit in (0, 1, 2):
+        assert run(limit).status is js.Status.max_iterations
+        assert run(limit).iterations == limit
+    objectives = [run(limit).objective for limit in (0, 1, 2)]
+    assert objectives[0] > objectives[1] > objectives[2]
+
+
 def test_bounds_hold():
     x = js.least_squares(decay, js.Solve(x0=START), bounds=({"a": 0.0, "k": 0.0, "c": 0.0}, 2.0))
     assert x["a"] <= 2.0
@@ -110,6 +138,7 @@ def test_a_rosenbrock_of_a_thousand_unknowns_by_products():
         ),
         (lambda: js.least_squares(decay, js.Solve("lsmr", x0=START)), ValueError, "solves linear systems"),
         (lambda: js.least_squares(decay, js.Solve("levenberg-marquardt")), ValueError, "first guess"),
+        (lambda: js.SciPyLeastSquares(options={"loss": "soft_l1"}), ValueError, "use minimize"),
     ],
 )
 def test_malformed_input_is_refused_in_words(call, error, text):

@@ -55,8 +55,10 @@ def limits_of(constraints: Any, unknown: Packing, dtype: Any) -> tuple[Limits, t
         sizes.clear()
         for function, raveled, _, _ in parts:
             out = function(x if raveled else tree)
-            leaves = [jnp.asarray(leaf).reshape(-1).astype(dtype) for leaf in jax.tree.leaves(out)]
-            values.append(jnp.concatenate(leaves))
+            leaves = [jnp.ravel(leaf) for leaf in jax.tree.leaves(out)]
+            if any(map(jnp.iscomplexobj, leaves)):
+                raise TypeError("a constraint returned complex numbers; use its real and imaginary parts.")
+            values.append(jnp.concatenate([leaf.astype(dtype) for leaf in leaves]))
             sizes.append(values[-1].shape[0])
         return jnp.concatenate(values)
 

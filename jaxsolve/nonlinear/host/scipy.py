@@ -104,7 +104,8 @@ def _minimum(method: SciPyMinimize, limits: Any, ask: Ask, job: Job) -> Report:
         further["bounds"] = scipy.optimize.Bounds(*_untyped(job.lower, job.upper))
     if limits is not None:
         further["constraints"] = _constraints(limits, ask, nothing)
-    options = {**_tolerances(kind, job), **dict(method.options)}
+    inside = job.lower is not None or (limits is not None and limits.lower != limits.upper)
+    options = {**_tolerances(kind, job, inside), **dict(method.options)}
     try:
         found = scipy.optimize.minimize(
             value,
@@ -142,8 +143,8 @@ def _constraints(limits: Any, ask: Ask, nothing: np.ndarray) -> list[Any]:
     return parts
 
 
-def _tolerances(kind: str, job: Job) -> dict[str, Any]:
-    """The options of a method that stops no earlier than asked."""
+def _tolerances(kind: str, job: Job, inside: bool) -> dict[str, Any]:
+    """The options of a method that stops no earlier than asked; `inside` tells of bounds and inequalities."""
     n, rtol = job.x0.size, job.rtol
     flat = job.target / np.sqrt(n)
     # SciPy's own tolerances are absolute and 1e-5 like the default rtol: at least as exact as it would be.
@@ -161,7 +162,8 @@ def _tolerances(kind: str, job: Job) -> dict[str, Any]:
         case "SLSQP":
             return {"ftol": rtol**2, "maxiter": job.limit}
         case "trust-constr":
-            return {"gtol": gtol, "xtol": 1e-4 * rtol, "maxiter": job.limit}
+            # Behind a barrier the gradient is small before the barrier is: 4e-4 away from a bound with gtol 1e-5.
+            return {"gtol": 0.0 if inside else gtol, "xtol": 1e-4 * rtol, "maxiter": job.limit}
         case "trust-ncg" | "trust-krylov" | "trust-exact" | "dogleg":
             return {"gtol": min(job.target, rtol) if rtol > 0 else job.target, "maxiter": job.limit}
         case "Nelder-Mead":
@@ -189,13 +191,16 @@ def _fit(method: SciPyLeastSquares, ask: Ask, job: Job) -> Report:
     path: list[np.ndarray] = []
 
     def jacobian(x):
-        path.append(np.array(x, float))
+        # Asked for at x0 and after each step; "lm" asks once more in the end.
+        if not path or not np.array_equal(x, path[-1]):
+            path.append(np.array(x, float))
         return np.asarray(asked(x)[1], float)
 
     bounds = (-np.inf, np.inf) if job.lower is None else (job.lower, job.upper)
     gtol = job.target / np.sqrt(job.x0.size)
     tight = np.finfo(float).eps
-    further = {"gtol": max(gtol, tight), "ftol": tight, "xtol": tight, "max_nfev": job.limit}
+    # That at x0 counts.
+    further = {"gtol": max(gtol, tight), "ftol": tight, "xtol": tight, "max_nfev": job.limit + 1}
     further |= dict(method.options)
     found = scipy.optimize.least_squares(
         lambda x: np.asarray(asked(x)[0], float),
@@ -206,8 +211,8 @@ def _fit(method: SciPyLeastSquares, ask: Ask, job: Job) -> Report:
         **further,
     )
     code = _code(found.success, found.status == 0)
-    # The first of them is that of x0.
-    return Report(np.asarray(found.x, float), len(path), code, tuple(path[1:]))
+    steps = tuple(path[1:])
+    return Report(np.asarray(found.x, float), len(steps), code, steps)
 
 
 def _untyped(*values: Any) -> tuple[Any, ...]:

@@ -97,8 +97,9 @@ def _begun(
     """The norm of the condition at x0, that which is asked for, and the iterations that are left to reach it."""
     first = norm(statement.condition(given, x0))
     target = jnp.maximum(rtol * first, atol)
-    # Some of SciPy's methods go on for ever from where there is nothing to gain.
-    return first, target, limit if trusted else jnp.where(first <= target, 0, limit)
+    # Some of SciPy's methods go on for ever from where there is nothing to gain, and some raise where there is NaN.
+    hopeless = (first <= target) | ~jnp.isfinite(first)
+    return first, target, limit if trusted else jnp.where(hopeless, 0, limit)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
