@@ -18,7 +18,7 @@ def pinned(A: LinearOperator, nulls: NullSpace) -> LinearOperator:
     A consistent system keeps its solutions, of which the one with x_K = 0 remains: with WᴴA = 0 and b in the range of
     A, Wᴴ(A + u E_K E_Kᵀ) x = Wᴴb says that u W_Kᴴ x_K = 0, and K is chosen so that W_K is invertible.
     """
-    if not isinstance(A, SparseMatrix | DenseMatrix) or len(set(A.shape)) != 1:
+    if not isinstance(A, SparseMatrix | DenseMatrix) or len(set(A.shape)) != 1 or _batched(A):
         return A
     known = nulls.detect if nulls.basis is None else nulls.basis.shape[1] > 0
     if not known or not _present(A).any():
@@ -30,6 +30,10 @@ def pinned(A: LinearOperator, nulls: NullSpace) -> LinearOperator:
     # Known values stay known while a program around them is traced.
     with jax.ensure_compile_time_eval():
         return _pinned(A, nulls)
+
+
+def _batched(A: SparseMatrix | DenseMatrix) -> bool:
+    return A.matrix.ndim > 2 if isinstance(A, DenseMatrix) else A.data.ndim > 1
 
 
 def _present(A: SparseMatrix | DenseMatrix) -> np.ndarray:
