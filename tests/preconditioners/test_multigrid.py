@@ -306,3 +306,27 @@ def test_the_reference_problems_take_the_promised_iterations():
         assert iterations(matrix(poisson((512, 512)), positive_definite=True), recipe) <= 10
     assert iterations(matrix(rough(512), positive_definite=True), Multigrid()) <= 25
     assert iterations(matrix(convection(256)), Multigrid(), BiCGStab()) <= 15
+
+
+def test_a_cycle_for_a_batch_is_as_many_cycles():
+    lanes = 4
+    A = matrix(poisson((64, 64)), positive_definite=True)
+    M = GeometricMultigrid().build(A)
+
+    def work(f, *shape):
+        return jax.jit(f).lower(M, jnp.ones(shape)).compile().cost_analysis()["flops"]
+
+    # What windows are cut from is computed once, not once a window.
+    one = work(lambda M, b: M.mv(b), 64**2)
+    many = work(jax.vmap(lambda M, b: M.mv(b), (None, 0)), lanes, 64**2)
+    assert many < 1.5 * lanes * one
+
+
+def test_a_lane_of_a_batch_that_is_no_number_leaves_the_others_alone():
+    M = GeometricMultigrid().build(matrix(poisson((16, 16)), positive_definite=True))
+    b = np.random.default_rng(3).standard_normal((3, 256))
+    b[0] = np.nan
+    z = jax.vmap(M.mv)(jnp.asarray(b))
+    assert np.isnan(z[0]).all()
+    for k in (1, 2):
+        np.testing.assert_allclose(z[k], M.mv(jnp.asarray(b[k])), rtol=1e-12, atol=1e-14)
