@@ -314,7 +314,9 @@ def test_a_cycle_for_a_batch_is_as_many_cycles():
     M = GeometricMultigrid().build(A)
 
     def work(f, *shape):
-        return jax.jit(f).lower(M, jnp.ones(shape)).compile().cost_analysis()["flops"]
+        analysis = jax.jit(f).lower(M, jnp.ones(shape)).compile().cost_analysis()
+        assert analysis is not None
+        return analysis["flops"]
 
     # What windows are cut from is computed once, not once a window.
     one = work(lambda M, b: M.mv(b), 64**2)
