@@ -1,5 +1,6 @@
 """SparseMatrix: values that JAX carries on a pattern that is known while tracing."""
 
+import dataclasses
 import weakref
 from typing import Any
 
@@ -120,7 +121,7 @@ class SparseMatrix(LinearOperator):
         """The same matrix as diagonals or as rows of fixed width; made once for concrete values."""
         if is_traced(self.data) or not isinstance(self.data, jax.Array):
             return lay_out(self.data, self.pattern, self.facts)
-        key = (id(self.data), self.pattern, self.facts)
+        key = (id(self.data), self.pattern)
         found = _LAYOUTS.get(key)
         if found is None:
             made = lay_out(self.data, self.pattern, self.facts)
@@ -128,7 +129,8 @@ class SparseMatrix(LinearOperator):
                 return made
             # JAX arrays never change, so the layout holds while the array of values lives.
             found = _LAYOUTS[key] = (weakref.ref(self.data, lambda _: _LAYOUTS.pop(key, None)), made)
-        return found[1]
+        made = found[1]
+        return made if made.facts == self.facts else dataclasses.replace(made, facts=self.facts)
 
     def transpose(self) -> "SparseMatrix":
         """The transposed matrix; costs one permutation of the values."""
@@ -215,7 +217,7 @@ def _merged(data: Array, pattern: Pattern, order: np.ndarray | None, slots: np.n
     return zeros.at[..., index_array(slots)].add(data, indices_are_sorted=True)
 
 
-_LAYOUTS: dict[Any, tuple[Any, LinearOperator]] = {}
+_LAYOUTS: dict[Any, tuple[Any, Any]] = {}
 
 
 _Found = tuple[Pattern, np.ndarray | None, np.ndarray | None]

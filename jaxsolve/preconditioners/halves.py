@@ -9,7 +9,16 @@ from jax import Array, lax
 from jaxsolve.core.staging import namespace
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.preconditioners.grid import Grid
-from jaxsolve.preconditioners.lines import Restriction, added, galerkin, in_slabs, line_sums, moved, times
+from jaxsolve.preconditioners.lines import (
+    Restriction,
+    added,
+    galerkin,
+    in_slabs,
+    line_sums,
+    moved,
+    stacked,
+    times,
+)
 from jaxsolve.preconditioners.stencil import StencilOperator, cut, framed, shifted
 
 
@@ -82,7 +91,7 @@ def interpolation_along(A: StencilOperator, axis: int) -> GridProlongation:
         lower, centre, upper = line_sums(halves(values, axis + 1)[1], A.steps, axis)
         nothing = centre == 0
         safe = xp.where(nothing, 1, centre)
-        return xp.stack([xp.where(nothing, 0, -end) / safe for end in (lower, upper)])
+        return stacked([xp.where(nothing, 0, -end) / safe for end in (lower, upper)])
 
     lower, upper = in_slabs(weights, axis, A.values)
     return GridProlongation(lower, upper, A.grid, axis)
@@ -90,9 +99,8 @@ def interpolation_along(A: StencilOperator, axis: int) -> GridProlongation:
 
 def galerkin_along(R: GridProlongation, A: StencilOperator, P: GridProlongation) -> StencilOperator:
     """The stencil of Rᵀ A P for two interpolations along the same axis."""
-    xp = namespace(A.values)
-    p = xp.stack([P.lower, P.upper])
-    return galerkin(_products, p if R is P else xp.stack([R.lower, R.upper]), A, p, P.axis, 2)
+    p = stacked([P.lower, P.upper])
+    return galerkin(_products, p if R is P else stacked([R.lower, R.upper]), A, p, P.axis, 2)
 
 
 def _products(

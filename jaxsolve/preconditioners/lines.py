@@ -5,7 +5,6 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -70,7 +69,7 @@ def galerkin(
         for group, parts in along_axis(values, A.steps, others, axis):
             p = stacked([around[others.index(o)] for o in group], axis=1)
             found.update(by_step(group, axis, product(r, parts, p, periodic, axis)))
-        return namespace(values).stack(list(found.values()))
+        return stacked(list(found.values()))
 
     values = in_slabs(work, axis, A.values, R, *around)
     return StencilOperator(whole(values), tuple(found), A.grid.coarser(axis, factor), A.facts)
@@ -111,7 +110,7 @@ def along_axis(
 ) -> Iterator[tuple[list[Step], list[Any]]]:
     """The steps along the other axes in groups, and their values for steps of -1, 0 and 1 along this one.
 
-    On the device one group, on the host as many as the cache asks for, steps with the same neighbours together.
+    Steps with the same neighbours are a group; on the host it is divided as the cache asks for.
 
     Yields:
         k steps with 0 along the axis; values of shape (k, *grid), None where there are none.
@@ -120,7 +119,7 @@ def along_axis(
     xp = namespace(values)
     for other in others:
         present = tuple(step in steps for step in with_steps([other], axis))
-        kinds.setdefault(present if xp is np else (True,) * 3, []).append(other)
+        kinds.setdefault(present, []).append(other)
     zero = xp.zeros(values.shape[1:], values.dtype)
     for present, kind in kinds.items():
         count = max(1, CACHED // max(zero.size, 1)) if xp is np else len(kind)
@@ -138,7 +137,9 @@ def along_axis(
 def stacked(fields: list[Array], axis: int = 0) -> Array:
     """The fields along a new axis; a view of one that is alone."""
     xp = namespace(fields[0])
-    return xp.expand_dims(fields[0], axis) if len(fields) == 1 else xp.stack(fields, axis)
+    parts = [xp.expand_dims(field, axis) for field in fields]
+    # Not `stack`: of that, vmap puts the batch behind the new axis, and all that follows is transposed.
+    return parts[0] if len(parts) == 1 else xp.concatenate(parts, axis)
 
 
 def times(value: Array | None, weight: Array) -> Array | None:
@@ -163,7 +164,7 @@ def moved(fields: list[Array | None], periodic: tuple[bool, ...], axis: int, dis
     if all(namespace(f) is np for f in there):
         out = [shifted(f, axis + 1, distance, (False, *periodic)) for f in there]
     else:
-        out = shifted(jnp.stack(there), axis + 2, distance, (False, False, *periodic))
+        out = shifted(stacked(there), axis + 2, distance, (False, False, *periodic))
     rest = iter(out)
     return [None if f is None else next(rest) for f in fields]
 

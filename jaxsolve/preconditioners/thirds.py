@@ -10,7 +10,7 @@ from jax import Array, lax
 from jaxsolve.core.staging import namespace
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.preconditioners.grid import Grid
-from jaxsolve.preconditioners.lines import Restriction, added, galerkin, line_sums, moved, times
+from jaxsolve.preconditioners.lines import Restriction, added, galerkin, line_sums, moved, stacked, times
 from jaxsolve.preconditioners.stencil import StencilOperator, cut, framed, shifted
 
 #: ω of the damped Jacobi step that smooths piecewise-constant interpolation, over the largest eigenvalue.
@@ -94,9 +94,9 @@ def smoothed_along(A: StencilOperator, axis: int) -> BlockProlongation:
     factor = DAMPING / xp.max(xp.where(nothing, 1, bounds), initial=1)
     own = xp.where(nothing, xp.ones_like(factor), 1 - factor).astype(A.dtype)
     ends = [xp.where(nothing, 0, -factor * end) / safe for end in (lower, upper)]
-    first, middle, last = thirds(xp.stack([ends[0], own, ends[1]]), axis + 1)
+    first, middle, last = thirds(stacked([ends[0], own, ends[1]]), axis + 1)
     weights = [first[0], first[1] + first[2], middle[0] + middle[1] + middle[2], last[0] + last[1], last[2]]
-    return BlockProlongation(xp.stack(weights), A.grid, axis)
+    return BlockProlongation(stacked(weights), A.grid, axis)
 
 
 def galerkin_by_thirds(R: BlockProlongation, A: StencilOperator, P: BlockProlongation) -> StencilOperator:

@@ -92,8 +92,9 @@ class Bands:
             for start, size in zip(starts, self.sizes, strict=False):
                 mine = [s.values(known, dtype) for s in stretches if s.piece.start == start and size]
                 rows.append(sum(mine[1:], mine[0]) if mine else jnp.zeros(size, dtype))
-            diagonals.append(jnp.concatenate(rows))
-        return jnp.stack(diagonals)
+            diagonals.append(jnp.concatenate(rows)[None])
+        # Not a stack: of that, vmap puts the batch behind the diagonals, and all that follows is transposed.
+        return jnp.concatenate(diagonals)
 
     def order(self) -> Order | None:
         """The positions and the places of their values; None where pieces overlap."""

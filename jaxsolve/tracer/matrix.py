@@ -3,7 +3,7 @@
 import equinox as eqx
 from jax import Array
 
-from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.base import LinearOperator, declaration
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.sparse import SparseMatrix
 
@@ -29,6 +29,10 @@ class TracedMatrix(SparseMatrix):
         if self.bands is None:
             return super().layout()
         return DiagonalsOperator(self.bands.values, self.bands.offsets, self.bands.size, self.facts)
+
+    def declare(self, **traits: bool) -> "TracedMatrix":
+        """The same matrix with declared traits."""
+        return TracedMatrix(self.data, self.pattern, declaration(self, traits), bands=self.bands)
 
     def plain(self) -> SparseMatrix:
         """The matrix by its entries alone."""

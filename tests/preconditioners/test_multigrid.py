@@ -1,6 +1,7 @@
 """Iteration counts of the multigrid recipes, the shapes of their hierarchies, singular problems."""
 
 import gc
+import re
 import sys
 import weakref
 
@@ -20,6 +21,7 @@ from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
 from jaxsolve.preconditioners.amg.grids import HALVES, THIRDS
 from jaxsolve.preconditioners.amg.modes import modes_interpolation
 from jaxsolve.preconditioners.amg.recipes import RugeStuben, SmoothedAggregation
+from jaxsolve.preconditioners.amg.spectrum import host_spectrum
 from jaxsolve.preconditioners.grid import Grid, grid_of
 from jaxsolve.preconditioners.stencil import StencilOperator, stencil_of
 from jaxsolve.solvers.driver import Control, iterate
@@ -332,3 +334,56 @@ def test_a_lane_of_a_batch_that_is_no_number_leaves_the_others_alone():
     assert np.isnan(z[0]).all()
     for k in (1, 2):
         np.testing.assert_allclose(z[k], M.mv(jnp.asarray(b[k])), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("recipe", [GeometricMultigrid(), SmoothedAggregation()])
+def test_in_the_set_up_for_a_batch_the_batch_stays_in_front(recipe):
+    pattern = SparseMatrix.from_scipy(poisson((40, 30))).pattern
+
+    def built(data):
+        return recipe.build(SparseMatrix(data, pattern).declare(positive_definite=True))
+
+    program = str(jax.make_jaxpr(jax.vmap(built))(jnp.ones((4, pattern.nnz))))
+    # What vmap moves around is computed once for each use: a set-up of 16 fields of 256² took 78 ms, 56 without.
+    assert "f64[4,5,40,30]" in program
+    assert not re.search(r"permutation=\((?!0)(\d, ){3}", program)
+
+
+def test_a_function_on_a_grid_is_set_up_without_index_arrays():
+    def laplacian(u):
+        u = jnp.pad(u, 1)
+        return 4 * u[1:-1, 1:-1] - u[2:, 1:-1] - u[:-2, 1:-1] - u[1:-1, 2:] - u[1:-1, :-2]
+
+    def solved(k, b):
+        return js.solve_linear(lambda u: k * laplacian(u), b, js.Solve("CG", preconditioner="geometric"))
+
+    program = jax.jit(solved).lower(2.0, jnp.ones((256, 256))).compile().as_text()
+    # Index arrays of this size would enter the program by callbacks.
+    assert "while" in program and not re.search(r"s32\[[\d,]+\]\S* custom-call", program)
+
+
+def test_methods_for_hermitian_matrices_set_up_one_interpolation_for_both_ways():
+    class Spy(GeometricMultigrid):
+        def build(self, A):
+            M = super().build(A)
+            seen.append(M.levels[0].R.T is M.levels[0].P or A.traits.hermitian)
+            return M
+
+    A, seen = matrix(poisson((32, 32))), []
+    for method in ("CG", "minres", "biCG-stab(2)"):
+        js.solve_linear(A, jnp.ones(32**2), js.Solve(method, preconditioner=Spy()))
+    assert seen == [True, True, False]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.complex128])
+@pytest.mark.parametrize("name", ["laplacian", "convection", "one long row"])
+def test_spectra_found_on_the_host_are_close_upper_estimates(kind, name):
+    A = sps.csr_matrix({"convection": convection(12)}.get(name, poisson((12, 12)))).astype(kind)
+    if name == "one long row":
+        # Gershgorin's bound is a million times the spectral radius, whose powers are no numbers of single precision.
+        A = sps.csr_matrix(sps.eye(144) + sps.csr_matrix(([1e6], ([0], [143])), (144, 144))).astype(kind)
+    D = A.diagonal()
+    truth = np.abs(np.linalg.eigvals(A.toarray() / D[:, None])).max()
+    rows = np.asarray(abs(A).sum(axis=1)).reshape(-1)
+    found = host_spectrum(D, A.__matmul__, rows).largest
+    assert 0.97 * truth <= found <= 1.3 * truth

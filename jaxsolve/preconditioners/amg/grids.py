@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -13,8 +14,9 @@ from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.amg.bottom import host_inverse
 from jaxsolve.preconditioners.amg.cycle import Level, MultigridCycle
-from jaxsolve.preconditioners.amg.hierarchy import host_chebyshev, is_hermitian
+from jaxsolve.preconditioners.amg.hierarchy import is_hermitian
 from jaxsolve.preconditioners.amg.representative import Representative, is_concrete, values_for
+from jaxsolve.preconditioners.amg.spectrum import HostSpectrum, host_spectrum
 from jaxsolve.preconditioners.amg.strength import turned
 from jaxsolve.preconditioners.base import AbstractPreconditioner, inherited, is_self_transposed
 from jaxsolve.preconditioners.coarse import generalised_inverse
@@ -28,6 +30,9 @@ from jaxsolve.preconditioners.thirds import galerkin_by_thirds, smoothed_along
 LARGEST_BOTTOM = 2048
 #: An axis is made coarser while its couplings are at least this share of the strongest axis'.
 COMPARABLE = 0.25
+#: Grids of this many points keep two threads busy: of 512² points the set-up takes 55 ms instead of 63, of 64³ points
+#: 92 instead of 115; of 256² 23 instead of 20.
+THREADED = 200_000
 #: About so many couplings tell whether all are of one size.
 SAMPLE = 20_000
 
@@ -151,7 +156,8 @@ def grid_cycle(
                 finest = None
             return _on_host(smoother, stencil, finest, plan, by, visits)
     with jax.ensure_compile_time_eval() if is_concrete(A) else contextlib.nullcontext():
-        stencil = stencil_of(SparseMatrix(A.data.astype(kind), A.pattern, A.traits), grid)
+        stencil = stencil_of(A, grid)
+        stencil = StencilOperator(stencil.values.astype(kind), stencil.steps, grid, A.traits)
         return _on_device(smoother, stencil, plan, by, visits)
 
 
@@ -182,21 +188,32 @@ def _on_host(
     by: AxisCoarsening,
     visits: int,
 ) -> MultigridCycle:
-    """The same with NumPy, as fast on a CPU without compiling; `finest` is A on the device, where it is there."""
+    """The same with NumPy, as fast on a CPU without compiling; `finest` is A on the device, where it is there.
+
+    The spectrum of a large level is found on another thread while the next level is made.
+    """
     facts = inherited(A)
-    levels = []
-    for axes in plan:
-        P, R, below = _coarsened(A, axes, by)
-        fine, interpolations = jax.device_put((A if finest is None or levels else finest, P))
-        restrictions = interpolations if R is P else jax.device_put(R)
-        d, row_sums = np.asarray(A.diagonal()), np.asarray(A.absolute_row_sums())
-        M = host_chebyshev(smoother, fine, d, A.host_product(), row_sums)
-        levels.append(
-            Level(fine, _product(interpolations), _product([r.T for r in restrictions[::-1]]), M, M)
-        )
-        A = below
-    bottom = host_inverse(A.host_matrix(), is_hermitian(facts, A.dtype))
-    return MultigridCycle(tuple(levels), jax.device_put(bottom.astype(A.dtype)), visits, None, facts)
+    levels: list[tuple[LinearOperator, Any, Any, Callable[[], HostSpectrum]]] = []
+    with ThreadPoolExecutor(1) as beside:
+        for axes in plan:
+            large = A.grid.size >= THREADED
+            spectrum = beside.submit(_spectrum, A).result if large else functools.partial(_spectrum, A)
+            P, R, below = _coarsened(A, axes, by)
+            fine, interpolations = jax.device_put((A if finest is None or levels else finest, P))
+            restrictions = interpolations if R is P else jax.device_put(R)
+            transfers = _product(interpolations), _product([r.T for r in restrictions[::-1]])
+            levels.append((fine, *transfers, spectrum))
+            A = below
+        bottom = host_inverse(A.host_matrix(), is_hermitian(facts, A.dtype))
+    made = []
+    for fine, P, R, spectrum in levels:
+        M = spectrum().polynomial(smoother, fine)
+        made.append(Level(fine, P, R, M, M))
+    return MultigridCycle(tuple(made), jax.device_put(bottom.astype(A.dtype)), visits, None, facts)
+
+
+def _spectrum(A: StencilOperator) -> HostSpectrum:
+    return host_spectrum(np.asarray(A.diagonal()), A.host_product(), np.asarray(A.absolute_row_sums()))
 
 
 def _coarsened(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import jax
@@ -12,7 +12,6 @@ from jax import Array
 
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
-from jaxsolve.core.vector import scattered_on_host
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.ell import RowsOperator, plan_rows
@@ -28,15 +27,11 @@ from jaxsolve.preconditioners.amg.products import (
     plan_product,
     product_pattern,
 )
+from jaxsolve.preconditioners.amg.spectrum import host_spectrum
 from jaxsolve.preconditioners.amg.strength import host_diagonal
 from jaxsolve.preconditioners.base import AbstractPreconditioner
 from jaxsolve.preconditioners.coarse import generalised_inverse
-from jaxsolve.preconditioners.polynomial import (
-    POWER_STEPS,
-    SAFETY,
-    Chebyshev,
-    ChebyshevPolynomial,
-)
+from jaxsolve.preconditioners.polynomial import Chebyshev
 
 #: A hierarchy ends here, however slowly it coarsens.
 MOST_LEVELS = 25
@@ -265,41 +260,5 @@ def _host_smoother(
         return smoother.build(SparseMatrix(jnp.asarray(a.astype(kind)), pattern, facts))
     matrix = pattern.to_scipy(a)
     row_sums = abs(matrix) @ np.ones(pattern.shape[1])
-    return host_chebyshev(smoother, A, host_diagonal(pattern, a), matrix.__matmul__, row_sums)
-
-
-def host_chebyshev(
-    smoother: Chebyshev,
-    A: LinearOperator,
-    d: np.ndarray,
-    product: Callable[[np.ndarray], np.ndarray],
-    row_sums: np.ndarray,
-) -> ChebyshevPolynomial:
-    """The polynomial of the recipe for A, its spectrum found on the host.
-
-    Args:
-        smoother: The recipe.
-        A: The matrix on the device.
-        d: Its diagonal.
-        product: Multiplies with it on the host.
-        row_sums: Its absolute row sums.
-    """
-    largest = np.abs(d).max(initial=0)
-    d = np.where(d == 0, largest if largest > 0 else 1, d)
-    bound = float(np.max(row_sums / np.abs(d), initial=0)) or 1.0
-    # Divided by their bound, iterates need no norms in between, for which BLAS would wake its threads.
-    v = w = scattered_on_host(len(d)).astype(d.dtype)
-    scale = d * bound
-    for _ in range(POWER_STEPS):
-        v, w = w, product(w) / scale
-    size = min(SAFETY * _norm(w) / max(_norm(v), np.finfo(np.float32).tiny), 1.0) * bound or 1.0
-    ratio = 2.0 * smoother.degree**2 if smoother.ratio is None else smoother.ratio
-    kind = A.dtype
-    largest = jax.device_put(np.asarray(size, jnp.finfo(kind).dtype))
-    return ChebyshevPolynomial(
-        A, jax.device_put(d.astype(kind)), largest, max(ratio, 1.01), smoother.degree + 1, A.traits
-    )
-
-
-def _norm(v: np.ndarray) -> float:
-    return float(np.sqrt(np.sum(np.square(np.abs(v)))))
+    spectrum = host_spectrum(host_diagonal(pattern, a), matrix.__matmul__, row_sums)
+    return spectrum.polynomial(smoother, A)
