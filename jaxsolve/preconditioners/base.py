@@ -74,6 +74,18 @@ class AbstractPreconditioner(eqx.Module):
         return Multiplicative(other, self) if isinstance(other, AbstractPreconditioner) else NotImplemented
 
 
+def require_recipe(owner: str, option: str, value: Any) -> None:
+    """Refuses what is no recipe.
+
+    Raises:
+        StructureError: With what to write instead.
+    """
+    if not isinstance(value, AbstractPreconditioner):
+        raise StructureError(
+            f"{owner}: {option} must be a preconditioner such as js.Jacobi() or js.Chebyshev(2); got {value!r}."
+        )
+
+
 def inherited(A: LinearOperator) -> Traits:
     """What an approximate inverse inherits from A: symmetry and definiteness."""
     facts = A.traits

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.options import require_count, require_flag
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
@@ -22,6 +23,7 @@ from jaxsolve.preconditioners.base import (
     Sequence,
     inherited,
     is_self_transposed,
+    require_recipe,
     square,
     with_entries,
 )
@@ -29,6 +31,20 @@ from jaxsolve.preconditioners.fusion import after
 from jaxsolve.preconditioners.graph import neighbours
 from jaxsolve.preconditioners.grid import boxes, grid_of
 from jaxsolve.preconditioners.jacobi import Jacobi
+
+
+def as_labels(labels: Any) -> tuple[int, ...] | None:
+    """Labels as a tuple of integers, which compares and hashes; None of None.
+
+    >>> as_labels(np.array([0, 0, 1]))
+    (0, 0, 1)
+    """
+    if labels is None:
+        return None
+    given = np.asarray(labels)
+    if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):
+        raise StructureError(f"labels are integers, one for each row; got {labels!r}.")
+    return tuple(given.tolist())
 
 
 class Cluster(AbstractPreconditioner):
@@ -43,8 +59,8 @@ class Cluster(AbstractPreconditioner):
         count: About how many clusters; the inverse holds their square.
         multiplicative: Smoother, correction, smoother one after another (two products more an application,
             fewer iterations); otherwise the sum of smoother and correction.
-        smoother: What is combined with the correction; damped Jacobi where None.
-        labels: The cluster of each row, as a tuple of integers 0, 1, ...; found from the pattern where None.
+        smoother: What is combined with the correction.
+        labels: The cluster of each row, integers 0, 1, ...; found from the pattern where None.
 
     Source: Nicolaides, Deflation of conjugate gradients (1987); Toselli, Widlund (2005), section 3.
     """
@@ -55,11 +71,12 @@ class Cluster(AbstractPreconditioner):
     count: int = eqx.field(static=True, default=256)
     multiplicative: bool = eqx.field(static=True, default=False)
     smoother: AbstractPreconditioner = eqx.field(default_factory=Jacobi)
-    labels: tuple[int, ...] | None = eqx.field(static=True, default=None)
+    labels: tuple[int, ...] | None = eqx.field(static=True, default=None, converter=as_labels)
 
     def __check_init__(self) -> None:
-        if self.count < 1:
-            raise StructureError(f"Cluster needs a count of at least 1; got {self.count}.")
+        require_count("Cluster", "count", self.count)
+        require_flag("Cluster", "multiplicative", self.multiplicative)
+        require_recipe("Cluster", "smoother", self.smoother)
 
     def build(self, A: LinearOperator) -> LinearOperator:
         """The combination of smoother and correction."""
@@ -96,7 +113,16 @@ class Deflation(AbstractPreconditioner):
     basis: Array | None = None
     count: int = eqx.field(static=True, default=256)
     inner: AbstractPreconditioner = eqx.field(default_factory=Jacobi)
-    labels: tuple[int, ...] | None = eqx.field(static=True, default=None)
+    labels: tuple[int, ...] | None = eqx.field(static=True, default=None, converter=as_labels)
+
+    def __check_init__(self) -> None:
+        require_count("Deflation", "count", self.count)
+        require_recipe("Deflation", "inner", self.inner)
+        if self.basis is not None and getattr(self.basis, "ndim", None) != 2:
+            shape = getattr(self.basis, "shape", repr(self.basis))
+            raise StructureError(
+                f"Deflation expects a basis of shape (n, k), a vector in each column; got {shape}."
+            )
 
     def build(self, A: LinearOperator) -> LinearOperator:
         """Correction, inner preconditioner, correction."""
@@ -105,7 +131,7 @@ class Deflation(AbstractPreconditioner):
             matrix = with_entries(A, self.name)
             correction = coarse_correction(matrix, clusters_of(matrix.pattern, self.count, self.labels))
         else:
-            if self.basis.ndim != 2 or self.basis.shape[0] != n:
+            if self.basis.shape[0] != n:
                 raise StructureError(
                     f"Deflation expects a basis of shape ({n}, k), a vector in each column; "
                     f"got {self.basis.shape}."

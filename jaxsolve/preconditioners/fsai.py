@@ -12,6 +12,7 @@ import scipy.sparse
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.options import require_count, require_flag
 from jaxsolve.core.staging import index_array
 from jaxsolve.operators.algebra import Diagonal
 from jaxsolve.operators.base import Declared, LinearOperator
@@ -61,8 +62,8 @@ class FSAI(AbstractPreconditioner):
     definite: bool | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
-        if self.power < 1:
-            raise StructureError(f"FSAI needs a power of at least 1; got {self.power}.")
+        require_count("FSAI", "power", self.power)
+        require_flag("FSAI", "definite", self.definite)
 
     def suited(self, definite: bool) -> "FSAI":
         """The same with a positive definite result where a method needs one (CG, MINRES)."""

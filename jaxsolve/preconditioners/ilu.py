@@ -1,7 +1,6 @@
 """Incomplete LU and Cholesky factorisations, with fill on the host and without on the device."""
 
 import dataclasses
-import math
 import numbers
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.options import require_flag, require_number, require_one_of
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
@@ -71,22 +71,17 @@ class ILU(AbstractPreconditioner):
     definite: bool | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
-        if self.level not in (None, 0):
-            raise ValueError(f"ILU: level must be None (fill by size) or 0 (none); got {self.level}.")
-        if self.apply not in ("auto", "host", "device"):
-            raise ValueError(f"ILU: apply must be 'auto', 'host' or 'device'; got {self.apply!r}.")
+        if self.level is not None and not (isinstance(self.level, numbers.Integral) and self.level == 0):
+            raise ValueError(f"ILU: level must be None (fill by size) or 0 (none); got {self.level!r}.")
+        require_flag("ILU", "definite", self.definite)
+        require_one_of("ILU", "apply", self.apply, ("auto", "host", "device"))
         if self.level == 0 and self.apply == "host":
             raise ValueError(
                 "ILU(level=0) is applied on the device; leave out apply='host', or leave out level."
             )
-        if not _is_number(self.fill_factor, 1, math.inf):
-            raise ValueError(f"ILU: fill_factor must be a number of at least 1; got {self.fill_factor!r}.")
-        if not _is_number(self.drop_tol, 0, 1):
-            raise ValueError(f"ILU: drop_tol must be a number from 0 to 1; got {self.drop_tol!r}.")
-        if self.permutation not in PERMUTATIONS:
-            raise ValueError(
-                f"ILU: permutation must be one of {', '.join(PERMUTATIONS)}; got {self.permutation!r}."
-            )
+        require_number("ILU", "fill_factor", self.fill_factor, 1)
+        require_number("ILU", "drop_tol", self.drop_tol, 0, 1)
+        require_one_of("ILU", "permutation", self.permutation, PERMUTATIONS)
         fill = (self.fill_factor, self.drop_tol, self.permutation)
         if self.level == 0 and fill != (FILL_FACTOR, DROP_TOL, "auto"):
             raise ValueError(
@@ -205,12 +200,10 @@ def _inverse(strict: SparseMatrix, sweeps: int | None) -> LinearOperator:
     return triangular_inverse(strict) if sweeps is None else series_inverse(strict, sweeps)
 
 
-def _is_number(value: Any, least: float, most: float) -> bool:
-    return isinstance(value, numbers.Real) and least <= float(value) <= most
-
-
 def _require_sweeps(name: str, sweeps: Any) -> None:
-    if sweeps is not None and not (isinstance(sweeps, numbers.Integral) and int(sweeps) >= 1):
+    if sweeps is not None and not (
+        type(sweeps) is not bool and isinstance(sweeps, numbers.Integral) and int(sweeps) >= 1
+    ):
         raise ValueError(f"{name}: sweeps must be None or an integer of at least 1; got {sweeps!r}.")
 
 

@@ -9,6 +9,7 @@ from jax import Array
 from scipy.sparse import csgraph
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.options import require_count
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.algebra import Diagonal
@@ -80,8 +81,8 @@ class BlockJacobi(AbstractPreconditioner):
     size: int | Pattern = eqx.field(static=True, default=16)
 
     def __check_init__(self) -> None:
-        if not isinstance(self.size, Pattern) and self.size < 1:
-            raise StructureError(f"BlockJacobi needs a size of at least 1 row; got {self.size}.")
+        if not isinstance(self.size, Pattern):
+            require_count("BlockJacobi", "size", self.size)
 
     def build(self, A: LinearOperator) -> LinearOperator:
         """The block diagonal operator."""

@@ -5,9 +5,11 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.options import require_count
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dense import DenseMatrix
@@ -46,8 +48,10 @@ class Nystrom(AbstractPreconditioner):
     seed: int = eqx.field(static=True, default=0)
 
     def __check_init__(self) -> None:
-        if self.rank < 1:
-            raise StructureError(f"Nystrom needs a rank of at least 1; got {self.rank}.")
+        require_count("Nystrom", "rank", self.rank)
+        require_count("Nystrom", "seed", self.seed, 0)
+        if isinstance(self.shift, str) or np.ndim(self.shift):
+            raise StructureError(f"Nystrom: shift must be a number, traced or not; got {self.shift!r}.")
 
     def build(self, A: LinearOperator) -> LinearOperator:
         """The low-rank inverse."""

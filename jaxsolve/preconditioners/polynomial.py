@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxsolve.core.errors import StructureError
+from jaxsolve.core.options import require_count, require_number
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.vector import plain_norm, scattered
@@ -53,8 +53,9 @@ class Chebyshev(AbstractPreconditioner):
     ratio: float | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
-        if self.degree < 1:
-            raise StructureError(f"Chebyshev needs a degree of at least 1; got {self.degree}.")
+        require_count("Chebyshev", "degree", self.degree)
+        if self.ratio is not None:
+            require_number("Chebyshev", "ratio", self.ratio, 1)
 
     def build(self, A: LinearOperator) -> LinearOperator:
         """The polynomial as an operator."""
@@ -82,6 +83,9 @@ class Neumann(AbstractPreconditioner):
     cost: ClassVar[str] = "set-up 12 products, application `degree` products"
 
     degree: int = eqx.field(static=True, default=2)
+
+    def __check_init__(self) -> None:
+        require_count("Neumann", "degree", self.degree, 0)
 
     def build(self, A: LinearOperator) -> LinearOperator:
         """The truncated series as an operator."""

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.options import require_number
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator, Wrapper
@@ -51,6 +52,7 @@ class SSOR(AbstractPreconditioner):
     omega: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self) -> None:
+        require_number("SSOR", "omega", self.omega, 0, 2)
         if not 0 < self.omega < 2:
             raise StructureError(f"SSOR needs 0 < omega < 2; got {self.omega}.")
 

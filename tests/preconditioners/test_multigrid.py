@@ -357,9 +357,10 @@ def test_a_function_on_a_grid_is_set_up_without_index_arrays():
     def solved(k, b):
         return js.solve_linear(lambda u: k * laplacian(u), b, js.Solve("CG", preconditioner="geometric"))
 
-    program = jax.jit(solved).lower(2.0, jnp.ones((256, 256))).compile().as_text()
+    program = jax.jit(solved).lower(2.0, jnp.ones((256, 256))).compile().as_text() or ""
     # Index arrays of this size would enter the program by callbacks.
-    assert "while" in program and not re.search(r"s32\[[\d,]+\]\S* custom-call", program)
+    assert "while" in program
+    assert not re.search(r"s32\[[\d,]+\]\S* custom-call", program)
 
 
 def test_methods_for_hermitian_matrices_set_up_one_interpolation_for_both_ways():

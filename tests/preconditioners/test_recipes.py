@@ -198,3 +198,45 @@ def test_iterations_on_real_definite_matrices(name, matrices):
     print(name, counts)
     assert counts["fsai"] <= 1.1 * counts["jacobi"]
     assert min(counts["ic"], counts["ilu"]) <= counts["jacobi"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "words"),
+    [
+        (js.Chebyshev, {"degree": 2.5}, "degree of at least 1, an integer; got 2.5"),
+        (js.Chebyshev, {"ratio": 0}, "ratio must be a number of at least 1; got 0"),
+        (js.Neumann, {"degree": -1}, "degree of at least 0"),
+        (js.BlockJacobi, {"size": "large"}, "size of at least 1, an integer; got 'large'"),
+        (js.SSOR, {"omega": None}, "omega must be a number from 0 to 2; got None"),
+        (js.SSOR, {"omega": 2.0}, "0 < omega < 2"),
+        (js.FSAI, {"definite": "yes"}, "definite must be None, True or False"),
+        (js.Nystrom, {"rank": True}, "rank of at least 1, an integer; got True"),
+        (js.Nystrom, {"shift": "small"}, "shift must be a number"),
+        (js.Cluster, {"smoother": "jacobi"}, r"smoother must be a preconditioner such as js.Jacobi\(\)"),
+        (js.Cluster, {"labels": 3}, "labels are integers, one for each row; got 3"),
+        (js.Deflation, {"labels": [0.5, 1.5]}, "labels are integers"),
+        (js.Deflation, {"count": 0}, "count of at least 1"),
+        (js.Deflation, {"basis": [1.0, 2.0]}, r"basis of shape \(n, k\)"),
+        (js.Multigrid, {"visits": 0}, "visits of at least 1"),
+        (js.Multigrid, {"dtype": "half a number"}, "dtype must be None or a real floating one"),
+        (js.GeometricMultigrid, {"bottom": float("nan")}, "bottom of at least 1"),
+        (js.GeometricMultigrid, {"dtype": jnp.complex64}, "dtype must be None or a real floating one"),
+        (js.GeometricMultigrid, {"smoother": None}, "smoother must be a preconditioner"),
+        (js.RugeStuben, {"threshold": 2}, "threshold must be a number from 0 to 1; got 2"),
+        (js.RugeStuben, {"hierarchy": "hypre"}, "hierarchy must be one of own, pyamg"),
+        (js.SmoothedAggregation, {"block": 0}, "block of at least 1"),
+        (js.SmoothedAggregation, {"block": 2}, "need near-null vectors"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_in_words(recipe, options, words):
+    with pytest.raises(StructureError, match=words):
+        recipe(**options)
+
+
+def test_labels_may_be_any_sequence_of_integers():
+    A = js.SparseMatrix.from_scipy(poisson((4, 4)))
+    labels = np.arange(16) // 4
+    recipes = [js.Cluster(labels=given) for given in (labels, labels.tolist(), jnp.asarray(labels))]
+    assert len({hash(recipe.labels) for recipe in recipes}) == 1
+    for recipe in recipes:
+        np.testing.assert_allclose(recipe.build(A).as_matrix(), recipes[0].build(A).as_matrix())

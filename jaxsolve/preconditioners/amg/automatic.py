@@ -6,6 +6,7 @@ import equinox as eqx
 
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.amg.cycle import require_cycle
 from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
 from jaxsolve.preconditioners.amg.grids import HALVES, Axes
 from jaxsolve.preconditioners.amg.recipes import RugeStuben
@@ -33,6 +34,9 @@ class Multigrid(AbstractPreconditioner):
     visits: int = eqx.field(static=True, default=1)
     like: Representative | None = eqx.field(static=True, default=None, converter=as_representative)
     dtype: Any = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        require_cycle("Multigrid", self.visits, self.dtype)
 
     def build(self, A: LinearOperator) -> LinearOperator:
         """The cycle as an operator; its `repr` lists the levels."""

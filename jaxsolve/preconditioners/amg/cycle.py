@@ -6,6 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.options import require_count
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dia import DiagonalsOperator
@@ -117,6 +119,28 @@ class MultigridCycle(LinearOperator):
         for size, count in zip(self.sizes, entries, strict=True):
             lines.append(f"  {size:>10} unknowns {count:>12} entries")
         return "\n".join(lines)
+
+
+def require_cycle(owner: str, visits: Any, dtype: Any) -> None:
+    """Refuses what no cycle can be made with.
+
+    Args:
+        owner: The recipe.
+        visits: Coarse corrections a level.
+        dtype: Of the levels, None for that of the matrix.
+    """
+    require_count(owner, "visits", visits)
+    if dtype is None:
+        return
+    try:
+        fine = jnp.issubdtype(jnp.dtype(dtype), jnp.floating)
+    except TypeError:
+        fine = False
+    if not fine:
+        raise StructureError(
+            f"{owner}: dtype must be None or a real floating one such as jnp.float32 (cycles of a complex matrix are "
+            f"complex all the same); got {dtype!r}."
+        )
 
 
 def _entries(A: LinearOperator) -> int:

@@ -5,12 +5,14 @@ from typing import Any, ClassVar
 import equinox as eqx
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.options import require_count
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.amg.cycle import require_cycle
 from jaxsolve.preconditioners.amg.grids import HALVES, Axes, grid_cycle
 from jaxsolve.preconditioners.amg.recipes import default_smoother
 from jaxsolve.preconditioners.amg.representative import Representative, as_representative, inner_dtype
-from jaxsolve.preconditioners.base import AbstractPreconditioner, with_entries
+from jaxsolve.preconditioners.base import AbstractPreconditioner, require_recipe, with_entries
 
 
 class GeometricMultigrid(AbstractPreconditioner):
@@ -47,6 +49,11 @@ class GeometricMultigrid(AbstractPreconditioner):
     like: Representative | None = eqx.field(static=True, default=None, converter=as_representative)
     bottom: int = eqx.field(static=True, default=256)
     dtype: Any = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        require_cycle("GeometricMultigrid", self.visits, self.dtype)
+        require_count("GeometricMultigrid", "bottom", self.bottom)
+        require_recipe("GeometricMultigrid", "smoother", self.smoother)
 
     def build(self, A: LinearOperator) -> LinearOperator:
         """The cycle as an operator; its `repr` lists the levels."""

@@ -73,7 +73,7 @@ class Axes:
         self.grid = grid_of(A.pattern)
         self.couplings: list[list[np.ndarray]] | None = None
         if self.grid is not None and (like is not None or is_concrete(A)):
-            data: Any = A.data if like is None else values_for(A, like, "amg")
+            data: Any = A.data if like is None else values_for(A, like, "multigrid")
             self.couplings = _along_axes(host_stencil(SparseMatrix(data, A.pattern, A.facts), self.grid)[0])
 
     @property

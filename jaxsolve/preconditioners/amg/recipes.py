@@ -9,11 +9,12 @@ import numpy as np
 import scipy.sparse
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.options import require_count, require_number, require_one_of
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.amg.aggregate import aggregates, grid_blocks
-from jaxsolve.preconditioners.amg.cycle import MultigridCycle
+from jaxsolve.preconditioners.amg.cycle import MultigridCycle, require_cycle
 from jaxsolve.preconditioners.amg.foreign import aggregation_options, pyamg_cycle
 from jaxsolve.preconditioners.amg.grids import THIRDS, Axes, Plan, grid_cycle
 from jaxsolve.preconditioners.amg.hierarchy import (
@@ -36,7 +37,7 @@ from jaxsolve.preconditioners.amg.representative import (
 )
 from jaxsolve.preconditioners.amg.splitting import coarse_points
 from jaxsolve.preconditioners.amg.strength import classical_strength, symmetric_strength
-from jaxsolve.preconditioners.base import AbstractPreconditioner, inherited, with_entries
+from jaxsolve.preconditioners.base import AbstractPreconditioner, inherited, require_recipe, with_entries
 from jaxsolve.preconditioners.jacobi import Jacobi
 from jaxsolve.preconditioners.polynomial import Chebyshev, Neumann
 
@@ -81,7 +82,7 @@ class RugeStuben(AbstractPreconditioner):
     hierarchy: str = eqx.field(static=True, default="own")
 
     def __check_init__(self) -> None:
-        _check_hierarchy(self.hierarchy)
+        _require_options(self)
 
     def build(self, A: LinearOperator) -> LinearOperator:
         """The cycle as an operator; its `repr` lists the levels."""
@@ -134,10 +135,11 @@ class SmoothedAggregation(AbstractPreconditioner):
     hierarchy: str = eqx.field(static=True, default="own")
 
     def __check_init__(self) -> None:
-        _check_hierarchy(self.hierarchy)
-        if self.block < 1 or (self.block > 1 and self.B is None):
+        _require_options(self)
+        require_count("SmoothedAggregation", "block", self.block)
+        if self.block > 1 and self.B is None:
             raise StructureError(
-                f"SmoothedAggregation(block={self.block}): blocks of at least 1 unknown need near-null vectors `B`, "
+                f"SmoothedAggregation(block={self.block}): blocks of unknowns need near-null vectors `B`, "
                 "for instance one constant for each of them."
             )
 
@@ -214,9 +216,13 @@ class _Aggregation(eqx.Module):
         return plan, plan.numbers(data, Sums(True))
 
 
-def _check_hierarchy(hierarchy: str) -> None:
-    if hierarchy not in ("own", "pyamg"):
-        raise StructureError(f"hierarchy is 'own' or 'pyamg'; got {hierarchy!r}.")
+def _require_options(recipe: RugeStuben | SmoothedAggregation) -> None:
+    owner = type(recipe).__name__
+    require_cycle(owner, recipe.visits, recipe.dtype)
+    require_count(owner, "bottom", recipe.bottom)
+    require_recipe(owner, "smoother", recipe.smoother)
+    require_number(owner, "threshold", recipe.threshold, 0, 1)
+    require_one_of(owner, "hierarchy", recipe.hierarchy, ("own", "pyamg"))
 
 
 def _pyamg(

@@ -1,0 +1,58 @@
+"""Options of recipes: values that make no sense are refused in words, when the recipe is made."""
+
+import math
+import numbers
+from collections.abc import Collection
+from typing import Any
+
+from jaxsolve.core.errors import StructureError
+
+
+def require_count(owner: str, option: str, value: Any, least: int = 1) -> None:
+    """Refuses what is no integer of at least `least`.
+
+    >>> require_count("Chebyshev", "degree", 2.5)
+    Traceback (most recent call last):
+    jaxsolve.core.errors.StructureError: Chebyshev needs a degree of at least 1, an integer; got 2.5.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < least:
+        raise StructureError(f"{owner} needs a {option} of at least {least}, an integer; got {value!r}.")
+
+
+def require_number(owner: str, option: str, value: Any, least: float, most: float = math.inf) -> None:
+    """Refuses what is no number from `least` to `most`.
+
+    >>> require_number("ILU", "drop_tol", "small", 0, 1)
+    Traceback (most recent call last):
+    jaxsolve.core.errors.StructureError: ILU: drop_tol must be a number from 0 to 1; got 'small'.
+    """
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, numbers.Real)
+        or not least <= float(value) <= most
+        or math.isinf(value)
+    ):
+        span = f"from {least} to {most}" if most < math.inf else f"of at least {least}"
+        raise StructureError(f"{owner}: {option} must be a number {span}; got {value!r}.")
+
+
+def require_flag(owner: str, option: str, value: Any) -> None:
+    """Refuses what is none of None, True and False.
+
+    >>> require_flag("FSAI", "definite", "yes")
+    Traceback (most recent call last):
+    jaxsolve.core.errors.StructureError: FSAI: definite must be None, True or False; got 'yes'.
+    """
+    if value is not None and not isinstance(value, bool):
+        raise StructureError(f"{owner}: {option} must be None, True or False; got {value!r}.")
+
+
+def require_one_of(owner: str, option: str, value: Any, choices: Collection[str]) -> None:
+    """Refuses what is none of some names.
+
+    >>> require_one_of("RugeStuben", "hierarchy", "hypre", ("own", "pyamg"))
+    Traceback (most recent call last):
+    jaxsolve.core.errors.StructureError: RugeStuben: hierarchy must be one of own, pyamg; got 'hypre'.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise StructureError(f"{owner}: {option} must be one of {', '.join(choices)}; got {value!r}.")
