@@ -1,4 +1,4 @@
-"""Options of recipes: values that make no sense are refused in words, when the recipe is made."""
+"""Options of methods and recipes: values that make no sense are refused in words, when these are made."""
 
 import math
 import numbers
@@ -8,6 +8,15 @@ from typing import Any
 from jaxsolve.core.errors import StructureError
 
 
+def is_count(value: Any, least: int = 1) -> bool:
+    """Whether a value is an integer of at least `least`.
+
+    >>> is_count(2), is_count(0), is_count(2.0), is_count(True)
+    (True, False, False, False)
+    """
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least
+
+
 def require_count(owner: str, option: str, value: Any, least: int = 1) -> None:
     """Refuses what is no integer of at least `least`.
 
@@ -15,7 +24,7 @@ def require_count(owner: str, option: str, value: Any, least: int = 1) -> None:
     Traceback (most recent call last):
     jaxsolve.core.errors.StructureError: Chebyshev needs a degree of at least 1, an integer; got 2.5.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or int(value) < least:
+    if not is_count(value, least):
         raise StructureError(f"{owner} needs a {option} of at least {least}, an integer; got {value!r}.")
 
 

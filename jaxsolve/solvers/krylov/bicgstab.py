@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsolve.core.options import is_count
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, plain_norm, squared_norm
 from jaxsolve.solvers.base import AbstractMethod, State
@@ -45,8 +46,8 @@ class BiCGStab(AbstractMethod):
     l: int = eqx.field(static=True, default=1)
 
     def __check_init__(self) -> None:
-        if self.l < 1:
-            raise ValueError(f"BiCGStab(l={self.l}): the order l has to be at least 1.")
+        if not is_count(self.l):
+            raise ValueError(f"BiCGStab(l={self.l!r}): the order l has to be at least 1, an integer.")
 
     @property
     def products(self):

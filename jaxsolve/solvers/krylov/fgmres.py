@@ -6,6 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsolve.core.options import is_count
 from jaxsolve.core.status import Status
 from jaxsolve.solvers.base import AbstractMethod, State
 from jaxsolve.solvers.krylov.basis import Arnoldi, arnoldi, extend, precondition
@@ -40,8 +41,10 @@ class FGMRES(AbstractMethod):
     restart: int = eqx.field(static=True, default=30)
 
     def __check_init__(self) -> None:
-        if self.restart < 1:
-            raise ValueError(f"FGMRES(restart={self.restart}): a cycle has at least 1 step.")
+        if not is_count(self.restart):
+            raise ValueError(
+                f"FGMRES(restart={self.restart!r}): a cycle has at least 1 step, a whole number."
+            )
 
     def start(self, A, M, r):
         m = min(self.restart, r.shape[0])

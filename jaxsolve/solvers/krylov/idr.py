@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
+from jaxsolve.core.options import is_count
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, plain_norm, squared_norm
 from jaxsolve.solvers.base import AbstractMethod, State
@@ -50,8 +51,10 @@ class IDR(AbstractMethod):
     s: int = eqx.field(static=True, default=4)
 
     def __check_init__(self) -> None:
-        if self.s < 1:
-            raise ValueError(f"IDR(s={self.s}): the dimension s of the shadow space has to be at least 1.")
+        if not is_count(self.s):
+            raise ValueError(
+                f"IDR(s={self.s!r}): the dimension s of the shadow space has to be at least 1, an integer."
+            )
 
     @property
     def products(self):

@@ -157,11 +157,12 @@ def test_any_order_serves_any_number_of_unknowns(method):
         np.testing.assert_allclose(A @ outcome.x, b, atol=1e-11)
 
 
-def test_options_that_make_no_sense_are_refused():
+@pytest.mark.parametrize("value", [0, -1, 2.5, float("nan"), "two", True, (1,)], ids=repr)
+def test_options_that_make_no_sense_are_refused(value):
     with pytest.raises(ValueError, match="order l has to be at least 1"):
-        BiCGStab(0)
+        BiCGStab(value)
     with pytest.raises(ValueError, match="dimension s of the shadow space"):
-        IDR(0)
+        IDR(value)
     for method in (GMRES, FGMRES):
         with pytest.raises(ValueError, match="at least 1 step"):
-            method(restart=0)
+            method(restart=value)
