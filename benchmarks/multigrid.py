@@ -184,17 +184,19 @@ def sweep(n: int, lanes: int) -> dict:
     many = jax.jit(jax.vmap(solved, (0, None)))
     slope = jax.jit(jax.value_and_grad(lambda k, b: jnp.sum(solved(k, b) ** 2)))
 
-    def median(f, *args):
-        _, _, compile_cpu = timed(lambda: f(*args))
-        return statistics.median(timed(lambda: f(*args))[1] for _ in range(3)), compile_cpu
-
-    single, compile_cpu = median(one, fields[0], b)
-    row = {"unknowns": n * n, "single": single, "first_call_cpu": compile_cpu}
-    if lanes > 1:
-        row["batch_per_single"] = median(many, fields, b)[0] / single
-    else:
-        row["gradient_per_single"] = median(slope, fields[0], b)[0] / single
-    return row
+    compile_cpu = timed(lambda: one(fields[0], b))[2]
+    other = (lambda: many(fields, b)) if lanes > 1 else (lambda: slope(fields[0], b))
+    jax.block_until_ready(other())
+    # In turns, since the speed of a shared machine changes from second to second.
+    rounds = [([timed(lambda: one(fields[0], b))[1] for _ in range(4)], timed(other)[1]) for _ in range(5)]
+    single = statistics.median(seconds for singles, _ in rounds for seconds in singles)
+    name = "batch_per_single" if lanes > 1 else "gradient_per_single"
+    return {
+        "unknowns": n * n,
+        "single": single,
+        "first_call_cpu": compile_cpu,
+        name: statistics.median(seconds for _, seconds in rounds) / single,
+    }
 
 
 def growth(recipe_name: str, sides: tuple[int, ...] = (128, 256, 512, 1024, 2048)) -> dict:
