@@ -268,6 +268,26 @@ def test_bottoms_are_inverted_whether_singular_or_not(dtype):
     assert np.isnan(host_inverse(np.full((3, 3), np.nan, dtype), True)).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.complex128])
+def test_constants_leave_the_bottom_without_eigenvalues(dtype, monkeypatch):
+    A = poisson((15, 16), "insulated").toarray()
+    scale = 1 / np.sqrt(np.diagonal(A))
+    expected = (
+        scale[:, None] * np.linalg.pinv(scale[:, None] * A * scale, rcond=1e-10, hermitian=True) * scale
+    )
+
+    def no_decomposition(*_, **__):
+        raise AssertionError("decomposed")
+
+    monkeypatch.setattr(np.linalg, "pinv", no_decomposition)
+    X = host_inverse(A.astype(dtype), True)
+    np.testing.assert_allclose(X, expected, atol=1e5 * np.finfo(dtype).eps)
+    # Two null vectors are beyond this shortcut.
+    twice = np.kron(np.eye(2), A).astype(dtype)
+    with pytest.raises(AssertionError, match="decomposed"):
+        host_inverse(twice, True)
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 @pytest.mark.parametrize("recipe", [Multigrid(), RugeStuben(), SmoothedAggregation()])
 def test_units_do_not_matter_in_single_precision(recipe, scale):

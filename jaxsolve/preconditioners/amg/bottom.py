@@ -19,11 +19,26 @@ def host_inverse(E: np.ndarray, hermitian: bool) -> np.ndarray:
     if not np.isfinite(scaled).all():
         return np.full_like(E, np.nan)
     inverse = _regular_inverse(scaled, tiny)
+    if inverse is None and hermitian:
+        inverse = _inverse_beside(scaled, 1 / scale, tiny)
     if inverse is None:
         inverse = np.linalg.pinv(scaled, rcond=tiny, hermitian=hermitian)
     elif hermitian:
         inverse = (inverse + inverse.conj().T) / 2
     return inverse * scale[:, None] * scale[None, :]
+
+
+def _inverse_beside(E: np.ndarray, v: np.ndarray, tiny: float) -> np.ndarray | None:
+    """The pseudo-inverse of a Hermitian matrix whose null space is spanned by v; None where that is not so.
+
+    With v of unit length, E⁺ = (E + v vᴴ)⁻¹ - v vᴴ: a few milliseconds less than by eigenvalues, and on one thread.
+    """
+    v = v / np.sqrt(np.sum(np.square(v)))
+    if not np.abs((E * v).sum(axis=1)).max(initial=0) < tiny:
+        return None
+    projector = v[:, None] * v
+    inverse = _regular_inverse(E + projector, tiny)
+    return None if inverse is None else inverse - projector
 
 
 def _regular_inverse(E: np.ndarray, tiny: float) -> np.ndarray | None:
