@@ -43,7 +43,8 @@ def real_dot(v: Array, w: Array) -> Array:
 
 def scattered(n: int, dtype: Any) -> Array:
     """Numbers in [-0.5, 0.5) without visible order, the same for the same n."""
-    return _hashed(lax.iota(np.uint32, n)).astype(dtype) / 2**24 - jnp.asarray(0.5, dtype)
+    wide = jnp.result_type(dtype, jnp.float32)
+    return (_hashed(lax.iota(np.uint32, n)).astype(wide) / 2**24 - jnp.asarray(0.5, wide)).astype(dtype)
 
 
 def scattered_on_host(n: int) -> np.ndarray:

@@ -107,8 +107,9 @@ def _preconditioner(
     m, n = A.shape
     if isinstance(recipe, AbstractPreconditioner):
         recipe = recipe.suited(method.definite_preconditioner)
-        if method.definite_preconditioner and not A.traits.hermitian:
-            # These methods ask for A = Aᴴ, which halves the set-up of some preconditioners.
+        real = not jnp.issubdtype(A.dtype, jnp.complexfloating)
+        if method.definite_preconditioner and real and not A.traits.hermitian:
+            # These methods ask for A = Aᵀ, which halves the set-up of some preconditioners.
             A = A.declare(hermitian=True)
         return recipe.build(A) if recipe.eager else _built(recipe, A)
     if callable(recipe) and not isinstance(recipe, LinearOperator):

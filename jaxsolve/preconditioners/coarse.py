@@ -209,6 +209,9 @@ def generalised_inverse(E: Array, hermitian: bool = False) -> Array:
         E: The matrix.
         hermitian: Whether E is known to be Hermitian; the generalised inverse takes half the time then.
     """
+    kind = E.dtype
+    # LAPACK has no half precision.
+    E = E.astype(jnp.result_type(kind, jnp.float32))
     d = jnp.abs(jnp.diagonal(E))
     largest = jnp.max(d, initial=0)
     d = jnp.where(d > 0, d, jnp.where(largest > 0, largest, 1))
@@ -229,7 +232,7 @@ def generalised_inverse(E: Array, hermitian: bool = False) -> Array:
         return jnp.array(False), jnp.linalg.pinv(matrix, rtol=tiny, hermitian=hermitian)
 
     _, inverse = lax.while_loop(lambda carry: carry[0], generalised, (~regular, plain))
-    return inverse * scale[:, None] * scale[None, :]
+    return (inverse * scale[:, None] * scale[None, :]).astype(kind)
 
 
 class ClusterCorrection(LinearOperator):

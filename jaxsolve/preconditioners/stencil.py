@@ -5,7 +5,7 @@ import itertools
 import operator
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import equinox as eqx
 import jax
@@ -201,12 +201,16 @@ def stencil_of(A: SparseMatrix, grid: Grid) -> StencilOperator:
         if positions is None:
             positions = diagonal_slots(A.pattern)
         values: Any = np.append(A.data, np.zeros(1, A.dtype))[positions]
-    elif positions is None and isinstance(layout := A.layout(), DiagonalsOperator):
+    elif positions is None and _is_by_diagonals(layout := A.layout(), A.pattern):
         # Those by which the solver multiplies.
         values = layout.values
     else:
         values = spread(A.data, index_array(diagonal_slots(A.pattern) if positions is None else positions))
     return StencilOperator(values.reshape(len(steps), *grid.shape), steps, grid, A.facts)
+
+
+def _is_by_diagonals(layout: LinearOperator, pattern: Pattern) -> TypeGuard[DiagonalsOperator]:
+    return isinstance(layout, DiagonalsOperator) and layout.offsets == tuple(pattern.offsets.tolist())
 
 
 def host_stencil(A: SparseMatrix, grid: Grid) -> tuple[StencilOperator, LinearOperator | None]:
@@ -218,7 +222,7 @@ def host_stencil(A: SparseMatrix, grid: Grid) -> tuple[StencilOperator, LinearOp
     with jax.ensure_compile_time_eval():
         layout = A.layout() if positions is None and isinstance(A.data, Array) else None
     values: Any = np.asarray(A.data)
-    if not isinstance(layout, DiagonalsOperator):
+    if layout is None or not _is_by_diagonals(layout, A.pattern):
         return stencil_of(SparseMatrix(values, A.pattern, A.facts), grid), None
     values = np.asarray(layout.values).reshape(len(steps), *grid.shape)
     return StencilOperator(values, steps, grid, A.facts), layout

@@ -408,3 +408,23 @@ def test_spectra_found_on_the_host_are_close_upper_estimates(kind, name):
     rows = np.asarray(abs(A).sum(axis=1)).reshape(-1)
     found = host_spectrum(D, A.__matmul__, rows).largest
     assert 0.97 * truth <= found <= 1.3 * truth
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("recipe", [GeometricMultigrid, SmoothedAggregation, RugeStuben])
+def test_cycles_may_be_less_precise_than_the_solve(recipe, dtype):
+    A = matrix(poisson((20, 20)), positive_definite=True)
+    b = jnp.asarray(np.random.default_rng(0).standard_normal(400))
+    M = recipe(dtype=dtype, bottom=30)
+    assert M.build(A).levels[0].A.dtype == dtype
+
+    def solved(data):
+        A_of_data = SparseMatrix(data, A.pattern).declare(positive_definite=True)
+        return js.solve_linear_info(A_of_data, b, js.Solve("CG", rtol=1e-10, preconditioner=M))
+
+    # What is traced goes the same way for all recipes from the spectrum on.
+    traced = [jax.jit(solved)(A.data)] if recipe is GeometricMultigrid and dtype != jnp.float32 else []
+    for info in (solved(A.data), *traced):
+        assert info.converged
+        assert info.iterations <= 14
+        np.testing.assert_allclose(A.mv(info.x), b, atol=1e-8)

@@ -151,10 +151,7 @@ def grid_cycle(
     if is_concrete(A) and isinstance(smoother, Chebyshev) and _on_cpu(A.data):
         with jax.ensure_compile_time_eval():
             stencil, finest = host_stencil(A, grid)
-            if kind != A.dtype:
-                stencil = StencilOperator(stencil.values.astype(kind), stencil.steps, grid, A.facts)
-                finest = None
-            return _on_host(smoother, stencil, finest, plan, by, visits)
+            return _on_host(smoother, stencil, finest if kind == A.dtype else None, kind, plan, by, visits)
     with jax.ensure_compile_time_eval() if is_concrete(A) else contextlib.nullcontext():
         stencil = stencil_of(A, grid)
         stencil = StencilOperator(stencil.values.astype(kind), stencil.steps, grid, A.traits)
@@ -184,14 +181,20 @@ def _on_host(
     smoother: Chebyshev,
     A: StencilOperator,
     finest: LinearOperator | None,
+    kind: Any,
     plan: Plan,
     by: AxisCoarsening,
     visits: int,
 ) -> MultigridCycle:
-    """The same with NumPy, as fast on a CPU without compiling; `finest` is A on the device, where it is there.
+    """The same with NumPy, as fast on a CPU without compiling; numbers get the dtype `kind` on their way to the device.
 
-    The spectrum of a large level is found on another thread while the next level is made.
+    The spectrum of a large level is found on another thread while the next level is made. `finest` is A on the device,
+    where it is there.
     """
+
+    def put(numbers: Any) -> Any:
+        return jax.device_put(jax.tree.map(lambda x: np.asarray(x).astype(kind, copy=False), numbers))
+
     facts = inherited(A)
     levels: list[tuple[LinearOperator, Any, Any, Callable[[], HostSpectrum]]] = []
     with ThreadPoolExecutor(1) as beside:
@@ -199,8 +202,9 @@ def _on_host(
             large = A.grid.size >= THREADED
             spectrum = beside.submit(_spectrum, A).result if large else functools.partial(_spectrum, A)
             P, R, below = _coarsened(A, axes, by)
-            fine, interpolations = jax.device_put((A if finest is None or levels else finest, P))
-            restrictions = interpolations if R is P else jax.device_put(R)
+            fine = put(A) if finest is None or levels else finest
+            interpolations = put(P)
+            restrictions = interpolations if R is P else put(R)
             transfers = _product(interpolations), _product([r.T for r in restrictions[::-1]])
             levels.append((fine, *transfers, spectrum))
             A = below
@@ -209,7 +213,7 @@ def _on_host(
     for fine, P, R, spectrum in levels:
         M = spectrum().polynomial(smoother, fine)
         made.append(Level(fine, P, R, M, M))
-    return MultigridCycle(tuple(made), jax.device_put(bottom.astype(A.dtype)), visits, None, facts)
+    return MultigridCycle(tuple(made), put(bottom), visits, None, facts)
 
 
 def _spectrum(A: StencilOperator) -> HostSpectrum:
