@@ -61,7 +61,10 @@ def require_one_of(owner: str, option: str, value: Any, choices: Collection[str]
 
     >>> require_one_of("RugeStuben", "hierarchy", "hypre", ("own", "pyamg"))
     Traceback (most recent call last):
-    jaxsolve.core.errors.StructureError: RugeStuben: hierarchy must be one of own, pyamg; got 'hypre'.
+    jaxsolve.core.errors.StructureError: RugeStuben: hierarchy must be 'own' or 'pyamg'; got 'hypre'.
     """
     if not isinstance(value, str) or value not in choices:
-        raise StructureError(f"{owner}: {option} must be one of {', '.join(choices)}; got {value!r}.")
+        *others, last = choices
+        few = f"{', '.join(map(repr, others))} or {last!r}"
+        wanted = few if len(others) < 3 else f"one of {', '.join(choices)}"
+        raise StructureError(f"{owner}: {option} must be {wanted}; got {value!r}.")

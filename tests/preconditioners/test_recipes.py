@@ -223,7 +223,7 @@ def test_iterations_on_real_definite_matrices(name, matrices):
         (js.GeometricMultigrid, {"dtype": jnp.complex64}, "dtype must be None or a real floating one"),
         (js.GeometricMultigrid, {"smoother": None}, "smoother must be a preconditioner"),
         (js.RugeStuben, {"threshold": 2}, "threshold must be a number from 0 to 1; got 2"),
-        (js.RugeStuben, {"hierarchy": "hypre"}, "hierarchy must be one of own, pyamg"),
+        (js.RugeStuben, {"hierarchy": "hypre"}, "hierarchy must be 'own' or 'pyamg'; got 'hypre'"),
         (js.SmoothedAggregation, {"block": 0}, "block of at least 1"),
         (js.SmoothedAggregation, {"block": 2}, "need near-null vectors"),
     ],
