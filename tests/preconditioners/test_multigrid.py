@@ -364,7 +364,8 @@ def test_in_the_set_up_for_a_batch_the_batch_stays_in_front(recipe):
         return recipe.build(SparseMatrix(data, pattern).declare(positive_definite=True))
 
     program = str(jax.make_jaxpr(jax.vmap(built))(jnp.ones((4, pattern.nnz))))
-    # What vmap moves around is computed once for each use: a set-up of 16 fields of 256² took 78 ms, 56 without.
+    # What vmap moves around is computed once for each use: one Galerkin product of 16 fields of 256² along an axis took
+    # 78 ms, 56 without.
     assert "f64[4,5,40,30]" in program
     assert not re.search(r"permutation=\((?!0)(\d, ){3}", program)
 

@@ -30,8 +30,8 @@ from jaxsolve.preconditioners.thirds import galerkin_by_thirds, smoothed_along
 LARGEST_BOTTOM = 2048
 #: An axis is made coarser while its couplings are at least this share of the strongest axis'.
 COMPARABLE = 0.25
-#: Grids of this many points keep two threads busy: of 512² points the set-up takes 55 ms instead of 63, of 64³ points
-#: 92 instead of 115; of 256² 23 instead of 20.
+#: Grids of this many points keep two threads busy: coarsening and spectra of 512² points take 55 ms instead of 63, of
+#: 64³ points 92 instead of 115; of 256² 23 instead of 20.
 THREADED = 200_000
 #: About so many couplings tell whether all are of one size.
 SAMPLE = 20_000
