@@ -54,3 +54,15 @@ def after(number: Array, data: Array) -> Array:
     """
     limits = jnp.finfo(data.dtype)
     return data + jnp.where(number == -limits.max, limits.tiny, 0).astype(data.dtype)
+
+
+@jax.custom_batching.custom_vmap
+def somewhere(flag: Array) -> Array:
+    """The flag; under vmap whether any lane has it, so that loops need not choose each lane's state."""
+    return flag
+
+
+@somewhere.def_vmap
+def _somewhere_in_all(size: int, batched: list[bool], flag: Array) -> tuple[Array, bool]:
+    del size, batched
+    return somewhere(jnp.any(flag)), False

@@ -240,3 +240,25 @@ def test_labels_may_be_any_sequence_of_integers():
     assert len({hash(recipe.labels) for recipe in recipes}) == 1
     for recipe in recipes:
         np.testing.assert_allclose(recipe.build(A).as_matrix(), recipes[0].build(A).as_matrix())
+
+
+def test_power_iterations_end_at_gershgorins_bound_and_lanes_do_not_mix():
+    A = sparse(poisson((24, 24)))
+    drift = sparse(convection(24))
+    assert A.shape == drift.shape
+
+    def largest(data, pattern):
+        return js.Chebyshev(2).build(js.SparseMatrix(data, pattern)).largest
+
+    # Rows of D⁻¹A that do not touch the boundary sum to 2 in absolute value.
+    assert largest(A.data, A.pattern) == 2.0
+    several = jnp.stack([A.data, A.data.at[:9].multiply(5.0), 3 * A.data])
+    alone = [largest(data, A.pattern) for data in several]
+    assert jax.vmap(lambda data: largest(data, A.pattern))(several).tolist() == alone
+
+    def applied(data):
+        return jnp.sum(js.Chebyshev(2).build(js.SparseMatrix(data, drift.pattern)).mv(jnp.ones(24**2)) ** 2)
+
+    # Of the interval no derivative is taken, and backward agrees with forward.
+    slope = jax.grad(applied)(drift.data)
+    np.testing.assert_allclose(slope @ drift.data, jax.jvp(applied, (drift.data,), (drift.data,))[1], rtol=1e-10)
