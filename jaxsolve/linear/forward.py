@@ -13,6 +13,8 @@ from jax import Array
 from jaxsolve.core.checks import checked
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED
+from jaxsolve.linear.inverse import built
+from jaxsolve.linear.lanes import lane_by_lane
 from jaxsolve.linear.verdict import Judge
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.solvers.base import AbstractMethod
@@ -28,7 +30,7 @@ class System(eqx.Module):
 
     Attributes:
         A: The operator in the form that runs.
-        inverse: Preconditioner or factorisation, None for neither.
+        inverse: Preconditioner (perhaps `Unbuilt`) or factorisation, None for neither.
         b: Right-hand side, shape (m,).
         x0: First guess, None for zero.
         control: Tolerances and limit.
@@ -43,6 +45,13 @@ class System(eqx.Module):
     control: Control
     nulls: NullSpace
     gradient: tuple[Any, Control]
+
+    def built(self) -> "System":
+        """The system with its preconditioners built."""
+        other, control = self.gradient
+        inverse = built(self.inverse)
+        gradient = inverse if other is self.inverse else built(other), control
+        return System(self.A, inverse, self.b, self.x0, self.control, self.nulls, gradient)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +82,19 @@ def run(
     nulls: NullSpace,
     watch: Watch = SILENT,
 ) -> Outcome:
-    """The driver, compiled once for each method and structure; dense methods factorise A unless that is done."""
+    """The driver, compiled once for each method and structure.
+
+    Dense methods factorise A unless that is done; preconditioners that are unbuilt are built.
+    """
     if inverse is None and isinstance(method, AbstractDense):
         inverse = factorised(method, A, nulls)
-    return iterate(method, A, inverse, b, x0, control, nulls, watch)
+
+    def solve(inverse, A, b, x0, control, nulls):
+        return iterate(method, A, built(inverse), b, x0, control, nulls, watch)
+
+    if watch != SILENT or not method.preconditioned:
+        return solve(inverse, A, b, x0, control, nulls)
+    return lane_by_lane(solve, built, inverse, A, b, x0, control, nulls)
 
 
 @functools.partial(jax.jit, static_argnums=0)

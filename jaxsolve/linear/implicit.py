@@ -44,6 +44,7 @@ def _solve(plan: Plan, system: System) -> Outcome:
 @functools.partial(_solve.defjvp, symbolic_zeros=True)
 def _tangent(plan, primals, tangents):
     (system,), (tangent,) = primals, tangents
+    system = system.built()
     outcome = implicit_solve(plan, system)
     x = outcome.x
     rhs = pushed(system.A, tangent.A, lambda A: A.mv(x))

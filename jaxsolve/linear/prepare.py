@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from jaxsolve.core.errors import NotLinearError, StructureError
-from jaxsolve.core.staging import detached
+from jaxsolve.core.staging import detached, is_traced
 from jaxsolve.linear.forward import factorised
+from jaxsolve.linear.inverse import Unbuilt, build
 from jaxsolve.linear.problem import Problem
 from jaxsolve.linear.request import Solve, preconditioner_name
 from jaxsolve.linear.select import Choice, choose
@@ -72,7 +72,10 @@ def limits(solve: Solve, problem: Problem) -> Control:
 
 
 def prepared(method: AbstractMethod, recipe: Any, problem: Problem, nulls: NullSpace, eager: bool) -> Any:
-    """The factorisation or the preconditioner of A, from which no gradient is taken."""
+    """The factorisation or the preconditioner of A, from which no gradient is taken.
+
+    A preconditioner of traced values is `Unbuilt`: `built` makes it, and so does the program of a solve.
+    """
     if method.preconditioned and recipe is None:
         return None
     A = problem.A if eager else detached(problem.A)
@@ -82,7 +85,9 @@ def prepared(method: AbstractMethod, recipe: Any, problem: Problem, nulls: NullS
         return detached(inverse)
     if isinstance(recipe, tuple):
         return Split(*(prepared(method, part, problem, nulls, eager) for part in recipe))
-    return detached(_preconditioner(method, recipe, A, problem))
+    if isinstance(recipe, AbstractPreconditioner):
+        return Unbuilt.of(method, recipe, A) if is_traced(A) else build(method, recipe, A)
+    return detached(_given(recipe, A, problem))
 
 
 def described(method: AbstractMethod, recipe: Any, A: LinearOperator) -> str | None:
@@ -96,22 +101,9 @@ def described(method: AbstractMethod, recipe: Any, A: LinearOperator) -> str | N
     return "; ".join(filter(None, told)) or None
 
 
-@eqx.filter_jit
-def _built(recipe: AbstractPreconditioner, A: LinearOperator) -> LinearOperator:
-    return recipe.build(A)
-
-
-def _preconditioner(
-    method: AbstractMethod, recipe: Any, A: LinearOperator, problem: Problem
-) -> LinearOperator:
+def _given(recipe: Any, A: LinearOperator, problem: Problem) -> LinearOperator:
+    """A function or an operator as a preconditioner of A."""
     m, n = A.shape
-    if isinstance(recipe, AbstractPreconditioner):
-        recipe = recipe.suited(method.definite_preconditioner)
-        real = not jnp.issubdtype(A.dtype, jnp.complexfloating)
-        if method.definite_preconditioner and real and not A.traits.hermitian:
-            # These methods ask for A = Aᵀ, which halves the set-up of some preconditioners.
-            A = A.declare(hermitian=True)
-        return recipe.build(A) if recipe.eager else _built(recipe, A)
     if callable(recipe) and not isinstance(recipe, LinearOperator):
         unknown, rhs = problem.unknown, problem.rhs
         try:

@@ -12,6 +12,7 @@ from jaxsolve.core.errors import TraceError
 from jaxsolve.core.tree import Packing
 from jaxsolve.linear.forward import Plan, System, guarded, run
 from jaxsolve.linear.implicit import tangent_solve
+from jaxsolve.linear.inverse import built
 from jaxsolve.linear.prepare import chosen, limits, prepared
 from jaxsolve.linear.problem import Problem, null_space
 from jaxsolve.linear.request import Solve, needs_entries
@@ -100,7 +101,7 @@ def inverse_of(A: LinearOperator, solve: Solve) -> Any:
     method, recipe, *_ = chosen(solve, A)
     if _eliminated(A, solve):
         return lax.stop_gradient(Elimination.of(A.as_matrix(), solve.rank_deficiency is None))
-    return prepared(method, recipe, problem, null_space(solve, problem), eager=False)
+    return built(prepared(method, recipe, problem, null_space(solve, problem), eager=False))
 
 
 def _eliminated(A: LinearOperator, solve: Solve) -> bool:

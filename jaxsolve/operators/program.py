@@ -1,6 +1,7 @@
 """Program: a jaxpr that equals every other jaxpr of the same text, so that equal functions share one compilation."""
 
-from collections.abc import Callable, Hashable
+import functools
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import jax
@@ -40,6 +41,16 @@ class Program:
     def __repr__(self) -> str:
         return f"Program({len(self.jaxpr.eqns)} equations)"
 
+    @functools.cached_property
+    def primitives(self) -> frozenset[str]:
+        """The names of the operations, those of inner programs included.
+
+        >>> program, *_ = trace_program(lambda x: jnp.roll(2 * x, 1), jnp.ones(3))
+        >>> sorted(program.primitives - {"jit", "pjit"})
+        ['concatenate', 'mul', 'slice']
+        """
+        return frozenset(_names(self.jaxpr))
+
 
 def separated(args: tuple, kwargs: dict) -> tuple[list[Array], Callable[[list[Array]], tuple[tuple, dict]]]:
     """The numbers among the arguments of a function as arrays, and how arguments are made of such arrays again.
@@ -78,6 +89,16 @@ def trace_program(f: Callable[..., Any], *inputs: Any) -> tuple[Program, list[An
         debug_info=inner.debug_info._replace(arg_names=("",) * count),
     )
     return Program(ClosedJaxpr(lifted, [])), list(constants), out
+
+
+def _names(value: Any) -> Iterator[str]:
+    if isinstance(value, tuple | list):
+        for part in value:
+            yield from _names(part)
+    elif isinstance(value, Jaxpr | ClosedJaxpr):
+        for eqn in open_jaxpr(value)[0].eqns:
+            yield eqn.primitive.name
+            yield from _names(list(eqn.params.values()))
 
 
 def _jaxpr_key(jaxpr: Any) -> Hashable:
