@@ -60,19 +60,21 @@ def galerkin(
     arrays; about twenty array operations for a grid of any dimension.
     """
     others = sorted({tuple(0 if a == axis else d for a, d in enumerate(step)) for step in A.steps})
-    periodic, found = A.grid.periodic, {}
+    periodic, steps = A.grid.periodic, []
     # A column further along the other axes is interpolated with the weights there.
     around = neighbours_on(P, [(0, *o) for o in others], (False, *periodic))
 
     def work(values: Array, r: Array, *around: Array) -> Array:
-        found.clear()
+        found = {}
         for group, parts in along_axis(values, A.steps, others, axis):
             p = stacked([around[others.index(o)] for o in group], axis=1)
             found.update(by_step(group, axis, product(r, parts, p, periodic, axis)))
-        return stacked(list(found.values()))
+        # Sorted, since groups, and with them the order of what is found, depend on the width of a slab.
+        steps[:] = sorted(found)
+        return stacked([found[step] for step in steps])
 
     values = in_slabs(work, axis, A.values, R, *around)
-    return StencilOperator(whole(values), tuple(found), A.grid.coarser(axis, factor), A.facts)
+    return StencilOperator(whole(values), tuple(steps), A.grid.coarser(axis, factor), A.facts)
 
 
 def in_slabs(work: Callable[..., Array], axis: int, *arrays: Array) -> Array:

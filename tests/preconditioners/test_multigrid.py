@@ -15,6 +15,7 @@ import jaxsolve as js
 from jaxsolve.core.errors import MissingBackendError, StructureError
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners import lines
 from jaxsolve.preconditioners.amg.automatic import Multigrid
 from jaxsolve.preconditioners.amg.bottom import host_inverse
 from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
@@ -254,6 +255,27 @@ def test_coarse_stencils_are_products_of_matrices(shape, ends, by, host):
         np.testing.assert_allclose(P.T.as_matrix(), P.as_matrix().T, atol=1e-14)
 
 
+@pytest.mark.parametrize("shape", [(24, 24), (25, 31), (30, 20), (7, 6, 9)])
+@pytest.mark.parametrize("by", [HALVES, THIRDS])
+def test_coarse_stencils_do_not_depend_on_the_slabs_they_are_made_in(shape, by, monkeypatch):
+    A = poisson(shape).tocoo()
+    A = sps.csr_matrix((A.data * np.random.default_rng(8).uniform(0.5, 1.5, A.nnz), (A.row, A.col)), A.shape)
+
+    def coarse(entries):
+        monkeypatch.setattr(lines, "CACHED", entries)
+        stencil = stencil_of(
+            SparseMatrix(A.data, SparseMatrix.from_scipy(A).pattern), Grid(shape, (False,) * len(shape))
+        )
+        for axis in (*range(len(shape)), *range(len(shape))):
+            P, R = by.interpolation(stencil, axis), by.interpolation(stencil.T, axis)
+            stencil = by.galerkin(R, stencil, P)
+        return stencil.host_matrix()
+
+    whole = coarse(1 << 30)
+    for entries in (7, 60, 200, 500):
+        np.testing.assert_allclose(coarse(entries), whole, atol=1e-12 * np.abs(whole).max())
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_bottoms_are_inverted_whether_singular_or_not(dtype):
     shuffled = np.eye(70)[np.random.default_rng(4).permutation(70)]
@@ -309,6 +331,12 @@ def test_hierarchies_are_forgotten_with_their_matrix():
     del A
     gc.collect()
     assert pattern() is None
+
+
+@pytest.mark.parametrize("recipe", [GeometricMultigrid(), SmoothedAggregation()])
+def test_large_grids_of_any_length_take_few_iterations(recipe):
+    for shape in ((700, 900), (83, 90, 95)):
+        assert iterations(matrix(poisson(shape), positive_definite=True), recipe) <= 11
 
 
 @pytest.mark.slow

@@ -261,4 +261,6 @@ def test_power_iterations_end_at_gershgorins_bound_and_lanes_do_not_mix():
 
     # Of the interval no derivative is taken, and backward agrees with forward.
     slope = jax.grad(applied)(drift.data)
-    np.testing.assert_allclose(slope @ drift.data, jax.jvp(applied, (drift.data,), (drift.data,))[1], rtol=1e-10)
+    np.testing.assert_allclose(
+        slope @ drift.data, jax.jvp(applied, (drift.data,), (drift.data,))[1], rtol=1e-10
+    )
