@@ -339,6 +339,15 @@ def test_large_grids_of_any_length_take_few_iterations(recipe):
         assert iterations(matrix(poisson(shape), positive_definite=True), recipe) <= 11
 
 
+def test_blocks_of_three_are_of_two_at_both_ends_rather_than_of_one_at_one():
+    A = matrix(poisson((31,)), positive_definite=True)
+    P = SmoothedAggregation(bottom=15).build(A).levels[0].P.as_matrix()
+    assert P.shape == (31, 11)
+    mostly = np.argmax(np.abs(P), axis=1)
+    assert np.bincount(mostly).tolist() == [2, *([3] * 9), 2]
+    assert iterations(matrix(poisson((235, 235)), positive_definite=True), SmoothedAggregation()) <= 8
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", [GeometricMultigrid(), RugeStuben(), SmoothedAggregation()])
 def test_iterations_do_not_grow_with_the_grid(recipe):
