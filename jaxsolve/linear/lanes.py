@@ -66,7 +66,12 @@ def lane_by_lane(
 
 
 def _suits(A: LinearOperator, inverse: Any) -> bool:
-    if jax.default_backend() != "cpu" or min(A.shape) < BUSY * (os.cpu_count() or 1):
+    # A batch that is spread over several devices is worked on where it is.
+    if (
+        jax.default_backend() != "cpu"
+        or jax.device_count() > 1
+        or min(A.shape) < BUSY * (os.cpu_count() or 1)
+    ):
         return False
     kinds = DenseMatrix | FunctionOperator | Sealed
     parts = jax.tree.leaves((A, inverse), is_leaf=lambda part: isinstance(part, kinds))

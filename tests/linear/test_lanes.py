@@ -98,7 +98,7 @@ def test_their_memory_is_that_of_one(few_cores):
     assert temporaries(12) - temporaries(6) < 6 * N * 8 * 10
 
 
-def test_small_dense_and_unknown_matrices_are_solved_at_once(few_cores):
+def test_small_dense_unknown_and_spread_ones_are_solved_at_once(few_cores, monkeypatch):
     n = 1200
     f, ks, b = chain(n)
     dense = jnp.asarray(problems.poisson(n))
@@ -112,6 +112,9 @@ def test_small_dense_and_unknown_matrices_are_solved_at_once(few_cores):
     assert 3 not in loops(jax.vmap(lambda k: js.solve_linear(tiny, c, js.Solve("biCG-stab"), k)), few)
     assert 3 not in loops(jax.vmap(lambda k: js.solve_linear(dense * k[0], b, js.Solve("CG"))), ks)
     assert 3 not in loops(jax.vmap(solve(lambda x, k: f(x, k) + mixing.T @ (mixing @ x))), ks)
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    assert 3 not in loops(jax.vmap(lambda k: js.solve_linear(f, 2 * b, js.Solve("CGS"), k)), ks)
+    monkeypatch.undo()
     inverse = jnp.eye(n)
     given = js.Solve("biCG-stab", preconditioner=inverse)
     assert 3 not in loops(jax.vmap(lambda k: js.solve_linear(f, b, given, k)), ks)
