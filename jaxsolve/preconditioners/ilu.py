@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
-from jaxsolve.core.options import require_flag, require_number, require_one_of
+from jaxsolve.core.options import is_count, require_flag, require_number, require_one_of
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
@@ -104,7 +104,7 @@ class ILU(AbstractPreconditioner):
             f"{M.description}; on the host, by substitution" if isinstance(M, HostInverse) else M.description
         )
 
-    def build(self, A: LinearOperator) -> FactoredInverse | HostInverse:
+    def build(self, A: Any) -> FactoredInverse | HostInverse:
         """The approximate inverse.
 
         Raises:
@@ -166,7 +166,7 @@ class Cholesky0(AbstractPreconditioner):
         """How the triangular systems of A are solved."""
         return self.build(A).description
 
-    def build(self, A: LinearOperator) -> FactoredInverse:
+    def build(self, A: Any) -> FactoredInverse:
         """The approximate inverse.
 
         Raises:
@@ -201,9 +201,7 @@ def _inverse(strict: SparseMatrix, sweeps: int | None) -> LinearOperator:
 
 
 def _require_sweeps(name: str, sweeps: Any) -> None:
-    if sweeps is not None and not (
-        type(sweeps) is not bool and isinstance(sweeps, numbers.Integral) and int(sweeps) >= 1
-    ):
+    if sweeps is not None and not is_count(sweeps):
         raise ValueError(f"{name}: sweeps must be None or an integer of at least 1; got {sweeps!r}.")
 
 

@@ -16,10 +16,10 @@ from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.base import (
     AbstractPreconditioner,
+    as_square,
     inherited,
     is_self_transposed,
     reciprocal,
-    square,
 )
 from jaxsolve.preconditioners.fusion import somewhere
 from jaxsolve.preconditioners.jacobi import known_diagonal
@@ -58,13 +58,18 @@ class Chebyshev(AbstractPreconditioner):
         if self.ratio is not None:
             require_number("Chebyshev", "ratio", self.ratio, 1)
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """The polynomial as an operator."""
-        fast, inverse, largest = _scaled_spectrum(A, self.name)
+        A = as_square(A, self.name)
+        fast, inverse, largest = _scaled_spectrum(A)
+        return self.polynomial(fast, 1 / inverse, largest, inherited(A))
+
+    def polynomial(
+        self, A: LinearOperator, diagonal: Array, largest: Array, facts: Traits
+    ) -> "ChebyshevPolynomial":
+        """The polynomial of a matrix whose diagonal D and largest eigenvalue of D⁻¹A are known."""
         ratio = 2.0 * self.degree**2 if self.ratio is None else self.ratio
-        return ChebyshevPolynomial(
-            fast, 1 / inverse, largest, max(ratio, 1.01), self.degree + 1, inherited(A)
-        )
+        return ChebyshevPolynomial(A, diagonal, largest, max(ratio, 1.01), self.degree + 1, facts)
 
 
 class Neumann(AbstractPreconditioner):
@@ -88,17 +93,17 @@ class Neumann(AbstractPreconditioner):
     def __check_init__(self) -> None:
         require_count("Neumann", "degree", self.degree, 0)
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """The truncated series as an operator."""
-        fast, inverse, largest = _scaled_spectrum(A, self.name)
+        A = as_square(A, self.name)
+        fast, inverse, largest = _scaled_spectrum(A)
         return NeumannSeries(fast, largest / inverse, self.degree, inherited(A))
 
 
-def _scaled_spectrum(A: LinearOperator, name: str) -> tuple[LinearOperator, Array, Array]:
+def _scaled_spectrum(A: LinearOperator) -> tuple[LinearOperator, Array, Array]:
     """The fast form of A, the inverse of its diagonal (ones where unknown), the spectral radius of D⁻¹A."""
-    n = square(A, name)
     d = known_diagonal(A)
-    inverse = jnp.ones(n, A.dtype) if d is None else reciprocal(d)
+    inverse = jnp.ones(A.shape[0], A.dtype) if d is None else reciprocal(d)
     fast = A.layout()
     return fast, inverse, largest_eigenvalue(fast, inverse, absolute_row_sums(A))
 

@@ -29,10 +29,9 @@ class HostSpectrum:
 
     def polynomial(self, smoother: Chebyshev, A: LinearOperator) -> ChebyshevPolynomial:
         """The polynomial of a recipe for A on the device."""
-        ratio = 2.0 * smoother.degree**2 if smoother.ratio is None else smoother.ratio
         largest = np.asarray(self.largest, jnp.finfo(A.dtype).dtype)
         scale, size = jax.device_put((self.diagonal.astype(A.dtype), largest))
-        return ChebyshevPolynomial(A, scale, size, max(ratio, 1.01), smoother.degree + 1, A.traits)
+        return smoother.polynomial(A, scale, size, A.traits)
 
 
 def host_spectrum(
