@@ -12,8 +12,11 @@ from jax import Array
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import evaluated
 from jaxsolve.core.traits import Traits
+from jaxsolve.core.tree import inexact
 from jaxsolve.operators.algebra import Diagonal, Identity
 from jaxsolve.operators.base import Declared, LinearOperator, Wrapper
+from jaxsolve.operators.convert import as_operator, batch_shape, with_dtype
+from jaxsolve.operators.coo import CoordinateOperator
 from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.ell import RowsOperator, gather_or_zero, plan_rows
@@ -42,8 +45,12 @@ class AbstractPreconditioner(eqx.Module):
     concrete: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def build(self, A: LinearOperator) -> LinearOperator:
-        """The operator of shape (n, n) that approximates the inverse of A."""
+    def build(self, A: Any) -> LinearOperator:
+        """The operator of shape (n, n) that approximates the inverse of A.
+
+        Args:
+            A: Operator, array, or sparse matrix of JAX or SciPy.
+        """
 
     def describe(self, A: LinearOperator) -> str | None:
         """How it is made of A and applied, for people; None where its name says so."""
@@ -100,28 +107,47 @@ def is_self_transposed(A: LinearOperator) -> bool:
     return A.traits.symmetric or (real and A.traits.hermitian)
 
 
-def square(A: LinearOperator, name: str) -> int:
-    """The size of a square operator.
+def as_square(A: Any, name: str) -> LinearOperator:
+    """What `build` is handed, as a square operator; integers become numbers that can be inverted.
 
     Raises:
-        StructureError: If A is not square.
+        TypeError: If A is no matrix.
+        StructureError: If A is not square, or a batch.
     """
+    if not isinstance(A, LinearOperator):
+        A = _operator(A, name)
     m, n = A.shape
     if m != n:
         raise StructureError(
             f"preconditioner {name!r} needs a square matrix; got shape {A.shape}. "
             "Rectangular systems are solved by `lsqr` and `lsmr` without preconditioner."
         )
-    return n
+    if batch_shape(A):
+        raise StructureError(
+            f"preconditioner {name!r} is built of one matrix; got a batch of shape {batch_shape(A)}. Use jax.vmap."
+        )
+    return A if jnp.issubdtype(A.dtype, jnp.inexact) else with_dtype(A, inexact(A.dtype))
 
 
-def with_entries(A: LinearOperator, name: str) -> SparseMatrix:
+def _operator(A: Any, name: str) -> LinearOperator:
+    try:
+        return as_operator(A)
+    except TypeError as error:
+        raise TypeError(
+            f"preconditioner {name!r} is built of an array, a BCOO, BCSR or SciPy sparse matrix, or a "
+            f"js.LinearOperator; got {type(A).__name__}. For a function: `js.matrix_from_function(f, x)[0]`."
+        ) from error
+
+
+def with_entries(A: Any, name: str) -> SparseMatrix:
     """A as a matrix whose positions are known; a dense matrix has all of them.
 
     Raises:
+        TypeError: If A is no matrix.
         StructureError: If A is not square, or its entries or their positions are unknown.
     """
-    n = square(A, name)
+    A = as_square(A, name)
+    n = A.shape[0]
     if isinstance(A, SparseMatrix):
         return A
     if isinstance(A, Declared):
@@ -142,10 +168,16 @@ def with_entries(A: LinearOperator, name: str) -> SparseMatrix:
     if isinstance(A, DiagonalsOperator):
         return _from_diagonals(A)
     raise StructureError(
-        f"preconditioner {name!r} needs to know where the entries of the matrix are; a {type(A).__name__} "
-        "does not tell. Pass a js.SparseMatrix (for a function: `js.matrix_from_function(f, x)[0]`, or trace "
+        f"preconditioner {name!r} needs to know where the entries of the matrix are; {_untold(A)} "
+        "Pass an array or a sparse matrix (of a function: `js.matrix_from_function(f, x)[0]`, or trace "
         "it with `js.jit_compile_linear`), or use `preconditioner='chebyshev'`, which only multiplies by A."
     )
+
+
+def _untold(A: LinearOperator) -> str:
+    if isinstance(A, CoordinateOperator):
+        return "the indices of this one are traced. Make it outside of jit, or hand over a js.SparseMatrix."
+    return f"a {type(A).__name__} does not tell."
 
 
 def _from_diagonals(A: DiagonalsOperator) -> SparseMatrix:
@@ -182,9 +214,9 @@ class Additive(AbstractPreconditioner):
     def __init__(self, *parts: AbstractPreconditioner):
         self.parts = _some(parts, "Additive")
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """The sum of the operators."""
-        square(A, self.name)
+        A = as_square(A, self.name)
         total = self.parts[0].build(A)
         for part in self.parts[1:]:
             total = total + part.build(A)
@@ -210,9 +242,9 @@ class Multiplicative(AbstractPreconditioner):
     def __init__(self, *parts: AbstractPreconditioner):
         self.parts = _some(parts, "Multiplicative")
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """The operators in sequence."""
-        square(A, self.name)
+        A = as_square(A, self.name)
         return Sequence(A.layout(), tuple(part.build(A) for part in self.parts), Traits())
 
 
@@ -231,9 +263,9 @@ class Symmetrized(AbstractPreconditioner):
     def __init__(self, *parts: AbstractPreconditioner):
         self.parts = _some(parts, "Symmetrized")
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """The operators in sequence."""
-        square(A, self.name)
+        A = as_square(A, self.name)
         built = tuple(part.build(A) for part in self.parts)
         facts = inherited(A)
         # Definite only if each part alone converges, which nobody has declared.

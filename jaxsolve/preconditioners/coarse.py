@@ -21,10 +21,10 @@ from jaxsolve.preconditioners.amg.aggregate import partition
 from jaxsolve.preconditioners.base import (
     AbstractPreconditioner,
     Sequence,
+    as_square,
     inherited,
     is_self_transposed,
     require_recipe,
-    square,
     with_entries,
 )
 from jaxsolve.preconditioners.fusion import after
@@ -78,8 +78,9 @@ class Cluster(AbstractPreconditioner):
         require_flag("Cluster", "multiplicative", self.multiplicative)
         require_recipe("Cluster", "smoother", self.smoother)
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """The combination of smoother and correction."""
+        A = as_square(A, self.name)
         matrix = with_entries(A, self.name)
         smoother = self.smoother.build(A)
         correction = coarse_correction(matrix, clusters_of(matrix.pattern, self.count, self.labels))
@@ -124,9 +125,10 @@ class Deflation(AbstractPreconditioner):
                 f"Deflation expects a basis of shape (n, k), a vector in each column; got {shape}."
             )
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """Correction, inner preconditioner, correction."""
-        n = square(A, self.name)
+        A = as_square(A, self.name)
+        n = A.shape[0]
         if self.basis is None:
             matrix = with_entries(A, self.name)
             correction = coarse_correction(matrix, clusters_of(matrix.pattern, self.count, self.labels))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import weakref
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -69,7 +69,7 @@ class FSAI(AbstractPreconditioner):
         """The same with a positive definite result where a method needs one (CG, MINRES)."""
         return dataclasses.replace(self, definite=True) if definite and self.definite is None else self
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """The product of the factors."""
         matrix = with_entries(A, self.name)
         facts = inherited(matrix)

@@ -20,10 +20,10 @@ from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.base import (
     AbstractPreconditioner,
+    as_square,
     inherited,
     is_self_transposed,
     reciprocal,
-    square,
     with_entries,
 )
 from jaxsolve.preconditioners.graph import neighbours
@@ -53,9 +53,9 @@ class Jacobi(AbstractPreconditioner):
     needs: ClassVar[str] = "a known diagonal"
     cost: ClassVar[str] = "set-up 0, application 0.2 products"
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """The diagonal operator with entries 1 / A[i, i]."""
-        square(A, self.name)
+        A = as_square(A, self.name)
         d = known_diagonal(A)
         if d is None:
             d = with_entries(A, self.name).diagonal()
@@ -84,9 +84,10 @@ class BlockJacobi(AbstractPreconditioner):
         if not isinstance(self.size, Pattern):
             require_count("BlockJacobi", "size", self.size)
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """The block diagonal operator."""
-        n = square(A, self.name)
+        A = as_square(A, self.name)
+        n = A.shape[0]
         if isinstance(self.size, Pattern):
             return _coupled_blocks(with_entries(A, self.name), self.size)
         blocks = diagonal_blocks(A, min(self.size, max(n, 1)))

@@ -13,7 +13,7 @@ from jaxsolve.core.options import require_count
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dense import DenseMatrix
-from jaxsolve.preconditioners.base import AbstractPreconditioner, square
+from jaxsolve.preconditioners.base import AbstractPreconditioner, as_square
 
 
 class Nystrom(AbstractPreconditioner):
@@ -53,9 +53,10 @@ class Nystrom(AbstractPreconditioner):
         if isinstance(self.shift, str) or np.ndim(self.shift):
             raise StructureError(f"Nystrom: shift must be a number, traced or not; got {self.shift!r}.")
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """The low-rank inverse."""
-        n = square(A, self.name)
+        A = as_square(A, self.name)
+        n = A.shape[0]
         rank, real = min(self.rank, n), jnp.finfo(A.dtype).dtype
         shift = jnp.asarray(self.shift, real)
         test = _orthonormal(n, rank, A.dtype, self.seed)

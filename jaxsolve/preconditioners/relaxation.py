@@ -21,10 +21,10 @@ from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.base import (
     AbstractPreconditioner,
+    as_square,
     inherited,
     is_self_transposed,
     reciprocal,
-    square,
     with_entries,
 )
 from jaxsolve.preconditioners.graph import colours_of
@@ -56,9 +56,9 @@ class SSOR(AbstractPreconditioner):
         if not 0 < self.omega < 2:
             raise StructureError(f"SSOR needs 0 < omega < 2; got {self.omega}.")
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """The two half sweeps as an operator."""
-        square(A, self.name)
+        A = as_square(A, self.name)
         if isinstance(A, DenseMatrix):
             return TriangularSweeps(A, self.omega, inherited(A))
         return _colour_sweeps(with_entries(A, self.name), self.omega)

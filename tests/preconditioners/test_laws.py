@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.sparse import BCOO, BCSR
 
 import jaxsolve as js
 from jaxsolve.core.errors import StructureError
@@ -281,6 +282,32 @@ def test_unknown_entries_are_refused_with_advice(name):
 def test_rectangular_matrices_are_refused(name):
     with pytest.raises(StructureError, match="needs a square matrix"):
         ALL[name].build(SparseMatrix.from_dense(np.ones((3, 4))))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_whatever_is_a_matrix_is_built_of(name):
+    A = poisson(GRID)
+    z = ALL[name].build(SparseMatrix.from_scipy(A)).mv(jnp.ones(99))
+    for matrix in (A, A.astype(int), BCOO.from_scipy_sparse(A), BCSR.from_scipy_sparse(A)):
+        assert close(ALL[name].build(matrix).mv(jnp.ones(99)), z, np.float64)
+    if name != "geometric":
+        z = ALL[name].build(DenseMatrix(jnp.asarray(A.toarray()))).mv(jnp.ones(99))
+        assert close(ALL[name].build(A.toarray()).mv(jnp.ones(99)), z, np.float64)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_no_matrix_is_refused_with_advice(name):
+    for nothing in (lambda x: 2 * x, None, "A"):
+        with pytest.raises(TypeError, match=r"For a function: `js\.matrix_from_function\(f, x\)\[0\]`"):
+            ALL[name].build(nothing)
+    with pytest.raises(StructureError, match=r"got a batch of shape \(2,\)\. Use jax\.vmap"):
+        ALL[name].build(np.ones((2, 3, 3)))
+
+
+def test_traced_indices_do_not_tell_where_entries_are():
+    A = BCOO.from_scipy_sparse(poisson((3, 3)))
+    with pytest.raises(StructureError, match=r"the indices of this one are traced\. Make it outside of jit"):
+        jax.jit(lambda A: SSOR().build(A).mv(jnp.ones(9)))(A)
 
 
 def test_polynomials_need_products_alone():

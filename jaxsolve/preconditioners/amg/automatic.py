@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 import equinox as eqx
 
 from jaxsolve.operators.base import LinearOperator
-from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.amg.cycle import require_cycle
 from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
 from jaxsolve.preconditioners.amg.grids import HALVES, Axes
@@ -38,7 +37,7 @@ class Multigrid(AbstractPreconditioner):
     def __check_init__(self) -> None:
         require_cycle("Multigrid", self.visits, self.dtype)
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """The cycle as an operator; its `repr` lists the levels."""
         matrix = with_entries(A, self.name)
         axes = Axes(matrix, self.like)
@@ -47,9 +46,9 @@ class Multigrid(AbstractPreconditioner):
             recipe.build_on(axes, matrix) if isinstance(recipe, GeometricMultigrid) else recipe.build(matrix)
         )
 
-    def choice(self, A: SparseMatrix) -> AbstractPreconditioner:
+    def choice(self, A: Any) -> AbstractPreconditioner:
         """The recipe that is built for A."""
-        return self._recipe(Axes(A, self.like))
+        return self._recipe(Axes(with_entries(A, self.name), self.like))
 
     def _recipe(self, axes: Axes) -> AbstractPreconditioner:
         if axes.even and axes.plan(HALVES, 256, strict=True) is not None:

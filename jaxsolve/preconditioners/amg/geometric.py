@@ -55,7 +55,7 @@ class GeometricMultigrid(AbstractPreconditioner):
         require_count("GeometricMultigrid", "bottom", self.bottom)
         require_recipe("GeometricMultigrid", "smoother", self.smoother)
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """The cycle as an operator; its `repr` lists the levels."""
         matrix = with_entries(A, self.name)
         return self.build_on(Axes(matrix, self.like), matrix)

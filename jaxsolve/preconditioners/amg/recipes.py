@@ -84,7 +84,7 @@ class RugeStuben(AbstractPreconditioner):
     def __check_init__(self) -> None:
         _require_options(self)
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """The cycle as an operator; its `repr` lists the levels."""
         if self.hierarchy == "pyamg":
             strength = {"strength": ("classical", {"theta": self.threshold})}
@@ -143,7 +143,7 @@ class SmoothedAggregation(AbstractPreconditioner):
                 "for instance one constant for each of them."
             )
 
-    def build(self, A: LinearOperator) -> LinearOperator:
+    def build(self, A: Any) -> LinearOperator:
         """The cycle as an operator; its `repr` lists the levels."""
         matrix = with_entries(A, self.name)
         modes = None if self.B is None else self._fitting(matrix)
