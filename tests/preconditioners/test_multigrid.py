@@ -367,6 +367,15 @@ def test_the_reference_problems_take_the_promised_iterations():
     assert iterations(matrix(convection(256)), Multigrid(), BiCGStab()) <= 15
 
 
+@pytest.mark.parametrize(
+    ("recipe", "shape"),
+    [(GeometricMultigrid(), (400, 3)), (Multigrid(), (3, 200, 3)), (SmoothedAggregation(), (400, 4))],
+)
+def test_axes_may_shrink_to_two_points(recipe, shape):
+    # Steps across such an axis share diagonals with others.
+    assert iterations(matrix(poisson(shape), positive_definite=True), recipe) <= 9
+
+
 def test_a_cycle_for_a_batch_is_as_many_cycles():
     lanes = 4
     A = matrix(poisson((64, 64)), positive_definite=True)
