@@ -12,11 +12,12 @@ from jaxsolve.core.results import SolveInfo, describe
 from jaxsolve.core.status import Status
 from jaxsolve.linear.prepare import described, prepared
 from jaxsolve.linear.problem import Problem, null_space
-from jaxsolve.linear.request import Solve, as_method, method_name, preconditioner_name
+from jaxsolve.linear.request import AUTO, Solve, as_method, method_name, preconditioner_name
 from jaxsolve.linear.select import Choice, choose
 from jaxsolve.linear.spectrum import Spectrum, spectrum_of
 from jaxsolve.operators.base import LinearOperator, Product
 from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.solvers.direct.refinement import AbstractDirect
 from jaxsolve.solvers.host.direct import AbstractHostDirect
 from jaxsolve.solvers.nullspace import NullSpace
 
@@ -26,6 +27,8 @@ SLOW = 100
 ROUNDING = 64
 #: Relative asymmetry above the square root of eps times this is no rounding.
 ASYMMETRY = 0.01
+#: Condition numbers within this factor are alike: estimates are lower bounds.
+LARGER = 2.0
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -89,8 +92,7 @@ def diagnose(info: SolveInfo, A: LinearOperator | None = None) -> Diagnosis:
         A, through, factors = problem.A, _preconditioned(problem, choice), _factors(info, problem, choice)
     if A is None:
         missing = "the matrix is not at hand: for a diagnosis of its spectrum pass it, js.explain(info, A)"
-        worst = Status(int(np.max(info.code, initial=0)))
-        return Diagnosis(summary, None, None, None, math.nan, (missing,), (worst.message,))
+        return Diagnosis(summary, None, None, None, math.nan, (missing,), (_worst(info).message,))
     spectrum = spectrum_of(A)
     b = _size_of_b(info, A)
     floor = _attainable(info, spectrum, b)
@@ -153,41 +155,65 @@ def _judged(
         )
     if not failed and steps <= SLOW:
         return ("nothing is wrong with this solve",), ()
+    worst = _worst(info)
+    if worst == Status.invalid_input:
+        return ("b or x0 is not finite, or too large for its dtype",), (worst.message,)
+    iterative = method is not None and not isinstance(method, AbstractDirect)
     if method is not None and method.wants and asymmetric:
         findings.append(f"A is not symmetric (Hermitian), and `{method.name}` needs that")
         advice.append("use `GMres`, `biCG-stab` or `IDR(s)`")
     elif method is not None and "positive_definite" in method.wants and spectrum.indefinite:
         findings.append(f"A is indefinite, and `{method.name}` needs a definite matrix")
         advice.append("use `minres`, or `GMres` with preconditioner 'ilu'")
-    elif asymmetric and spectrum.indefinite:
+    elif spectrum.indefinite and iterative:
         findings.append("eigenvalues lie on both sides of zero, which is hard for every Krylov method alone")
         advice.append("use preconditioner 'ilu', or a direct method")
+    fitting = not findings
     # Of a singular matrix the iterates grow, and with them what rounding leaves.
-    if spectrum.condition > 0.1 / eps:
+    hopeless = worst in (Status.singular, Status.inconsistent) or spectrum.condition > 0.1 / eps
+    if worst == Status.inconsistent:
+        findings.append("b has a component outside the range of A")
+        advice.append("remove it from b, or use `lsmr` for least squares")
+    elif hopeless:
         findings.append("A is singular to working precision")
         advice.append(
             "give its null space (`rank_deficiency=1`, `null_space=`), or use `lsmr` for least squares"
         )
     elif failed and reached <= ROUNDING * floor:
+        hopeless = True
         findings.append(
             f"the residual is at the level of rounding, {floor:.1e} of b: x is as good as its dtype allows"
         )
         wider = ", or use float64" if eps > 1e-10 else ""
         advice.append(f"ask for rtol of at least {ROUNDING * floor:.0e}{wider}")
+    elif failed and fitting:
+        advice.append(worst.message)
     used = spectrum if through is None else through
-    if through is not None and through.condition > spectrum.condition:
+    if through is not None and through.condition > LARGER * spectrum.condition:
         findings.append("the preconditioner makes the condition number larger")
-        advice.append("use another preconditioner")
-    if method is not None and "positive_definite" in method.wants and not (asymmetric or spectrum.indefinite):
+        advice.append("use another preconditioner, or none")
+    if fitting and not hopeless and iterative and "positive_definite" in method.wants:
         # Reid's bound for CG: 2 ((√κ - 1) / (√κ + 1))^k, with κ from below.
         needed = math.ceil(math.sqrt(used.condition) / 2 * math.log(2 / max(rtol, eps)))
         findings.append(f"at this condition number CG may take {needed} iterations or more")
-    suited = choose(A, Solve())
-    pair = method_name(suited.method)
-    if suited.preconditioner is not None:
-        pair += f" with preconditioner {preconditioner_name(suited.preconditioner)!r}"
-    advice.append(f"Solve('auto') takes {pair}: {'; '.join(suited.reasons)}")
+    if not hopeless:
+        advice.extend(_by_itself(info, A))
     return tuple(findings), tuple(advice)
+
+
+def _by_itself(info: SolveInfo, A: LinearOperator) -> tuple[str, ...]:
+    """What "auto" would take, where that is not what was used."""
+    suited, used = choose(A, Solve()), info.solve
+    name, inverse = method_name(suited.method), preconditioner_name(suited.preconditioner)
+    automatic = used.method == AUTO and used.preconditioner is None
+    if automatic or (info.method == name and preconditioner_name(used.preconditioner) == inverse):
+        return ()
+    pair = name if suited.preconditioner is None else f"{name} with preconditioner {inverse!r}"
+    return (f"Solve('auto') takes {pair}: {'; '.join(suited.reasons)}",)
+
+
+def _worst(info: SolveInfo) -> Status:
+    return Status(int(np.max(info.code, initial=0)))
 
 
 def _method(info: SolveInfo) -> AbstractMethod | None:

@@ -78,6 +78,7 @@ CASES = {
     "not symmetric": (jnp.asarray(BASIS), "CG", "A is not symmetric (Hermitian), and `CG` needs", "use `GMres`"),
     "indefinite": (symmetric(np.r_[-1.0, np.geomspace(0.01, 1, 39)]), "CG", "A is indefinite", "use `minres`"),
     "both sides of zero": (jnp.asarray(BASIS), "GMres", "both sides of zero", "preconditioner 'ilu'"),
+    "short restarts": (symmetric(np.r_[-1.0:1.0:40j]), js.GMRES(restart=3), "both sides of zero", "'ilu'"),
     "singular": (symmetric(np.r_[0.0, np.ones(39)]), "GMres", "singular to working precision", "null space"),
 }  # fmt: skip
 
@@ -93,6 +94,37 @@ def test_a_failed_solve_is_diagnosed(case, capsys):
     assert any(finding in line for line in found.findings), text
     assert any(advice in line for line in found.advice), text
     assert found.spectrum is not None
+
+
+def test_every_failure_without_a_finding_gets_the_advice_of_its_status(capsys):
+    found = js.explain(failed(symmetric(np.linspace(1, 50, 40)), "GMres", max_iterations=3))
+    assert found.advice[0].startswith("The iteration limit was reached. Raise `max_iterations`")
+
+
+def test_a_right_hand_side_that_is_not_finite_is_blamed_for_it(capsys):
+    found = js.explain(failed(4.0 * jnp.eye(40), "CG", b=B.at[3].set(jnp.inf)))
+    assert found.findings == ("b or x0 is not finite, or too large for its dtype",)
+    assert len(found.advice) == 1
+
+
+def test_what_failed_is_not_advised_again(capsys):
+    periodic = poisson((20, 20), "periodic")
+    for method in ("auto", "sparse-direct", "CG"):
+        info = js.solve_linear_info(periodic, 1.0 + np.arange(400.0), js.Solve(method))
+        found = js.explain(info)
+        assert found.findings == ("A is singular to working precision",)
+        assert len(found.advice) == 1
+        assert "null space" in found.advice[0]
+    for A in (symmetric(np.geomspace(1e-5, 1, 40)), symmetric(np.r_[-1.0, np.geomspace(1e-5, 1, 39)])):
+        found = js.explain(js.solve_linear_info(A, B, js.Solve(rtol=1e-30)))
+        assert not any("auto" in line for line in found.advice)
+        assert not any("Krylov" in line for line in found.findings)
+
+
+def test_equal_condition_numbers_are_not_held_against_a_preconditioner(capsys):
+    A = sps.csr_array(poisson((30, 30)) - 1.0 * sps.eye_array(900))
+    info = js.solve_linear_info(A, np.ones(900), js.Solve("CG", preconditioner="jacobi", max_iterations=5))
+    assert not any("larger" in line for line in js.explain(info).findings)
 
 
 def test_rounding_is_named_where_no_method_could_do_better(capsys):
