@@ -159,6 +159,7 @@ def _judged(
     if worst == Status.invalid_input:
         return ("b or x0 is not finite, or too large for its dtype",), (worst.message,)
     iterative = method is not None and not isinstance(method, AbstractDirect)
+    wants = () if method is None else method.wants
     if method is not None and method.wants and asymmetric:
         findings.append(f"A is not symmetric (Hermitian), and `{method.name}` needs that")
         advice.append("use `GMres`, `biCG-stab` or `IDR(s)`")
@@ -192,7 +193,7 @@ def _judged(
     if through is not None and through.condition > LARGER * spectrum.condition:
         findings.append("the preconditioner makes the condition number larger")
         advice.append("use another preconditioner, or none")
-    if fitting and not hopeless and iterative and "positive_definite" in method.wants:
+    if fitting and not hopeless and iterative and "positive_definite" in wants:
         # Reid's bound for CG: 2 ((√κ - 1) / (√κ + 1))^k, with κ from below.
         needed = math.ceil(math.sqrt(used.condition) / 2 * math.log(2 / max(rtol, eps)))
         findings.append(f"at this condition number CG may take {needed} iterations or more")
