@@ -376,6 +376,15 @@ def test_axes_may_shrink_to_two_points(recipe, shape):
     assert iterations(matrix(poisson(shape), positive_definite=True), recipe) <= 9
 
 
+@pytest.mark.parametrize("like", [3, "amg", [], np.eye(3)])
+def test_representatives_are_sparse_matrices(like):
+    for recipe in (GeometricMultigrid, RugeStuben, SmoothedAggregation, Multigrid):
+        with pytest.raises(
+            StructureError, match=r"`like` must be a js\.SparseMatrix or a SciPy sparse matrix; got"
+        ):
+            recipe(like=like)
+
+
 def test_a_cycle_for_a_batch_is_as_many_cycles():
     lanes = 4
     A = matrix(poisson((64, 64)), positive_definite=True)

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import is_traced
@@ -20,8 +21,12 @@ class Representative:
     """
 
     def __init__(self, matrix: Any):
-        if not isinstance(matrix, SparseMatrix):
+        if scipy.sparse.issparse(matrix):
             matrix = SparseMatrix.from_scipy(matrix)
+        if not isinstance(matrix, SparseMatrix):
+            raise StructureError(
+                f"`like` must be a js.SparseMatrix or a SciPy sparse matrix; got {type(matrix).__name__}."
+            )
         if is_traced(matrix.data):
             raise StructureError(
                 "`like` needs concrete values, from which the shape of the hierarchy is chosen; these are traced. Make "
