@@ -63,11 +63,11 @@ _MESSAGES = {
     ),
     Status.inconsistent: (
         "b has a component outside the range of A, so no x reaches the tolerance; x is the best approximation found. "
-        "Remove that component from b, or use `lsqr`/`lsmr` on a rectangular system for least squares."
+        "Remove that component from b; the x of least squares is that of `js.solve_linear_info` with `lsqr` or `lsmr`."
     ),
     Status.singular: (
         "A is singular to working precision. If its null space is known, pass `rank_deficiency=1` (constants) or "
-        "`null_space=`; otherwise use `lsqr` or `lsmr` for a least-squares solution."
+        "`null_space=`; otherwise the x of `js.solve_linear_info` with `lsqr` or `lsmr` is that of least squares."
     ),
     Status.not_positive_definite: (
         "The Cholesky factorisation met a non-positive pivot: A is not Hermitian positive definite. Use `LU`."

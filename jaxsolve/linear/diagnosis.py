@@ -170,16 +170,15 @@ def _judged(
         findings.append("eigenvalues lie on both sides of zero, which is hard for every Krylov method alone")
         advice.append("use preconditioner 'ilu', or a direct method")
     fitting = not findings
+    least = "the x of `js.solve_linear_info` with `lsmr` is that of least squares"
     # Of a singular matrix the iterates grow, and with them what rounding leaves.
     hopeless = worst in (Status.singular, Status.inconsistent) or spectrum.condition > 0.1 / eps
     if worst == Status.inconsistent:
         findings.append("b has a component outside the range of A")
-        advice.append("remove it from b, or use `lsmr` for least squares")
+        advice.append(f"remove it from b; {least}")
     elif hopeless:
         findings.append("A is singular to working precision")
-        advice.append(
-            "give its null space (`rank_deficiency=1`, `null_space=`), or use `lsmr` for least squares"
-        )
+        advice.append(f"give its null space (`rank_deficiency=1`, `null_space=`); {least}")
     elif failed and reached <= ROUNDING * floor:
         hopeless = True
         findings.append(
