@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -16,11 +17,16 @@ from jaxsolve.core.status import CONVERGED, DIVERGED, Status
 
 
 class Frozen:
-    """What of a request is no array, held still beside the arrays while they pass through jit."""
+    """What of a request is no array, held still beside the arrays while they pass through jit.
 
-    def __init__(self, tree: Any):
+    Args:
+        tree: The request.
+        is_array: What counts as an array; Python numbers do by default.
+    """
+
+    def __init__(self, tree: Any, is_array: Callable[[Any], bool] = eqx.is_array_like):
         leaves, self.treedef = jax.tree.flatten(tree)
-        self.arrays = tuple(eqx.is_array_like(leaf) for leaf in leaves)
+        self.arrays = tuple(is_array(leaf) for leaf in leaves)
         self.rest = tuple(leaf for leaf, array in zip(leaves, self.arrays, strict=True) if not array)
         self.hash = hash((self.treedef, self.arrays, tuple(map(id, self.rest))))
 

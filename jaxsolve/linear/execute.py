@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxsolve.core.results import Frozen
 from jaxsolve.core.staging import is_traced
 from jaxsolve.linear.forward import Plan, System, launch, run
 from jaxsolve.linear.implicit import implicit_solve
+from jaxsolve.linear.inverse import frozen_recipe
 from jaxsolve.linear.prepare import chosen, limits, prepared
 from jaxsolve.linear.problem import Problem
 from jaxsolve.linear.request import Solve
@@ -82,7 +82,7 @@ def execute_stack(
     control = limits(solve, problem)
     parts = (problem.A, problem.b, problem.x0, control)
     if not is_traced((parts, nulls, settings)):
-        recipe = Frozen(choice.preconditioner)
+        recipe = frozen_recipe(choice.preconditioner)
         key = (choice.method, recipe, problem.unknown, problem.rhs, watch)
         outcome = _run_stack(key, recipe.split(choice.preconditioner), *parts, nulls)
         if not is_traced(outcome.status):

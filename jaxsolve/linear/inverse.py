@@ -3,7 +3,9 @@
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsolve.core.results import Frozen
 from jaxsolve.core.staging import detached
@@ -31,8 +33,13 @@ class Unbuilt(eqx.Module):
     @classmethod
     def of(cls, method: AbstractMethod, recipe: AbstractPreconditioner, A: LinearOperator) -> "Unbuilt":
         """The recipe for a method and a matrix."""
-        frozen = Frozen(recipe)
+        frozen = frozen_recipe(recipe)
         return cls(detached(A), frozen.split(recipe), frozen, method)
+
+
+def frozen_recipe(recipe: Any) -> Frozen:
+    """The recipe beside its arrays. Its numbers stay with it, since they may steer what is built: degrees, flags."""
+    return Frozen(recipe, lambda leaf: isinstance(leaf, jax.Array | np.ndarray))
 
 
 def built(inverse: Any) -> Any:

@@ -9,6 +9,7 @@ import pytest
 
 import jaxsolve as js
 from jaxsolve.linear import lanes
+from jaxsolve.preconditioners.base import AbstractPreconditioner
 from jaxsolve.preconditioners.registry import PRECONDITIONERS
 from tests.gallery import problems
 from tests.gallery.methods import FAMILIES, METHODS, made, mostly_slow
@@ -211,3 +212,34 @@ def test_every_preconditioner_is_built_in_lanes(name, small):
     assert np.all(many.converged)
     for lane, k in enumerate(ks):
         np.testing.assert_allclose(many.x[lane], solve(k).x, rtol=1e-7)
+
+
+class Sweeps(AbstractPreconditioner):
+    """A user's recipe, whose numbers steer Python code."""
+
+    count: int
+    damping: float
+
+    def build(self, A):
+        total = self.damping * js.Jacobi().build(A)
+        return sum((total for _ in range(self.count - 1)), total)
+
+
+def test_numbers_of_recipes_stay_numbers(small):
+    n = 53
+    f, ks, b = chain(n)
+    ks, b = ks.astype(np.float32), b.astype(np.float32)
+
+    def solve(recipe):
+        return lambda k: js.solve_linear(f, b, js.Solve("GMres", rtol=1e-4, preconditioner=recipe), k)
+
+    for recipe in (Sweeps(2, 0.4), js.SSOR(1.2), js.Chebyshev(2)):
+        alone = jnp.stack([jax.jit(solve(recipe))(k) for k in ks])
+        many = jax.jit(jax.vmap(solve(recipe)))(ks)
+        assert many.dtype == alone.dtype == np.float32
+        np.testing.assert_allclose(many, alone, rtol=1e-3, atol=1e-4)
+        stack = jnp.stack(
+            [jax.vmap(lambda x, k=k: f(x, k), out_axes=1)(jnp.eye(n, dtype=b.dtype)) for k in ks]
+        )
+        many = js.solve_linear(stack, b, js.Solve("GMres", rtol=1e-4, preconditioner=recipe))
+        np.testing.assert_allclose(many, alone, rtol=1e-3, atol=1e-4)
