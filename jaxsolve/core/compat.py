@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import jaxlib
 from jax import lax
-from jax.ad_checkpoint import checkpoint_name
 from jax.core import Tracer
 from jax.experimental import sparse
 from jax.extend import core
@@ -30,9 +29,7 @@ __all__ = [
     "can_be_ordered",
     "constants_as_arguments",
     "function_of",
-    "is_solve",
     "is_transposable",
-    "marked_solution",
     "open_jaxpr",
     "optimization_barrier_p",
     "prims",
@@ -69,8 +66,6 @@ _CALLS: dict[Primitive, str] = {
     prims.custom_jvp_call_p: "call_jaxpr",
     prims.custom_vjp_call_p: "call_jaxpr",
 }
-
-_SOLUTION = "jaxsolve: solution of a linear system"
 
 #: `JaxprEqn`; its variables are typed as abstract values, which know neither shape nor dtype.
 Equation = Any
@@ -117,24 +112,11 @@ def bind(eqn: Equation, values: Sequence[Any]) -> list[Any]:
 def called(eqn: Equation) -> Any:
     """The jaxpr that an equation does nothing but call (with all its inputs), or None."""
     if eqn.primitive in _CALLS:
-        return None if is_solve(eqn) else eqn.params[_CALLS[eqn.primitive]]
+        return eqn.params[_CALLS[eqn.primitive]]
     # No public name; its parameter was renamed in JAX 0.12.
     if eqn.primitive.name == "composite":
         return eqn.params["call_jaxpr" if "call_jaxpr" in eqn.params else "jaxpr"]
     return None
-
-
-def marked_solution(x: Any) -> Any:
-    """x, by which a jaxpr shows that the function with a `custom_jvp` of its own around it solves a linear system."""
-    return checkpoint_name(x, _SOLUTION) if isinstance(x, Tracer) else x
-
-
-def is_solve(eqn: Equation) -> bool:
-    """Whether an equation solves a linear system: its first output is linear in what only its right-hand side reads."""
-    if eqn.primitive is not prims.custom_jvp_call_p:
-        return False
-    equations: list[Equation] = open_jaxpr(eqn.params["call_jaxpr"])[0].eqns
-    return any(e.primitive is prims.name_p and e.params["name"] == _SOLUTION for e in equations)
 
 
 def scatter_function(eqn: Equation) -> Callable[..., list[Any]] | None:

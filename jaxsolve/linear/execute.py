@@ -8,7 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jaxsolve.core.staging import is_traced
 from jaxsolve.linear.forward import Plan, System, launch, run
@@ -60,13 +60,12 @@ def execute(
     if together:
         inverse = prepared(method, None, problem, nulls, eager)
     gradient_method, other, limited = _gradient(solve, method, inverse, control, problem, nulls)
-    x0, control = lax.stop_gradient((problem.x0, control))
     plan = Plan(method, gradient_method, judge(), watch)
-    system = System(A, inverse, problem.b, x0, control, nulls, (other, limited))
+    system = System(A, inverse, problem.x0, control, nulls, (other, limited))
     if not problem.batch:
-        return implicit_solve(plan, system)
-    axes: Any = System(*(None, None, 0, guess, 0, None, (None, 0)))  # pyright: ignore[reportArgumentType]  # axes
-    return jax.vmap(functools.partial(implicit_solve, plan), in_axes=(axes,))(system)
+        return implicit_solve(plan, system, problem.b)
+    axes: Any = System(*(None, None, guess, 0, None, (None, 0)))  # pyright: ignore[reportArgumentType]  # axes
+    return jax.vmap(functools.partial(implicit_solve, plan), in_axes=(axes, 0))(system, problem.b)
 
 
 def execute_stack(
@@ -90,7 +89,7 @@ def execute_stack(
 
     def lane(A, b, x0, control):
         one = dataclasses.replace(problem, A=A, b=b, x0=x0, batch=(), matrices=False)
-        limited = eqx.tree_at(lambda s: (s.rtol, s.atol, s.max_iterations), solve, tuple(control))
+        limited = eqx.tree_at(lambda s: (s.rtol, s.atol, s.max_iterations), solve, tuple(control[:3]))
         return execute(one, limited, choice, nulls, judge, settings, watch)
 
     return jax.vmap(lane, in_axes=(0, 0, None if problem.x0 is None else 0, 0))(*parts)

@@ -26,12 +26,11 @@ from jaxsolve.telemetry.watch import SILENT, Watch
 
 
 class System(eqx.Module):
-    """A system ready to be solved: everything that is an array or may be traced.
+    """A system ready to be solved, without its right-hand side: everything that is an array or may be traced.
 
     Attributes:
         A: The operator in the form that runs.
         inverse: Preconditioner (perhaps `Unbuilt`) or factorisation, None for neither.
-        b: Right-hand side, shape (m,).
         x0: First guess, None for zero.
         control: Tolerances and limit.
         nulls: Null space of A.
@@ -40,7 +39,6 @@ class System(eqx.Module):
 
     A: LinearOperator
     inverse: Any
-    b: Array
     x0: Array | None
     control: Control
     nulls: NullSpace
@@ -51,7 +49,17 @@ class System(eqx.Module):
         other, control = self.gradient
         inverse = built(self.inverse)
         gradient = inverse if other is self.inverse else built(other), control
-        return System(self.A, inverse, self.b, self.x0, self.control, self.nulls, gradient)
+        return System(self.A, inverse, self.x0, self.control, self.nulls, gradient)
+
+    def of_gradient(self) -> "System":
+        """The system of a tangent."""
+        return System(self.A, self.gradient[0], None, self.gradient[1], self.nulls, self.gradient)
+
+    def transposed(self) -> "System":
+        """The system of a cotangent, from that of a tangent."""
+        inverse = None if self.inverse is None else self.inverse.transpose()
+        gradient = (inverse, self.gradient[1])
+        return System(self.A.transpose(), inverse, None, self.control, self.nulls.transposed(), gradient)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +77,10 @@ class Plan:
     gradient_method: AbstractMethod
     judge: Judge | None
     watch: Watch
+
+    def of_gradient(self) -> "Plan":
+        """The plan of tangent and adjoint systems."""
+        return dataclasses.replace(self, method=self.gradient_method)
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames="watch")

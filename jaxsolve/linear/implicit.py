@@ -1,23 +1,23 @@
 """Implicit gradients: tangents and cotangents by one more solve each, never through the loop.
 
-From A x = b follows A dx = db - dA x. The primal solve has this rule as its `custom_jvp`; the tangent solve is linear
-in its right-hand side, and `custom_linear_solve` turns it into the transposed solve for reverse mode. Keeping the two
-apart gives tangent and adjoint systems their own tolerance (relative to their own right-hand side: the user's `atol`
-is in other units there), their own guess (none) and their own failures.
+From A x = b follows A dx = db - dA x. The tangent system is solved by the same rule as the first one, and so is the
+transposed system of a cotangent, which gives derivatives of any order. Both have their own tolerance (relative to their
+own right-hand side: the user's `atol` is in other units there), their own guess (none) and their own failures.
+
+Under a null space N(p) of A and Aᴴ, x has no part in N: from Nᴴ x = 0 follows dx = A⁺(db - dA x) - N dNᴴ x.
 """
 
-import functools
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
-from jaxsolve.core.compat import marked_solution
-from jaxsolve.core.staging import staged
-from jaxsolve.core.vector import norm
+from jaxsolve.core.implicit import Rule, implicit
+from jaxsolve.core.vector import dot, norm
 from jaxsolve.linear.forward import Plan, System, guarded, run
 from jaxsolve.linear.pseudo import pseudo_tangent
 from jaxsolve.linear.push import pushed
@@ -25,81 +25,112 @@ from jaxsolve.operators.base import LinearOperator
 from jaxsolve.solvers.driver import Outcome, unit_of
 from jaxsolve.solvers.nullspace import NullSpace
 
-
-def implicit_solve(plan: Plan, system: System) -> Outcome:
-    """The outcome of a system, differentiable in A and b by the implicit function theorem."""
-    # JAX makes a new rule each time that it traces `custom_jvp`; compiled, equal solves are one, and so are programs
-    # that hold them. Not in eager mode, where failures in gradients keep their class.
-    return _compiled_solve(plan, system) if staged() else _solve(plan, system)
+#: What is left of a right-hand side that vanishes, in rounding errors of its terms.
+CANCELLED = 100
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _solve(plan: Plan, system: System) -> Outcome:
-    s = system
-    outcome = run(plan.method, s.A, s.inverse, s.b, s.x0, s.control, s.nulls, watch=plan.watch)
-    outcome = guarded(plan, "solve", outcome)
-    return outcome._replace(x=marked_solution(outcome.x))
+def implicit_solve(plan: Plan, system: System, *terms: Array, kind: str = "solve") -> Outcome:
+    """The outcome of a system, differentiable in A, b and the null space by the implicit function theorem.
 
-
-@functools.partial(_solve.defjvp, symbolic_zeros=True)
-def _tangent(plan, primals, tangents):
-    (system,), (tangent,) = primals, tangents
-    system = system.built()
-    outcome = implicit_solve(plan, system)
-    x = outcome.x
-    rhs = pushed(system.A, tangent.A, lambda A: A.mv(x))
-    rhs = jnp.zeros_like(system.b) if rhs is None else -rhs.astype(system.b.dtype)
-    if not isinstance(tangent.b, SymbolicZero):
-        rhs = rhs + tangent.b
-    m, n = system.A.shape
-    dx = tangent_solve(plan, system, rhs) if m == n else pseudo_tangent(plan, system, tangent.A, outcome, rhs)
-    # The residual is that of a solved system for every b and A: its derivative is zero, as are those of the counts.
-    zeros = jax.tree.map(zero_tangent, outcome)
-    return outcome, zeros._replace(x=dx)
-
-
-_compiled_solve = functools.partial(jax.jit, static_argnums=0)(_solve)
+    Args:
+        plan: The methods.
+        system: The system.
+        *terms: b as a sum: where it vanishes, the size of its terms tells what is rounding.
+        kind: What is solved, for those who listen: "solve", "tangent" or "adjoint".
+    """
+    return implicit(Solution(plan, kind), system, terms)
 
 
 def tangent_solve(plan: Plan, system: System, rhs: Array) -> Array:
-    """A⁻¹ rhs, linear in rhs: solved again for tangents, transposed for cotangents."""
-    A, (inverse, control), nulls = system.A, system.gradient, system.nulls
+    """A⁻¹ rhs by the method for gradients, linear in rhs and differentiable in A."""
+    return implicit_solve(plan.of_gradient(), system.of_gradient(), rhs, kind="tangent").x
 
-    def forward(_, c):
-        outcome = run(plan.gradient_method, A, inverse, c, None, control, nulls, watch=plan.watch)
-        return guarded(plan, "tangent", outcome).x
 
-    def transposed(_, c):
-        At = A.transpose()
-        inverse_t = None if inverse is None else inverse.transpose()
-        # JAX drops everything but x here: a failure that is not raised is a wrong gradient.
-        method, nulls_t = plan.gradient_method, nulls.transposed()
-        limits = control
-        if nulls.basis is not None or nulls.detect:
-            c, noise = _effective(A, nulls, c)
-            limits = control._replace(atol=jnp.maximum(control.atol, noise))
-        outcome = run(method, At, inverse_t, c, None, limits, nulls_t, watch=plan.watch)
-        return guarded(plan, "adjoint", outcome).x
+@dataclasses.dataclass(frozen=True)
+class Solution(Rule):
+    """The solution of a system as a function of (system, terms of b)."""
 
-    return lax.custom_linear_solve(A.mv, rhs, forward, transposed)
+    plan: Plan
+    kind: str
+
+    linear = True
+
+    def value(self, system: System, terms: tuple[Array, ...]) -> Outcome:
+        s, b = system, sum(terms[1:], terms[0])
+        control = s.control
+        if self.kind != "solve" and (s.nulls.basis is not None or s.nulls.detect):
+            control = control._replace(noise=_rounding(terms))
+        outcome = run(self.plan.method, s.A, s.inverse, b, s.x0, control, s.nulls, watch=self.plan.watch)
+        return guarded(self.plan, self.kind, outcome)
+
+    def tangent(self, args: tuple, tangents: tuple) -> tuple[Outcome, Outcome]:
+        (system, terms), (dsystem, dterms) = args, tangents
+        system = system.built()
+        outcome = implicit(self, system, terms)
+        x, (m, n) = outcome.x, system.A.shape
+        # A dx = db - dA x, the sum of these.
+        rhs = [t for t in dterms if not isinstance(t, SymbolicZero)]
+        moved = pushed(system.A, dsystem.A, lambda A: A.mv(x))
+        if moved is not None:
+            rhs.append(-moved.astype(x.dtype))
+        plan, kind = self.plan.of_gradient(), "tangent" if self.kind == "solve" else self.kind
+
+        def solve(system: System, *terms: Array, turned: bool = False) -> Array:
+            return implicit_solve(plan, system, *terms, kind=_turned(kind) if turned else kind).x
+
+        if not rhs:
+            dx = jnp.zeros_like(x)
+        elif m == n and not self.plan.method.least_norm:
+            dx = solve(system.of_gradient(), *rhs)
+        else:
+            dx = pseudo_tangent(self.plan.method, system, dsystem.A, outcome, rhs, solve)
+        basis = system.nulls.basis
+        turning = pushed(system.nulls, dsystem.nulls, lambda nulls: jnp.conj(nulls.basis.T) @ x)
+        if basis is not None and turning is not None:
+            dx = dx - basis @ turning
+        dr, along = _residual_tangent(system.A, outcome, rhs, dx)
+        still = jax.tree.map(lambda _: None, outcome)
+        return outcome, still._replace(x=dx, residual=dr, residual_norm=along)
+
+    def transposed(self, args: tuple, places: tuple, cotangents: list[Any]) -> tuple[Array, ...]:
+        """The cotangent of b: Aᵀ⁻¹ applied to that of x, and what comes by r = b - A x."""
+        system = args[0].built().of_gradient()
+        c, direct, *others = cotangents
+        if any(ct is not None for ct in others):
+            raise NotImplementedError(
+                "a solve can be transposed by its x and its residual only, which are linear in b; take jax.vjp."
+            )
+        if direct is not None:
+            through = system.A.transpose().mv(direct)
+            c = -through if c is None else c - through
+        if system.nulls.basis is not None or system.nulls.detect:
+            c = _effective(system.A, system.nulls, c)
+        found = implicit_solve(self.plan.of_gradient(), system.transposed(), c, kind=_turned(self.kind)).x
+        return (found if direct is None else found + direct,) * len(places)
+
+
+def _turned(kind: str) -> str:
+    return "tangent" if kind == "adjoint" else "adjoint"
 
 
 @jax.jit
-def _effective(A: LinearOperator, nulls: NullSpace, c: Array) -> tuple[Array, Any]:
-    """A cotangent of x without what no x has, all being orthogonal to the null space; and the size of its rounding."""
-    found, _ = nulls.detected(A, unit_of(A, c)[0])
-    if found.basis is None and found.found is None:
-        return c, 0.0
-    # A cotangent of constants leaves rounding, which is not to be solved for.
-    size = norm(c)
-    noise = 100 * jnp.finfo(size.dtype).eps * size
-    if found.found is not None:
-        noise = jnp.where(found.found, noise, 0)
-    return found.transposed().project_solution(c), noise
+def _residual_tangent(
+    A: LinearOperator, outcome: Outcome, rhs: Sequence[Array], dx: Array
+) -> tuple[Array, Array]:
+    """The tangents of b - A x, which is not zero where nothing solves the system or it was not solved; of its norm."""
+    dr, length = sum(rhs, -A.mv(dx)), outcome.residual_norm
+    return dr, dot(outcome.residual / jnp.where(length > 0, length, 1), dr).real
 
 
-def zero_tangent(value: Array) -> Any:
-    """The tangent of a value that does not change: of integers it has the dtype float0."""
-    if jnp.issubdtype(value.dtype, jnp.inexact):
-        return jnp.zeros_like(value)
-    return np.zeros(value.shape, jax.dtypes.float0)
+@jax.jit
+def _rounding(terms: Sequence[Array]) -> Array:
+    """The rounding of a sum, which is not to be solved for: a singular system has no solution for it."""
+    size = sum(map(norm, terms[1:]), norm(terms[0]))
+    return CANCELLED * jnp.finfo(size.dtype).eps * size
+
+
+@jax.jit
+def _effective(A: LinearOperator, nulls: NullSpace, c: Array) -> Array:
+    """A cotangent of x without what no x has, all being orthogonal to the null space."""
+    found, _ = nulls.detected(A, unit_of(A, lax.stop_gradient(c))[0])
+    return found.transposed().project_solution(c)

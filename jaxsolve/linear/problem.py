@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import scipy.sparse.linalg
-from jax import Array, lax
+from jax import Array
 
 from jaxsolve.core.errors import StructureError, TraceError
 from jaxsolve.core.staging import detached
@@ -88,7 +88,9 @@ def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bo
         problem = _pose_matrix(as_operator(A), b, x0)
         if not grad_for_f:
             problem = dataclasses.replace(problem, A=detached(problem.A))
-    return problem
+    m, n = problem.A.shape
+    # Of the many solutions of a wide system the shortest is returned; from a guess the nearest to it would be found.
+    return dataclasses.replace(problem, x0=None) if m < n else problem
 
 
 def _pose_function(
@@ -253,7 +255,7 @@ def null_space(solve: Solve, problem: Problem) -> NullSpace:
         raise ValueError(
             f"rank_deficiency={solve.rank_deficiency}, but null_space holds {basis.shape[1]} vectors."
         )
-    return NullSpace(lax.stop_gradient(orthonormal(basis)))
+    return NullSpace(orthonormal(basis))
 
 
 def _basis(given: Any, unknown: Packing, dtype: Any) -> Array:

@@ -1,64 +1,55 @@
-"""Implicit gradients of least-squares and minimum-norm solutions of rectangular systems of full rank.
+"""Implicit gradients of least-squares solutions of least norm, x = A⁺b, for A of any shape and of constant rank.
 
-With the residual r = b - A x (Golub & Pereyra 1973, for full rank):
+With the residual r = b - A x and u = A⁺ᴴ x (Golub & Pereyra 1973, equation 4.12, times b):
 
-    tall, x = (AᴴA)⁻¹Aᴴ b:    dx = (AᴴA)⁻¹ (Aᴴ(db - dA x) + dAᴴ r)
-    wide, x = Aᴴw, w = (AAᴴ)⁻¹b:    dx = dAᴴ w + Aᴴ (AAᴴ)⁻¹ (db - dA x - A dAᴴ w)
+    dx = A⁺ (db - dA x)  +  A⁺ A⁺ᴴ dAᴴ r  +  (I - A⁺A) dAᴴ u
 
-A system with AᴴA is solved by two solves with A and Aᴴ, which does not square the condition number.
+The second term vanishes where A x = b, as for wide A of full rank, the third where the columns of A are independent, as
+for tall A of full rank. Both are linear in solves with A and Aᴴ, which does not square the condition number.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
-from jaxsolve.linear.forward import Plan, System, guarded, run
+from jaxsolve.linear.forward import System
 from jaxsolve.linear.push import pushed
+from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.driver import Outcome
-from jaxsolve.solvers.nullspace import NullSpace
 
 
-def pseudo_tangent(plan: Plan, system: System, tangent: Any, outcome: Outcome, rhs: Array) -> Array:
-    """dx for a rectangular system.
+def pseudo_tangent(
+    method: AbstractMethod,
+    system: System,
+    tangent: Any,
+    outcome: Outcome,
+    rhs: Sequence[Array],
+    solve: Callable[..., Array],
+) -> Array:
+    """dx.
 
     Args:
-        plan: The methods.
+        method: What found x; one that is not for any rank had A of full rank.
         system: The system.
         tangent: The tangent of its operator.
         outcome: Its solution and residual.
-        rhs: db - dA x.
+        rhs: db - dA x, as a sum.
+        solve: The solution of a system for tangents, from the terms of its right-hand side; `turned` for one with Aᵀ.
     """
-    A, (m, n) = system.A, system.A.shape
-    if m > n:
+    A, (m, n), of_gradient = system.A, system.A.shape, system.of_gradient()
+
+    def solve_adjoint(v: Array) -> Array:
+        return jnp.conj(solve(of_gradient.transposed(), jnp.conj(v), turned=True))
+
+    if m > n or method.least_norm:
         moved = pushed(A, tangent, lambda A: A.adjoint().mv(outcome.residual))
-        rhs = A.adjoint().mv(rhs)
-        return normal_solve(plan, system, rhs if moved is None else rhs + moved, wide=False)
-    w = normal_solve(plan, system, A.mv(outcome.x), wide=True)
-    moved = pushed(A, tangent, lambda A: A.adjoint().mv(w))
-    if moved is None:
-        return A.adjoint().mv(normal_solve(plan, system, rhs, wide=True))
-    return moved + A.adjoint().mv(normal_solve(plan, system, rhs - A.mv(moved), wide=True))
-
-
-def normal_solve(plan: Plan, system: System, rhs: Array, wide: bool) -> Array:
-    """(AᴴA)⁻¹ rhs, or (AAᴴ)⁻¹ rhs for wide A; linear in rhs, differentiable in A."""
-    A, (inverse, control) = system.A, system.gradient
-
-    def product(v):
-        return A.mv(A.adjoint().mv(v)) if wide else A.adjoint().mv(A.mv(v))
-
-    def solve(kind: str, v: Array) -> Array:
-        stages = (A, A.adjoint()) if wide else (A.adjoint(), A)
-        for stage in stages:
-            prepared = inverse if stage is A or inverse is None else inverse.adjoint()
-            nulls = NullSpace()
-            outcome = run(plan.gradient_method, stage, prepared, v, None, control, nulls, watch=plan.watch)
-            v = guarded(plan, kind, outcome).x
-        return v
-
-    def transposed(_, v):
-        # (AᴴA)ᵀ is its conjugate.
-        return jnp.conj(solve("adjoint", jnp.conj(v)))
-
-    return lax.custom_linear_solve(product, rhs, lambda _, v: solve("tangent", v), transposed)
+        rhs = rhs if moved is None else [*rhs, solve_adjoint(moved)]
+    if (m < n or method.least_norm) and pushed(A, tangent, lambda A: A.mv(outcome.x)) is not None:
+        # From a guess, x is the solution next to it.
+        u = solve_adjoint(outcome.x if system.x0 is None else outcome.x - system.x0)
+        moved = pushed(A, tangent, lambda A: A.adjoint().mv(u))
+        assert moved is not None
+        return moved + solve(of_gradient, *rhs, -A.mv(moved))
+    return solve(of_gradient, *rhs)

@@ -74,7 +74,7 @@ def _answered(
         judge = _judge(asked, solve, request, settings, statement, listener, throw)
         judged = judge is not None
         task = Task(statement, frozen, judge, watch, limits)
-        outcome = implicit_search(task, given, jax.lax.stop_gradient(numbers), jax.lax.stop_gradient(x0))
+        outcome = implicit_search(task, given, numbers, x0)
     compiled = is_traced(outcome.status)
     if not compiled:
         np.asarray(outcome.status)

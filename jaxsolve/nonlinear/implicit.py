@@ -15,10 +15,10 @@ from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxsolve.core.checks import checked
+from jaxsolve.core.implicit import Rule, implicit
 from jaxsolve.core.results import Frozen
 from jaxsolve.core.vector import dot, norm
 from jaxsolve.linear.forward import guarded
-from jaxsolve.linear.implicit import zero_tangent
 from jaxsolve.linear.verdict import Judge
 from jaxsolve.nonlinear.host.limits import Limits
 from jaxsolve.nonlinear.inner import gradient_request
@@ -50,21 +50,33 @@ class Task:
     limits: Limits | None = None
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def implicit_search(task: Task, given: Given, settings: list[Any], x0: Array) -> Outcome:
     """The outcome of a search, differentiable in what is given by the implicit function theorem."""
-    solve = task.request.join(settings)
-    outcome = search(task.statement, solve, task.watch, task.limits, given, x0)
-    # The verdict only reads the judge of its plan.
-    return guarded(task, "solve", outcome)  # pyright: ignore[reportArgumentType]
+    return implicit(Found(task), given, settings, x0)
 
 
-@functools.partial(implicit_search.defjvp, symbolic_zeros=True)
+@dataclasses.dataclass(frozen=True)
+class Found(Rule):
+    """What a search finds, as a function of (given, settings, x0)."""
+
+    task: Task
+
+    def value(self, given: Given, settings: list[Any], x0: Array) -> Outcome:
+        task = self.task
+        solve = task.request.join(settings)
+        outcome = search(task.statement, solve, task.watch, task.limits, given, x0)
+        # The verdict only reads the judge of its plan.
+        return guarded(task, "solve", outcome)  # pyright: ignore[reportArgumentType]
+
+    def tangent(self, args: tuple, tangents: tuple) -> tuple[Outcome, Outcome]:
+        return _tangent(self.task, args, tangents)
+
+
 def _tangent(task: Task, primals: tuple, tangents: tuple) -> tuple[Outcome, Outcome]:
     given, settings, x0 = primals
     outcome = implicit_search(task, given, settings, x0)
     x, statement = outcome.x, task.statement
-    zeros = jax.tree.map(zero_tangent, outcome)
+    zeros = jax.tree.map(lambda _: None, outcome)
     solve = task.request.join(lax.stop_gradient(settings))
     posed, z, held, clear, length = statement, x, (), None, None
     if task.limits is not None:

@@ -1,5 +1,6 @@
 """The Jacobian of a condition in the form that its linear solve wants, and one solve with it."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,14 +8,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.custom_derivatives import SymbolicZero
 
 from jaxsolve.core.errors import TraceError
+from jaxsolve.core.implicit import Rule, implicit
 from jaxsolve.core.tree import Packing
 from jaxsolve.linear.forward import Plan, System, guarded, run
 from jaxsolve.linear.implicit import tangent_solve
 from jaxsolve.linear.inverse import built
 from jaxsolve.linear.prepare import chosen, limits, prepared
 from jaxsolve.linear.problem import Problem, null_space
+from jaxsolve.linear.push import pushed
 from jaxsolve.linear.request import Solve, needs_entries
 from jaxsolve.linear.verdict import Judge
 from jaxsolve.nonlinear.elimination import Elimination
@@ -152,27 +156,49 @@ class Linearisation(eqx.Module):
         problem = _problem(A, x)
         # An absolute tolerance is in other units than those of tangents.
         control = limits(eqx.tree_at(lambda s: s.atol, solve, 0.0), problem)
-        control = Control(*(lax.stop_gradient(jnp.asarray(v)) for v in control))
+        control = lax.stop_gradient(jax.tree.map(jnp.asarray, control))
         method, nulls = chosen(solve, A).method, null_space(solve, problem)
         return cls(A.layout(), inverse_of(A, solve), nulls, control, method)
 
     def solved(self, rhs: Array, judge: Judge | None) -> Array:
         """A⁻¹ rhs, linear in rhs and differentiable in A; failures raise."""
         plan = Plan(self.method, self.method, judge, SILENT)
-        inverse, rtol = self.inverse, self.control.rtol
-        if not isinstance(inverse, Elimination):
-            gradient = (inverse, self.control)
-            return tangent_solve(
-                plan, System(self.A, inverse, rhs, None, self.control, self.nulls, gradient), rhs
-            )
+        if isinstance(self.inverse, Elimination):
+            return implicit(Eliminated(plan, "tangent"), self, rhs).x
+        gradient = (self.inverse, self.control)
+        system = System(self.A, self.inverse, None, self.control, self.nulls, gradient)
+        return tangent_solve(plan, system, rhs)
 
-        def forward(_: Any, c: Array) -> Array:
-            return guarded(plan, "tangent", inverse.solve(c, rtol)).x
 
-        def transposed(_: Any, c: Array) -> Array:
-            return guarded(plan, "adjoint", inverse.solve_transposed(c, rtol)).x
+@dataclasses.dataclass(frozen=True)
+class Eliminated(Rule):
+    """A⁻¹ rhs by the factors of a `Linearisation`, as a function of (linearisation, rhs).
 
-        return lax.custom_linear_solve(self.A.mv, rhs, forward, transposed)
+    Attributes:
+        plan: Where failures go.
+        kind: What is solved: a "tangent" system, or with Aᵀ its "adjoint".
+    """
+
+    plan: Plan
+    kind: str
+
+    linear = True
+
+    def value(self, at: Linearisation, rhs: Array) -> Outcome:
+        substituted = at.inverse.solve if self.kind == "tangent" else at.inverse.solve_transposed
+        return guarded(self.plan, self.kind, substituted(rhs, at.control.rtol))
+
+    def tangent(self, args: tuple, tangents: tuple) -> tuple[Outcome, Outcome]:
+        (at, rhs), (dat, drhs) = args, tangents
+        outcome = implicit(self, at, rhs)
+        moved = pushed(at.A, dat.A, lambda A: (A if self.kind == "tangent" else A.transpose()).mv(outcome.x))
+        drhs = jnp.zeros_like(rhs) if isinstance(drhs, SymbolicZero) else drhs
+        dx = implicit(self, at, drhs if moved is None else drhs - moved).x
+        return outcome, jax.tree.map(lambda _: None, outcome)._replace(x=dx)
+
+    def transposed(self, args: tuple, places: Any, cotangents: list[Any]) -> Array:
+        turned = dataclasses.replace(self, kind="adjoint" if self.kind == "tangent" else "tangent")
+        return implicit(turned, args[0], cotangents[0]).x
 
 
 def _problem(A: LinearOperator, rhs: Array) -> Problem:

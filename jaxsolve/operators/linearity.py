@@ -13,7 +13,6 @@ from jaxsolve.core.compat import (
     Literal,
     bind,
     called,
-    is_solve,
     is_transposable,
     open_jaxpr,
     optimization_barrier_p,
@@ -30,6 +29,7 @@ from jaxsolve.core.compat import (
     while_parts,
 )
 from jaxsolve.core.errors import NotLinearError
+from jaxsolve.core.implicit import solves
 
 
 class Degree(enum.IntEnum):
@@ -153,7 +153,7 @@ def _dependent(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> li
         return degree(inner, operands, complex_input)
     if primitive in (prims.cond_p, prims.scan_p, prims.while_p, prims.linear_solve_p):
         return _control(eqn, operands, complex_input)
-    if is_solve(eqn):
+    if solves(eqn):
         return _solved(eqn, operands)
     if primitive in _REAL_LINEAR and complex_input:
         _refuse(eqn, "is linear over the real numbers only, and the unknown is complex; solve for its real and "
@@ -192,8 +192,8 @@ def _dependent(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> li
     return []
 
 
-def derivative_is_constant(eqn: Any, moving: Sequence[int]) -> bool:
-    """Whether JAX's derivative of an equation along some of its inputs does not read them."""
+def derivative_is_constant(eqn: Any, moving: Sequence[int], outputs: int | None = None) -> bool:
+    """Whether JAX's derivative of an equation (of its first outputs) along some of its inputs does not read them."""
     avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
 
     def derivative(values: list[Any], tangents: list[Any]) -> list[Any]:
@@ -203,7 +203,7 @@ def derivative_is_constant(eqn: Any, moving: Sequence[int]) -> bool:
                 every[k] = value
             return bind(eqn, every)
 
-        return jax.jvp(applied, tuple(values[k] for k in moving), tuple(tangents))[1]
+        return jax.jvp(applied, tuple(values[k] for k in moving), tuple(tangents))[1][:outputs]
 
     try:
         jaxpr = jax.make_jaxpr(derivative)(avals, [avals[k] for k in moving]).jaxpr
@@ -218,7 +218,7 @@ def derivative_is_constant(eqn: Any, moving: Sequence[int]) -> bool:
 
 def _solved(eqn: JaxprEqn, operands: list[Degree]) -> list[Degree]:
     """x is affine in b (a first guess may leave its trace); what else is said of the solve is not."""
-    if not derivative_is_constant(eqn, [k for k, d in enumerate(operands) if d.depends]):
+    if not derivative_is_constant(eqn, [k for k, d in enumerate(operands) if d.depends], outputs=1):
         _refuse(eqn, "solves with a matrix that depends on the unknown")
     return [Degree.affine] + [Degree.opaque] * (len(eqn.outvars) - 1)
 

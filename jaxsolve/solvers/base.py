@@ -40,6 +40,8 @@ class AbstractMethod(eqx.Module):
     cost: ClassVar[str] = "1 product"
     #: Whether rectangular systems are solved (least squares, minimum norm).
     rectangular: ClassVar[bool] = False
+    #: Whether x is the least-norm solution (A⁺b from x0 = 0) of systems of any rank; others ask for full rank.
+    least_norm: ClassVar[bool] = False
     #: Whether `prepare` needs the entries of A, so that functions are traced into sparse matrices first.
     entries: ClassVar[bool] = False
     #: Whether the method applies the adjoint of A.

@@ -30,11 +30,15 @@ FLAT = 16
 
 
 class Control(NamedTuple):
-    """When to stop: converged at ‖b - A x‖ <= max(rtol ‖b‖, atol), given up after `max_iterations`."""
+    """When to stop: converged at ‖b - A x‖ <= max(rtol ‖b‖, atol), given up after `max_iterations`.
+
+    Where A is known to be singular, at ‖b - A x‖ <= noise too: the rounding of b, which has no solution.
+    """
 
     rtol: Any
     atol: Any
     max_iterations: Any
+    noise: Any = None
 
 
 class Outcome(NamedTuple):
@@ -138,6 +142,8 @@ def iterate(
     target = jnp.maximum(control.rtol * b_norm, control.atol).astype(b_norm.dtype)
     unit, probes = unit_of(A, b)
     nulls, null_probes = nulls.detected(A, unit)
+    if control.noise is not None:
+        target = jnp.maximum(target, nulls.where_singular(control.noise)).astype(target.dtype)
     if x0 is None:
         x, r, products = jnp.zeros(size, b.dtype), b, 0
     else:

@@ -61,6 +61,12 @@ class NullSpace(eqx.Module):
             return lax.cond(self.found, lambda: v - jnp.mean(v), lambda: v)
         return self.project(v)
 
+    def where_singular(self, value: Array) -> Array:
+        """The value where A is known to be singular, else 0."""
+        if self.found is not None:
+            return jnp.where(self.found, value, 0)
+        return value if self.basis is not None else jnp.zeros_like(value)
+
     def compressed(self, A: LinearOperator) -> LinearOperator:
         """P A P with the projector P onto the complement; A itself where no basis is declared."""
         return A if self.basis is None else Compressed(A, self)

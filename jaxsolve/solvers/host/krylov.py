@@ -89,6 +89,7 @@ class SciPyKrylov(AbstractMethod):
     )
     wants: ClassVar[Any] = _ByKind({"cg": ("positive_definite",), "minres": ("hermitian",)}, ())
     rectangular: ClassVar[Any] = _ByKind({"lsqr": True, "lsmr": True}, False)
+    least_norm: ClassVar[Any] = rectangular
     definite_preconditioner: ClassVar[Any] = _ByKind({"cg": True, "minres": True}, False)
     storage: ClassVar[str] = "on the host"
     cost: ClassVar[str] = "one callback a solve"

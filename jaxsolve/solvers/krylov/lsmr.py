@@ -79,6 +79,7 @@ class LSMR(AbstractMethod):
     storage: ClassVar[str] = "5"
     cost: ClassVar[str] = "1 product, 1 adjoint product"
     rectangular: ClassVar[bool] = True
+    least_norm: ClassVar[bool] = True
     adjoint: ClassVar[bool] = True
 
     @property

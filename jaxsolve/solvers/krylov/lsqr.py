@@ -53,6 +53,7 @@ class LSQR(AbstractMethod):
     storage: ClassVar[str] = "4"
     cost: ClassVar[str] = "1 product, 1 adjoint product"
     rectangular: ClassVar[bool] = True
+    least_norm: ClassVar[bool] = True
     adjoint: ClassVar[bool] = True
 
     @property

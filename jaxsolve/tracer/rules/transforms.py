@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxsolve.core.compat import Equation, prims
 from jaxsolve.core.errors import TraceError
+from jaxsolve.core.implicit import implicit_p, solves
 from jaxsolve.operators.linearity import derivative_is_constant
 from jaxsolve.tracer import moves, parts, sums
 from jaxsolve.tracer.dense import dense
@@ -101,11 +102,15 @@ def _linear_solve(scope: Scope, eqn: Equation, *inputs: Any) -> list[Linear]:
     return _with_offset(outputs, shifted)
 
 
-@rule(prims.custom_jvp_call_p)
+@rule(implicit_p)
 def _solve(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
-    """A solve of this package (no other `custom_jvp` comes here): one more for each element of its right-hand side."""
+    """A solve of this package: one more for each element of its right-hand side."""
     moving = [k for k, v in enumerate(inputs) if depends(v)]
-    if not derivative_is_constant(eqn, moving):
+    if not solves(eqn):
+        not_linear(
+            eqn, scope.enclosing, "solves equations that depend on that argument and need not be linear"
+        )
+    if not derivative_is_constant(eqn, moving, outputs=1):
         not_linear(eqn, scope.enclosing, "solves with a matrix that depends on that argument")
     size = sum(inputs[k].size for k in moving)
     if size > MOST_SOLVES:

@@ -1,0 +1,175 @@
+"""Derivatives beyond those of one regular system: of residuals, of least-norm solutions, of null spaces that turn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+
+import jaxsolve as js
+
+TALL = jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 7.0]])
+B = jnp.array([1.0, -1.0, 2.0])
+RNG = np.random.default_rng(4)
+
+
+def directional(f, order):
+    """Value and derivatives along a line, each by another composition."""
+    return {
+        0: f,
+        1: jax.jacfwd(f),
+        2: jax.jacfwd(jax.jacrev(f)),
+        3: jax.jacrev(jax.jacrev(f)),
+    }[order]
+
+
+def agree(f, g, p, orders=(0, 1, 2, 3), rtol=1e-6):
+    for order in orders:
+        found, expected = (jax.jit(directional(h, order))(p) for h in (f, g))
+        np.testing.assert_allclose(found, expected, rtol=rtol, atol=1e-8, err_msg=f"composition {order}")
+
+
+@pytest.mark.parametrize("method", ["QR", "lsmr"])
+@pytest.mark.parametrize("field", ["residual", "residual_norm"])
+def test_residuals_of_least_squares_have_derivatives(method, field):
+    solve = js.Solve(method, rtol=1e-13)
+
+    def found(p):
+        info = js.solve_linear_info(TALL + p * TALL**2 / 10, B * jnp.cos(p), solve)
+        return (getattr(info, field) ** 2).sum()
+
+    def by_hand(p):
+        A, b = TALL + p * TALL**2 / 10, B * jnp.cos(p)
+        return ((b - A @ jnp.linalg.solve(A.T @ A, A.T @ b)) ** 2).sum()
+
+    agree(found, by_hand, 0.3)
+
+
+def test_the_residual_of_a_solve_that_stops_early_has_the_derivative_of_its_x():
+    A = TALL.T @ TALL
+    solve = js.Solve("GMres", max_iterations=1, rtol=1e-12)
+
+    def both(b):
+        info = js.solve_linear_info(A, b, solve)
+        return info.x, info.residual
+
+    b = jnp.array([1.0, 2.0])
+    _, (dx, dr) = jax.jvp(both, (b,), (jnp.array([0.3, -1.0]),))
+    np.testing.assert_allclose(dr, jnp.array([0.3, -1.0]) - A @ dx, atol=1e-12)
+    assert jnp.abs(dr).max() > 1e-3
+
+
+def deficient(p):
+    """Of rank 2 for every p, its range and its null space turning."""
+    U = scipy.linalg.qr(RNG_U)[0]
+    c, s = jnp.cos(p), jnp.sin(p)
+    turn = jnp.eye(5).at[jnp.array([0, 0, 2, 2]), jnp.array([0, 2, 0, 2])].set(jnp.stack([c, -s, s, c]))
+    tilt = jnp.eye(4).at[jnp.array([1, 1, 3, 3]), jnp.array([1, 3, 1, 3])].set(jnp.stack([c, -s, s, c]))
+    core = jnp.zeros((5, 4)).at[0, 0].set(3 + p).at[1, 1].set(2.0)
+    return jnp.asarray(U) @ turn @ core @ tilt
+
+
+RNG_U = RNG.standard_normal((5, 5))
+
+
+def pseudo_inverse(A, rank):
+    """By singular vectors of the leading values, as polynomials of A: differentiable where `jnp.linalg.pinv` is not."""
+    # A⁺ = Aᵀ (A Aᵀ)⁺, by the limit of (AᵀA + ε)⁻¹Aᵀ in exact arithmetic of two steps of Richardson's extrapolation.
+    del rank
+    total, I = 0.0, jnp.eye(A.shape[1])
+    for k, weight in enumerate((1 / 3, -2.0, 8 / 3)):
+        total = total + weight * jnp.linalg.solve(A.T @ A + 2e-4 * 2.0**-k * I, A.T)
+    return total
+
+
+@pytest.mark.parametrize("method", ["lsmr", "lsqr", "scipy-lsmr"])
+@pytest.mark.parametrize("shape", ["tall", "wide", "square"])
+def test_least_norm_solutions_of_deficient_systems_turn_with_the_matrix(method, shape):
+    b = jnp.asarray(RNG.standard_normal(5))
+    views = {"tall": lambda A: A, "wide": lambda A: A.T, "square": lambda A: A[:4] + 0 * A[1:]}
+    solve = js.Solve(method, rtol=1e-13)
+
+    def matrix(p):
+        A = deficient(p)
+        if shape == "square":
+            c, s = jnp.cos(p), jnp.sin(p)
+            left, right = jnp.array([c, s, 0.5 * c]), jnp.array([s, c, 1.0])
+            return jnp.outer(left, right)
+        return views[shape](A)
+
+    def found(p):
+        A = matrix(p)
+        return jnp.sum(jnp.sin(js.solve_linear_info(A, b[: A.shape[0]], solve).x))
+
+    def expected(p):
+        A = matrix(p)
+        return jnp.sum(jnp.sin(pseudo_inverse(A, 2) @ b[: A.shape[0]]))
+
+    agree(found, expected, 0.3, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["lsmr", "QR"])
+def test_a_guess_does_not_show_in_the_solution_of_a_wide_system(method):
+    A, b, x0 = jnp.array([[1.0, 2.0, 0.5]]), jnp.array([3.0]), jnp.array([1.0, 0.0, 2.0])
+    solve = js.Solve(method, rtol=1e-12, x0=x0)
+
+    def found(p):
+        return js.solve_linear(A + p * A**2, b, solve)[0]
+
+    agree(found, lambda p: (jnp.linalg.pinv(A + p * A**2) @ b)[0], 0.2, orders=(0, 1, 2))
+
+
+@pytest.mark.parametrize("method", ["CG", "minres", "GMres", "LU", "sparse-direct"])
+def test_a_null_space_that_turns_takes_the_solution_with_it(method):
+    def turn(p):
+        c, s = jnp.cos(p), jnp.sin(p)
+        return jnp.eye(3).at[jnp.array([1, 1, 2, 2]), jnp.array([1, 2, 1, 2])].set(jnp.stack([c, -s, s, c]))
+
+    def found(p):
+        Q = turn(p)
+        A = Q @ jnp.diag(jnp.array([3.0, 1.0, 0.0])) @ Q.T
+        b = A @ Q @ jnp.stack([1 + p, jnp.ones(()), jnp.zeros(())])
+        return jnp.sum(jnp.exp(js.solve_linear(A, b, js.Solve(method, rtol=1e-12, null_space=Q[:, 2]))))
+
+    def expected(p):
+        return jnp.sum(jnp.exp(turn(p) @ jnp.stack([1 + p, jnp.ones(()), jnp.zeros(())])))
+
+    agree(found, expected, 0.3)
+
+
+def test_a_tangent_of_pure_rounding_is_no_inconsistency():
+    # In two dimensions x is along one vector for every p: its tangent, beside that of the null space, is rounding.
+    def found(p):
+        q = jnp.stack([jnp.cos(p), jnp.sin(p)])
+        A = 2.0 * jnp.outer(q, q)
+        return js.solve_linear(A, 2 * q, js.Solve("CG", rtol=1e-10, null_space=jnp.stack([-q[1], q[0]])))
+
+    agree(found, lambda p: jnp.stack([jnp.cos(p), jnp.sin(p)]), 0.3)
+
+
+def test_solves_are_transposed_in_their_right_hand_side():
+    A = jnp.asarray(RNG.standard_normal((4, 4))) + 4 * jnp.eye(4)
+    p = jnp.ones(4)
+
+    def solve(b):
+        return js.solve_linear(A, b, js.Solve(rtol=1e-12))
+
+    np.testing.assert_allclose(jax.linear_transpose(solve, p)(p)[0], jnp.linalg.solve(A.T, p), rtol=1e-9)
+
+    @jax.custom_jvp
+    def ruled(p):
+        return jnp.linalg.solve(A, p)
+
+    ruled.defjvp(lambda primals, tangents: (ruled(*primals), solve(tangents[0])))
+    np.testing.assert_allclose(jax.jacrev(ruled)(p), jnp.linalg.inv(A), rtol=1e-8, atol=1e-10)
+
+    def root(p):
+        def newton(f, y):
+            return js.solve_nonlinear(f, jnp.zeros(4), js.Solve("newton", x0=y, rtol=1e-12))
+
+        return jax.lax.custom_root(
+            lambda y: A @ y + y**3 - p, p, newton, lambda g, y: js.solve_linear(g, y, js.Solve(rtol=1e-12))
+        )
+
+    expected = jnp.linalg.solve((A + jnp.diag(3 * root(p) ** 2)).T, jnp.ones(4))
+    np.testing.assert_allclose(jax.grad(lambda p: root(p).sum())(p), expected, rtol=1e-7)
