@@ -10,8 +10,8 @@ from jax import Array
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.traits import Traits
-from jaxsolve.core.tree import Packing, inexact
-from jaxsolve.operators.base import LinearOperator
+from jaxsolve.core.tree import Packing, inexact, typed
+from jaxsolve.operators.base import LinearOperator, on_parts
 from jaxsolve.operators.linearity import Degree, degree
 from jaxsolve.operators.program import Program, separated, trace_program
 
@@ -52,6 +52,9 @@ class FunctionOperator(LinearOperator):
 
     def mv(self, x: Array) -> Array:
         """The linear part of the function at x."""
+        if jnp.iscomplexobj(x) and not jnp.issubdtype(self.kind, jnp.complexfloating):
+            # The program was traced with real vectors.
+            return on_parts(self.mv, x)
         if self.offset is not None:
             return self.value(x) - self.offset
         if not self.affine:
@@ -61,8 +64,7 @@ class FunctionOperator(LinearOperator):
 
     def value(self, x: Array) -> Array:
         """The function itself at x, its constant included."""
-        # A parameter was traced with one dtype; x may be complex where the function's own arrays are real.
-        (y,) = self.program(*self.parameters, x.astype(self.kind))
+        (y,) = self.program(*self.parameters, typed(x, self.kind))
         return y
 
 
