@@ -32,6 +32,7 @@ __all__ = [
     "function_of",
     "is_solve",
     "is_transposable",
+    "lifted",
     "marked_solution",
     "open_jaxpr",
     "optimization_barrier_p",
@@ -92,10 +93,16 @@ def open_jaxpr(jaxpr: Any) -> tuple[Jaxpr, Sequence[Any]]:
 
 def constants_as_arguments(jaxpr: Any) -> tuple[Callable[..., list[Any]], list[Any]]:
     """A function of (*constants, *arguments) that evaluates a closed jaxpr, and its constants."""
-    inner, constants = open_jaxpr(jaxpr)
+    return jaxpr_as_fun(lifted(jaxpr)), list(open_jaxpr(jaxpr)[1])
+
+
+def lifted(jaxpr: Any) -> ClosedJaxpr:
+    """A closed jaxpr with its constants as leading inputs."""
+    inner, _ = open_jaxpr(jaxpr)
     variables = [*inner.constvars, *inner.invars]
-    lifted = inner.replace(constvars=[], invars=variables, debug_info=_no_names(inner, len(variables)))
-    return jaxpr_as_fun(ClosedJaxpr(lifted, [])), list(constants)
+    return ClosedJaxpr(
+        inner.replace(constvars=[], invars=variables, debug_info=_no_names(inner, len(variables))), []
+    )
 
 
 def _no_names(jaxpr: Jaxpr, count: int) -> Any:

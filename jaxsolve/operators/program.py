@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsolve.core.compat import ClosedJaxpr, Jaxpr, Literal, function_of, open_jaxpr
+from jaxsolve.core.compat import ClosedJaxpr, Jaxpr, Literal, function_of, lifted, open_jaxpr
 
 
 class Program:
@@ -81,14 +81,7 @@ def trace_program(f: Callable[..., Any], *inputs: Any) -> tuple[Program, list[An
         pytree of shapes.
     """
     closed, out = jax.make_jaxpr(f, return_shape=True)(*inputs)
-    inner, constants = open_jaxpr(closed)
-    count = len(inner.constvars) + len(inner.invars)
-    lifted = inner.replace(
-        constvars=[],
-        invars=[*inner.constvars, *inner.invars],
-        debug_info=inner.debug_info._replace(arg_names=("",) * count),
-    )
-    return Program(ClosedJaxpr(lifted, [])), list(constants), out
+    return Program(lifted(closed)), list(open_jaxpr(closed)[1]), out
 
 
 def _names(value: Any) -> Iterator[str]:

@@ -6,7 +6,7 @@ Constants of that jaxpr (index arrays, and arrays the user closed over) enter pr
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -41,12 +41,10 @@ class Plan:
         closed_over: Whether the function closes over traced values, so that the plan holds for this call only.
     """
 
-    def __init__(self, function: Callable[..., Any], x: Any, values: Sequence[Any]):
-        """Reads `function(x, values)`; only the shapes and dtypes of both matter."""
-        shapes = [
-            jax.ShapeDtypeStruct(v.shape, v.dtype, weak_type=v.weak_type) for v in map(jax.typeof, values)
-        ]
-        jaxpr, self.structure = jax.make_jaxpr(function, return_shape=True)(x, shapes)
+    def __init__(self, jaxpr: Any, structure: Any, x: Any, values: Sequence[Any]):
+        """Reads a jaxpr of (x, values), which returns `structure`; only the shapes and dtypes of both matter."""
+        self.structure = structure
+        shapes = shapes_of(values)
         leaves = jax.tree.leaves(x)
         sizes = [math.prod(leaf.shape) for leaf in leaves]
         outputs = jax.tree.leaves(self.structure)
@@ -145,6 +143,11 @@ class Plan:
 
     def _entries(self, constants: list[Any], values: list[Any], indices: list[Array]) -> Array:
         return self._reading.entries(self._factors(*constants, *values), indices, self.dtype)
+
+
+def shapes_of(values: Sequence[Any]) -> list[Any]:
+    """The shapes and dtypes of arrays and numbers."""
+    return [jax.ShapeDtypeStruct(v.shape, v.dtype, weak_type=v.weak_type) for v in map(jax.typeof, values)]
 
 
 def _held(constant: Any) -> Any:
