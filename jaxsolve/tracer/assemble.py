@@ -12,6 +12,7 @@ from jaxsolve.core.tree import Packing, inexact
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.function import function_operator
+from jaxsolve.operators.program import values_held
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.arguments import Split, has_integers, split
 from jaxsolve.tracer.matrix import TracedMatrix
@@ -181,7 +182,8 @@ def _traced(f: Callable[..., Any], x: Any, arguments: Split) -> _Traced:
         return f(x, *args, **named)
 
     shapes = shapes_of(arguments.values)
-    return _Traced(*jax.make_jaxpr(function, return_shape=True)(x, shapes), arguments)
+    with values_held():
+        return _Traced(*jax.make_jaxpr(function, return_shape=True)(x, shapes), arguments)
 
 
 def _read(x: Any, traced: _Traced, refusals: Refusals | None) -> tuple[Plan, Split]:

@@ -1,14 +1,10 @@
 """Refusals: programs that could not be read as sparse matrices, so that they are not tried again."""
 
 import collections
-import hashlib
 from collections.abc import Hashable
-from typing import Any
-
-import numpy as np
 
 from jaxsolve.core.compat import ClosedJaxpr, Tracer, lifted, open_jaxpr
-from jaxsolve.operators.program import Program
+from jaxsolve.operators.program import Program, digest
 
 #: Programs that are remembered, the latest ones.
 MOST = 256
@@ -39,10 +35,5 @@ class Refusals:
 
 
 def _key(jaxpr: ClosedJaxpr) -> Hashable:
-    return Program(lifted(jaxpr)), tuple(map(_digest, open_jaxpr(jaxpr)[1]))
-
-
-def _digest(constant: Any) -> Hashable:
-    if isinstance(constant, Tracer):
-        return None
-    return hashlib.blake2b(np.ascontiguousarray(constant), digest_size=16).digest()
+    constants = open_jaxpr(jaxpr)[1]
+    return Program(lifted(jaxpr)), tuple(None if isinstance(c, Tracer) else digest(c) for c in constants)
