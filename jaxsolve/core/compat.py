@@ -30,6 +30,7 @@ __all__ = [
     "can_be_ordered",
     "constants_as_arguments",
     "function_of",
+    "is_known",
     "is_solve",
     "is_transposable",
     "lifted",
@@ -207,6 +208,17 @@ def source_lines(eqn: Equation) -> str:
     return ""
 
 
+def is_known(name: str) -> bool:
+    """Whether a primitive of this name is JAX's own arithmetic, and not a kernel, a callback or another package's."""
+    return name in _KNOWN
+
+
 def primitives_named() -> dict[str, Primitive]:
     """All primitives that JAX lists publicly, by attribute name."""
     return {name: value for name, value in vars(core.primitives).items() if name.endswith("_p")}
+
+
+#: Host or foreign code, of which nothing can be read.
+_FOREIGN = {"pure_callback", "buffer_callback", "io_callback", "ffi_call", "shard_map"}
+_HERE = [value for value in globals().values() if isinstance(value, Primitive)]
+_KNOWN = {primitive.name for primitive in (*primitives_named().values(), *_HERE)} - _FOREIGN
