@@ -29,7 +29,9 @@ __all__ = [
     "can_be_ordered",
     "constants_as_arguments",
     "function_of",
+    "is_known",
     "is_transposable",
+    "lifted",
     "open_jaxpr",
     "optimization_barrier_p",
     "prims",
@@ -87,10 +89,16 @@ def open_jaxpr(jaxpr: Any) -> tuple[Jaxpr, Sequence[Any]]:
 
 def constants_as_arguments(jaxpr: Any) -> tuple[Callable[..., list[Any]], list[Any]]:
     """A function of (*constants, *arguments) that evaluates a closed jaxpr, and its constants."""
-    inner, constants = open_jaxpr(jaxpr)
+    return jaxpr_as_fun(lifted(jaxpr)), list(open_jaxpr(jaxpr)[1])
+
+
+def lifted(jaxpr: Any) -> ClosedJaxpr:
+    """A closed jaxpr with its constants as leading inputs."""
+    inner, _ = open_jaxpr(jaxpr)
     variables = [*inner.constvars, *inner.invars]
-    lifted = inner.replace(constvars=[], invars=variables, debug_info=_no_names(inner, len(variables)))
-    return jaxpr_as_fun(ClosedJaxpr(lifted, [])), list(constants)
+    return ClosedJaxpr(
+        inner.replace(constvars=[], invars=variables, debug_info=_no_names(inner, len(variables))), []
+    )
 
 
 def _no_names(jaxpr: Jaxpr, count: int) -> Any:
@@ -182,6 +190,17 @@ def source_lines(eqn: Equation) -> str:
     return ""
 
 
+def is_known(name: str) -> bool:
+    """Whether a primitive of this name is JAX's own arithmetic, and not a kernel, a callback or another package's."""
+    return name in _KNOWN
+
+
 def primitives_named() -> dict[str, Primitive]:
     """All primitives that JAX lists publicly, by attribute name."""
     return {name: value for name, value in vars(core.primitives).items() if name.endswith("_p")}
+
+
+#: Host or foreign code, of which nothing can be read.
+_FOREIGN = {"pure_callback", "buffer_callback", "io_callback", "ffi_call", "shard_map"}
+_HERE = [value for value in globals().values() if isinstance(value, Primitive)]
+_KNOWN = {primitive.name for primitive in (*primitives_named().values(), *_HERE)} - _FOREIGN

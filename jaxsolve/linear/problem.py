@@ -1,8 +1,6 @@
 """Problem: a system as the user gave it, turned into flat vectors, operators and batches, or refused."""
 
 import dataclasses
-import functools
-import inspect
 import math
 from typing import Any
 
@@ -12,7 +10,7 @@ import jax.numpy as jnp
 import scipy.sparse.linalg
 from jax import Array
 
-from jaxsolve.core.errors import StructureError, TraceError
+from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import detached
 from jaxsolve.core.tree import Packing, inexact, typed
 from jaxsolve.linear.request import AUTO, Solve, needs_entries
@@ -20,7 +18,7 @@ from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.convert import ACCEPTED, as_operator, batch_shape, with_dtype
 from jaxsolve.operators.function import check_output, function_operator
 from jaxsolve.solvers.nullspace import NullSpace, orthonormal
-from jaxsolve.tracer.assemble import offset_of, operator_of, read
+from jaxsolve.tracer.assemble import offset_of, operator_of, read, readable
 from jaxsolve.tracer.compiled import LinearFunction
 
 
@@ -100,10 +98,10 @@ def _pose_function(
     unknown = rhs if x0 is None else Packing.of(x0)
     dtype = inexact(rhs.dtype, *([] if x0 is None else unknown.dtypes))
     found = None
-    if needs_entries(solve) or isinstance(f, LinearFunction):
-        found = _traced(f, unknown, rhs, dtype, args, kwargs)
-    elif solve.method == AUTO and solve.preconditioner is None:
-        found = _readable(f, unknown, rhs, dtype, args, kwargs)
+    needed = needs_entries(solve) or isinstance(f, LinearFunction)
+    # With entries any method can be chosen.
+    if needed or (solve.method == AUTO and solve.preconditioner is None):
+        found = _traced(f, unknown, rhs, dtype, args, kwargs, needed)
     operator, offset = found or function_operator(f, unknown, rhs, dtype, args, kwargs)
     if not grad_for_f:
         operator, offset = detached((operator, offset))
@@ -118,40 +116,26 @@ def _pose_function(
     return Problem(operator, vector, guess, unknown, rhs, (), False)
 
 
-#: Code of functions that could not be read as sparse matrices, with the size of the unknown: not tried again.
-_UNREADABLE: set[tuple[Any, int]] = set()
-
-
-def _readable(
-    f: Any, unknown: Packing, rhs: Packing, dtype: Any, args: tuple, kwargs: dict
-) -> tuple[LinearOperator, Array | None] | None:
-    """The function as a sparse matrix where it can be read as one, so that any method can be chosen; else None."""
-    inner = f.func if isinstance(f, functools.partial) else inspect.unwrap(f)
-    key = (getattr(inner, "__code__", type(inner)), unknown.size)
-    if key in _UNREADABLE:
-        return None
-    try:
-        return _traced(f, unknown, rhs, dtype, args, kwargs)
-    except TraceError:
-        _UNREADABLE.add(key)
-    except (TypeError, ValueError, IndexError):
-        # What is wrong with it is said by who takes the function as it is.
-        pass
-    return None
-
-
 def _traced(
-    f: Any, unknown: Packing, rhs: Packing, dtype: Any, args: tuple, kwargs: dict
-) -> tuple[LinearOperator, Array | None]:
-    """The function as a sparse matrix, and its constant part as a flat vector."""
+    f: Any, unknown: Packing, rhs: Packing, dtype: Any, args: tuple, kwargs: dict, needed: bool
+) -> tuple[LinearOperator, Array | None] | None:
+    """The function as a sparse matrix, and its constant part as a flat vector; None where it has none and needs none.
+
+    Raises:
+        TraceError: If the matrix is needed, and the function could not be read.
+    """
     x_like = unknown.struct(dtype)
-    plan, arguments = (
-        f.plan(x_like, args, kwargs) if isinstance(f, LinearFunction) else read(f, x_like, args, kwargs)
-    )
+    if isinstance(f, LinearFunction):
+        found = f.plan(x_like, args, kwargs)
+    else:
+        found = (read if needed else readable)(f, x_like, args, kwargs)
+    if found is None:
+        return None
+    plan, arguments = found
     check_output(f, plan.structure, rhs)
     wide = inexact(dtype, *Packing.of(plan.structure).dtypes)
     if wide != dtype:
-        return _traced(f, unknown, rhs, wide, args, kwargs)
+        return _traced(f, unknown, rhs, wide, args, kwargs, needed)
     offset = rhs.pack(offset_of(plan, f, x_like, args, kwargs), dtype) if plan.affine else None
     return operator_of(plan, arguments), offset
 

@@ -10,11 +10,13 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import NotLinearError, StructureError
+from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import Packing, inexact, typed
 from jaxsolve.core.vector import squared_norm
 from jaxsolve.operators.linearity import Degree, degree
 from jaxsolve.operators.program import Program, separated, trace_program
 from jaxsolve.solvers.nonlinear import FIT, FIXED_POINT, MINIMUM, ROOT
+from jaxsolve.tracer.dependence import steering
 
 
 class Given(NamedTuple):
@@ -143,6 +145,7 @@ def _stated(
     if jnp.issubdtype(dtype, jnp.complexfloating) and not _holomorphic(program, inputs, unknown.size, dtype):
         unknown = dataclasses.replace(_joined(unknown, y), split=True)
         return _stated(goal, f, x0, y, args, kwargs, unknown, dtype)
+    program = Program(program.jaxpr, _positions(program, inputs))
     image = images[-1]
     if goal in (ROOT, FIXED_POINT) and image.size != unknown.size:
         raise StructureError(
@@ -152,6 +155,15 @@ def _stated(
     rhs = None if y is None else image.pack(y, dtype)
     given = Given(tuple(jnp.asarray(c) for c in inputs), rhs)
     return Statement(goal, program, unknown, image, jnp.dtype(dtype)), given, unknown.pack(x0, dtype)
+
+
+def _positions(program: Program, inputs: Sequence[Any]) -> dict[int, np.ndarray]:
+    """The concrete integers among the inputs that say which elements of x go where, by their places.
+
+    With them the sparse derivative of a function that gathers can be read.
+    """
+    steers = steering(program.jaxpr, [False] * len(inputs) + [True])
+    return {k: np.asarray(v) for k, v in enumerate(inputs) if steers[k] and not is_traced(v)}
 
 
 def _part(dtype: Any) -> Any:

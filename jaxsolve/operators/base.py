@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -32,6 +33,9 @@ class LinearOperator(eqx.Module):
     >>> bool(jnp.allclose(A @ x, 1, atol=1e-4))
     True
     """
+
+    #: NumPy's arrays and numbers leave `v @ A` and `v * A` to the operator.
+    __array_ufunc__ = None
 
     @property
     @abc.abstractmethod
@@ -111,6 +115,15 @@ class LinearOperator(eqx.Module):
             )
         return self.mv(x)
 
+    def __rmatmul__(self, other: Any) -> Array:
+        x = jnp.asarray(other)
+        if x.ndim != 1 or x.shape[0] != self.shape[0]:
+            raise StructureError(
+                f"a vector of shape ({self.shape[0]},) multiplies an operator of shape {self.shape} from the left, as "
+                f"x @ A = A.T @ x; got {x.shape}. Use jax.vmap for several vectors, js.DenseMatrix(M) @ A for a matrix."
+            )
+        return self.transpose().mv(x)
+
     def __add__(self, other: "LinearOperator") -> "LinearOperator":
         return Sum(self, other)
 
@@ -128,6 +141,15 @@ class LinearOperator(eqx.Module):
 
     def __neg__(self) -> "LinearOperator":
         return Scaled(self, -1)
+
+
+def check_scalar(factor: Any) -> None:
+    """Raises `StructureError` unless a factor of an operator is one number."""
+    if jnp.ndim(factor):
+        raise StructureError(
+            f"an operator is multiplied by a number; got an array of shape {jnp.shape(factor)}. js.Diagonal(v) @ A "
+            "scales the rows of A, A @ js.Diagonal(v) its columns."
+        )
 
 
 def declaration(A: LinearOperator, declared: dict[str, bool]) -> Traits:
@@ -217,8 +239,13 @@ class Transposed(Wrapper):
 
     def mv(self, x: Array) -> Array:
         """The product Aᵀ x."""
-        # By vjp and not by linear_transpose: the product may hold custom_jvp functions, which only vjp passes.
-        zeros = jnp.zeros(self.operator.shape[1], self.operator.dtype)
+        if jnp.iscomplexobj(x) and not jnp.issubdtype(self.operator.dtype, jnp.complexfloating):
+            return on_parts(self._pulled, x)
+        return self._pulled(x)
+
+    def _pulled(self, x: Array) -> Array:
+        # By vjp and not by linear_transpose: see `transposable`.
+        zeros = jnp.zeros(self.operator.shape[1], jnp.promote_types(self.operator.dtype, x.dtype))
         out, pull = jax.vjp(self.operator.mv, zeros)
         return pull(x.astype(out.dtype))[0]
 
@@ -299,6 +326,9 @@ class Scaled(Wrapper):
 
     operator: LinearOperator
     factor: Any
+
+    def __check_init__(self) -> None:
+        check_scalar(self.factor)
 
     @property
     def dtype(self) -> Any:
@@ -418,6 +448,30 @@ class Product(LinearOperator):
     def layout(self) -> LinearOperator:
         """The product of the fast forms."""
         return Product(self.left.layout(), self.right.layout())
+
+
+def on_parts(product: Callable[[Array], Array], x: Array) -> Array:
+    """The product of a real matrix and a complex vector, by two products with real ones."""
+    return lax.complex(product(x.real), product(x.imag))
+
+
+def transposable(product: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """The same linear function as its own derivative, which JAX can transpose wherever it has the reverse mode.
+
+    `jax.linear_transpose` of the function itself refuses `u.at[i].set(v)` unless no two of the indices are known to be
+    equal; its derivative masks the updates that are lost, and can be transposed. What transposes a product
+    (`lax.custom_linear_solve` does) gets it in this form. Where it is only applied, the function itself costs less.
+
+    >>> i = jnp.array([0, 2])
+    >>> f = lambda u: (2 * u).at[i].set(u[i])
+    >>> jax.linear_transpose(transposable(f), jnp.ones(3))(jnp.arange(3.0))[0].tolist()
+    [0.0, 2.0, 2.0]
+    """
+
+    def derivative(x: Array) -> Array:
+        return jax.jvp(product, (jnp.zeros_like(x),), (x,))[1]
+
+    return derivative
 
 
 def product_if(condition: Array, A: LinearOperator, x: Array) -> Array:

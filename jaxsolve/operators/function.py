@@ -8,10 +8,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsolve.core.errors import StructureError
+from jaxsolve.core.compat import is_known
+from jaxsolve.core.errors import NotLinearError, StructureError
+from jaxsolve.core.staging import is_traced, staged
 from jaxsolve.core.traits import Traits
-from jaxsolve.core.tree import Packing, inexact
-from jaxsolve.operators.base import LinearOperator
+from jaxsolve.core.tree import Packing, inexact, typed
+from jaxsolve.core.vector import scattered
+from jaxsolve.operators.base import LinearOperator, on_parts
 from jaxsolve.operators.linearity import Degree, degree
 from jaxsolve.operators.program import Program, separated, trace_program
 
@@ -52,6 +55,9 @@ class FunctionOperator(LinearOperator):
 
     def mv(self, x: Array) -> Array:
         """The linear part of the function at x."""
+        if jnp.iscomplexobj(x) and not jnp.issubdtype(self.kind, jnp.complexfloating):
+            # The program was traced with real vectors.
+            return on_parts(self.mv, x)
         if self.offset is not None:
             return self.value(x) - self.offset
         if not self.affine:
@@ -61,8 +67,7 @@ class FunctionOperator(LinearOperator):
 
     def value(self, x: Array) -> Array:
         """The function itself at x, its constant included."""
-        # A parameter was traced with one dtype; x may be complex where the function's own arrays are real.
-        (y,) = self.program(*self.parameters, x.astype(self.kind))
+        (y,) = self.program(*self.parameters, typed(x, self.kind))
         return y
 
 
@@ -116,12 +121,47 @@ def function_operator(
     offset = _at_zero(operator)
     if found == Degree.opaque:
         operator = FunctionOperator(program, parameters, offset, False, size, jnp.dtype(dtype))
+        _check_linear(operator)
     return operator, offset
 
 
 @jax.jit
 def _at_zero(operator: FunctionOperator) -> Array:
     return operator.value(jnp.zeros(operator.shape[1], operator.dtype))
+
+
+def _check_linear(operator: FunctionOperator) -> None:
+    """Tries a function that holds what can't be read on two vectors, where that can be done at once.
+
+    In a program there is no looking at numbers: there, only the true residual of the solution tells.
+
+    Raises:
+        NotLinearError: If it does not map their combination to that of their images.
+    """
+    n, dtype = operator.shape[1], operator.dtype
+    if staged() or is_traced(operator):
+        return
+    gap, size = _combined(operator, scattered(n, dtype))
+    # Kernels may round more than the dtype does. What is more nearly linear than this is solved to its true residual.
+    if bool(gap > jnp.finfo(dtype).eps ** (1 / 3) * size):
+        unread = ", ".join(sorted(name for name in operator.program.primitives if not is_known(name)))
+        raise NotLinearError(
+            "the function is not linear in its first argument: of two vectors, f(u + c v) differs from f(u) + c (f(v) "
+            f"- f(0)) by {float(gap):.1e} beside {float(size):.1e}. It holds what can't be read ({unread}), so it was "
+            "tried. Solve nonlinear equations with js.solve_nonlinear, or linearise with js.linearize_operator(f, x0); "
+            "what is linear up to a coarser rounding can be a js.LinearOperator, which is not tried."
+        )
+
+
+@jax.jit
+def _combined(operator: FunctionOperator, u: Array) -> tuple[Array, Array]:
+    """How far the image of a combination is from the combination of images, and the size of these."""
+    v = u[::-1]
+    factor = 2j if jnp.iscomplexobj(u) else 2.0
+    images = [operator.mv(u), operator.mv(v), operator.mv(u + factor * v)]
+    gap = jnp.max(jnp.abs(images[2] - images[0] - factor * images[1]), initial=0)
+    sizes = [jnp.max(jnp.abs(image), initial=0) for image in (*images, operator.offset)]
+    return gap, sizes[0] + sizes[1] + sizes[2] + sizes[3]
 
 
 def check_output(f: Callable[..., Any], y: Any, rhs: Packing) -> None:

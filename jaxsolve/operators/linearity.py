@@ -13,6 +13,7 @@ from jaxsolve.core.compat import (
     Literal,
     bind,
     called,
+    is_known,
     is_transposable,
     open_jaxpr,
     optimization_barrier_p,
@@ -108,9 +109,6 @@ _PLACES = {
 }
 #: Not complex-linear, though linear over the reals.
 _REAL_LINEAR = {prims.real_p, prims.imag_p, prims.conj_p}
-#: Host or foreign code, of which nothing can be read: taken as affine (of degree `opaque`), and the true residual
-#: guards the result.
-_OPAQUE = ("pure_callback", "buffer_callback", "io_callback", "ffi_call", "shard_map")
 
 
 def degree(jaxpr: Any, inputs: Sequence[Degree], complex_input: bool) -> list[Degree]:
@@ -155,7 +153,7 @@ def _dependent(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> li
         return _control(eqn, operands, complex_input)
     if solves(eqn):
         return _solved(eqn, operands)
-    if primitive in _REAL_LINEAR and complex_input:
+    if complex_input and _drops_parts(eqn):
         _refuse(eqn, "is linear over the real numbers only, and the unknown is complex; solve for its real and "
                 "imaginary parts as a pytree instead")  # fmt: skip
     if primitive in _JOINT:
@@ -183,13 +181,24 @@ def _dependent(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> li
         return [_sum(operands[1:])]
     if primitive is prims.integer_pow_p and eqn.params["y"] == 1:
         return operands[:1]
-    if primitive.name in _OPAQUE:
-        return [Degree.opaque] * count
     moving = [k for k, d in enumerate(operands) if d.depends]
     if is_transposable(primitive) and derivative_is_constant(eqn, moving):
         return [Degree.affine] * count
+    if not is_known(primitive.name):
+        # A kernel, a callback, the primitive of another package: taken as affine where it looks so.
+        return [Degree.opaque] * count
     _refuse(eqn, "is not linear")
     return []
+
+
+def _drops_parts(eqn: JaxprEqn) -> bool:
+    """Whether an equation is linear over the real numbers, and not over the complex ones."""
+    if eqn.primitive in _REAL_LINEAR:
+        return True
+    if eqn.primitive not in (prims.fft_p, prims.convert_element_type_p):
+        return False
+    before, after = (v[0].aval.dtype for v in (eqn.invars, eqn.outvars))
+    return jnp.issubdtype(before, jnp.complexfloating) and not jnp.issubdtype(after, jnp.complexfloating)
 
 
 def derivative_is_constant(eqn: Any, moving: Sequence[int], outputs: int | None = None) -> bool:

@@ -1,6 +1,9 @@
 """Program: a jaxpr that equals every other jaxpr of the same text, so that equal functions share one compilation."""
 
+import contextlib
+import contextvars
 import functools
+import hashlib
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
@@ -9,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsolve.core.compat import ClosedJaxpr, Jaxpr, Literal, function_of, open_jaxpr
+from jaxsolve.core.compat import ClosedJaxpr, Jaxpr, Literal, function_of, lifted, open_jaxpr
 
 
 class Program:
@@ -20,14 +23,20 @@ class Program:
 
     Attributes:
         jaxpr: The closed jaxpr; its constants were turned into leading inputs.
+        held: Inputs whose values belong to the program, by their place: what is read inside `values_held` finds these
+            where it is traced otherwise. Programs with other values there are other programs.
     """
 
-    def __init__(self, jaxpr: ClosedJaxpr):
+    def __init__(self, jaxpr: ClosedJaxpr, held: dict[int, np.ndarray] | None = None):
         self.jaxpr = jaxpr
-        self._key = _jaxpr_key(jaxpr)
+        self.held = held or {}
+        values = tuple((k, v.shape, str(v.dtype), digest(v)) for k, v in self.held.items())
+        self._key = (_jaxpr_key(jaxpr), values)
         self._hash = hash(self._key)
 
     def __call__(self, *inputs: Array) -> list[Array]:
+        if _HELD.get():
+            inputs = tuple(self.held.get(k, value) for k, value in enumerate(inputs))
         return function_of(self.jaxpr)(*inputs)
 
     def __eq__(self, other: object) -> bool:
@@ -50,6 +59,24 @@ class Program:
         ['concatenate', 'mul', 'slice']
         """
         return frozenset(_names(self.jaxpr))
+
+
+_HELD = contextvars.ContextVar("_HELD", default=False)
+
+
+@contextlib.contextmanager
+def values_held() -> Iterator[None]:
+    """A context in which programs are called with the values that belong to them, so that those are known."""
+    token = _HELD.set(True)
+    try:
+        yield
+    finally:
+        _HELD.reset(token)
+
+
+def digest(values: Any) -> bytes:
+    """What stands for the values of a concrete array in comparisons."""
+    return hashlib.blake2b(np.ascontiguousarray(values), digest_size=16).digest()
 
 
 def separated(args: tuple, kwargs: dict) -> tuple[list[Array], Callable[[list[Array]], tuple[tuple, dict]]]:
@@ -81,14 +108,7 @@ def trace_program(f: Callable[..., Any], *inputs: Any) -> tuple[Program, list[An
         pytree of shapes.
     """
     closed, out = jax.make_jaxpr(f, return_shape=True)(*inputs)
-    inner, constants = open_jaxpr(closed)
-    count = len(inner.constvars) + len(inner.invars)
-    lifted = inner.replace(
-        constvars=[],
-        invars=[*inner.constvars, *inner.invars],
-        debug_info=inner.debug_info._replace(arg_names=("",) * count),
-    )
-    return Program(ClosedJaxpr(lifted, [])), list(constants), out
+    return Program(lifted(closed)), list(open_jaxpr(closed)[1]), out
 
 
 def _names(value: Any) -> Iterator[str]:

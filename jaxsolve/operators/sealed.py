@@ -50,6 +50,10 @@ class Sealed(LinearOperator):
         """The operator's own transpose."""
         return sealed(self.operator.transpose())
 
+    def adjoint(self) -> LinearOperator:
+        """The operator's own adjoint."""
+        return sealed(self.operator.adjoint())
+
     def conj(self) -> LinearOperator:
         """The operator's own conjugate."""
         return sealed(self.operator.conj())
@@ -69,6 +73,10 @@ class Sealed(LinearOperator):
     def magnitude(self) -> Array | None:
         """The largest absolute entry where it is cheap to know."""
         return self.operator.magnitude()
+
+    def leading_row_sums(self, count: int) -> Array | None:
+        """The sums of the first rows, where they are cheap to know."""
+        return self.operator.leading_row_sums(count)
 
 
 class Shell:

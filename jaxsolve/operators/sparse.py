@@ -15,7 +15,7 @@ from jax.experimental.sparse import BCOO, BCSR
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import index_array, is_traced
 from jaxsolve.core.traits import Traits
-from jaxsolve.operators.base import LinearOperator, declaration
+from jaxsolve.operators.base import LinearOperator, check_scalar, declaration
 from jaxsolve.operators.ell import gather_or_zero
 from jaxsolve.operators.layout import lay_out
 from jaxsolve.operators.pattern import Pattern
@@ -175,6 +175,7 @@ class SparseMatrix(LinearOperator):
         return self.pattern.to_scipy(self.data)
 
     def __mul__(self, factor: Any) -> LinearOperator:
+        check_scalar(factor)
         return SparseMatrix(factor * self.data, self.pattern, self.facts.scaled())
 
     __rmul__ = __mul__

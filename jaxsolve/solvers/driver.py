@@ -7,7 +7,7 @@ from jax import Array, lax
 
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED, Status
-from jaxsolve.core.vector import norm, plain_norm, power_of_two, squared_norm
+from jaxsolve.core.vector import norm, plain_norm, power_of_two, scattered, squared_norm
 from jaxsolve.operators.base import LinearOperator, Paired, Scaled, product_if
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
@@ -307,6 +307,8 @@ def unit_of(A: LinearOperator, r: Array) -> tuple[Array, int]:
         finite = jnp.where(jnp.isfinite(magnitude), 1, jnp.nan)
         return power_of_two(magnitude).astype(r.real.dtype) * finite.astype(r.real.dtype), 0
     size = jnp.max(jnp.abs(r), initial=0)
-    probe = r / power_of_two(size)
+    m, n = A.shape
+    # r is no vector that a rectangular A takes.
+    probe = r / power_of_two(size) if m == n else scattered(n, r.dtype)
     largest = jnp.max(jnp.abs(product_if(jnp.isfinite(size), A, probe)), initial=0)
     return power_of_two(largest / jnp.sqrt(jnp.maximum(squared_norm(probe), 1))).astype(r.real.dtype), 1

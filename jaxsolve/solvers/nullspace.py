@@ -101,6 +101,12 @@ class Compressed(Wrapper):
     operator: LinearOperator
     nulls: NullSpace
 
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the product of matrix and projector."""
+        basis = self.nulls.basis
+        return self.operator.dtype if basis is None else jnp.result_type(self.operator.dtype, basis.dtype)
+
     def mv(self, x: Array) -> Array:
         """The product P A P x."""
         return self.nulls.project(self.operator.mv(self.nulls.project(x)))

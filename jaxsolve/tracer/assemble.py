@@ -1,7 +1,7 @@
 """Functions to sparse matrices: one reading, a static pattern, and values that JAX carries."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +12,13 @@ from jaxsolve.core.tree import Packing, inexact
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.function import function_operator
+from jaxsolve.operators.program import values_held
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.arguments import Split, has_integers, split
 from jaxsolve.tracer.matrix import TracedMatrix
 from jaxsolve.tracer.parts import is_inexact
-from jaxsolve.tracer.plan import Plan
+from jaxsolve.tracer.plan import Plan, shapes_of
+from jaxsolve.tracer.refusals import Refusals
 from jaxsolve.tracer.rules import (  # noqa: F401  (importing them fills the table)
     contraction,
     control,
@@ -123,31 +125,80 @@ def offset_of(plan: Plan, f: Callable[..., Any], x_like: Any, params: Any, kwarg
 
 
 def read(
-    f: Callable[..., Any], x_like: Any, params: tuple, kwargs: dict, fixed: bool = False
+    f: Callable[..., Any], x_like: Any, params: tuple, kwargs: dict, refusals: Refusals | None = None
 ) -> tuple[Plan, Split]:
     """The plan of a function for these arguments, and the arguments split as the plan takes them.
 
     Integers are taken as values first. Where the reading fails or finds too many positions because it does not know
     them, it is repeated with those that are concrete.
+
+    Args:
+        f: As in `matrix_from_function`.
+        x_like: As there.
+        params: As there.
+        kwargs: As there.
+        refusals: What is known to have no sparse matrix, and is refused at once.
+
+    Raises:
+        TraceError: If there is no sparse matrix. Whatever else comes out of the reading is a fault.
     """
     x = structure_of(x_like)
-    arguments = split((params, kwargs), fixed)
+    if has_integers((params, kwargs)):
+        try:
+            # Errors of the user's own code come again in the second reading.
+            traced = _traced(f, x, split((params, kwargs), False))
+        except (TypeError, IndexError, ValueError):
+            traced = None
+        if traced is not None:
+            try:
+                plan, arguments = _read(x, traced, refusals)
+                if not plan.needs_integers:
+                    return plan, arguments
+            except TraceError:
+                pass
+    return _read(x, _traced(f, x, split((params, kwargs), True)), refusals)
 
+
+def readable(f: Callable[..., Any], x_like: Any, params: tuple, kwargs: dict) -> tuple[Plan, Split] | None:
+    """What `read` finds, None where there is no sparse matrix; what was refused is not tried again."""
+    try:
+        return read(f, x_like, params, kwargs, _REFUSALS)
+    except TraceError:
+        return None
+
+
+_REFUSALS = Refusals()
+
+
+class _Traced(NamedTuple):
+    jaxpr: Any
+    structure: Any
+    arguments: Split
+
+
+def _traced(f: Callable[..., Any], x: Any, arguments: Split) -> _Traced:
     def function(x: Any, values: list[Any]) -> Any:
         args, named = arguments.joined(values)
         return f(x, *args, **named)
 
-    retry = not fixed and has_integers((params, kwargs))
+    shapes = shapes_of(arguments.values)
+    with values_held():
+        return _Traced(*jax.make_jaxpr(function, return_shape=True)(x, shapes), arguments)
+
+
+def _read(x: Any, traced: _Traced, refusals: Refusals | None) -> tuple[Plan, Split]:
+    jaxpr, structure, arguments = traced
+    if refusals is None:
+        return Plan(jaxpr, structure, x, arguments.values), arguments
+    if refusals.holds(jaxpr):
+        raise TraceError("this program has no sparse matrix.")
     try:
-        plan = Plan(function, x, arguments.values)
-    except NotLinearError:
+        plan = Plan(jaxpr, structure, x, arguments.values)
+        # The entries are counted when they are ordered.
+        _ = plan.pattern
+    except TraceError:
+        refusals.add(jaxpr)
         raise
-    except (TraceError, TypeError, IndexError, ValueError):
-        if not retry:
-            raise
-        return read(f, x_like, params, kwargs, fixed=True)
-    if retry and plan.needs_integers:
-        return read(f, x_like, params, kwargs, fixed=True)
     return plan, arguments
 
 

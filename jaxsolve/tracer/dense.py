@@ -4,6 +4,7 @@ The block comes from the operation's own derivative, one product a column, under
 anything linear; positions that are always zero are kept, unless everything is known while compiling.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,19 +14,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxsolve.core.compat import Equation, bind, is_transposable
-from jaxsolve.core.errors import TraceError
-from jaxsolve.operators.linearity import derivative_is_constant
+from jaxsolve.core.compat import Equation, Tracer, bind, constants_as_arguments, is_known, is_transposable
+from jaxsolve.core.errors import NotLinearError
+from jaxsolve.operators.linearity import Degree, degree, derivative_is_constant
 from jaxsolve.tracer import parts, sums
 from jaxsolve.tracer.factors import OPAQUE, is_host
 from jaxsolve.tracer.host import known_result
 from jaxsolve.tracer.products import contract
-from jaxsolve.tracer.refusal import not_linear, place
+from jaxsolve.tracer.refusal import TooLarge, not_linear, place, unread
 from jaxsolve.tracer.registry import Scope, depends
 from jaxsolve.tracer.value import Linear, is_zero
 
 #: Entries of a dense block; at 2e7 it takes 80 MB and a second.
 MOST_DENSE_ENTRIES = 20_000_000
+#: Entries of a whole function by its products, where it can't be read piece by piece: 1000 products with 1000 unknowns.
+MOST_WHOLE_ENTRIES = 1_000_000
 
 
 def dense(
@@ -45,7 +48,7 @@ def dense(
         wanted: Which outputs depend on the unknown, by default all; the others are computed.
 
     Raises:
-        TraceError: If the block exceeds `MOST_DENSE_ENTRIES`.
+        TooLarge: If the block exceeds `MOST_DENSE_ENTRIES`.
     """
     linear = [k for k, value in enumerate(inputs) if depends(value)]
     wanted = [True] * len(eqn.outvars) if wanted is None else list(wanted)
@@ -89,7 +92,7 @@ def _check_budget(scope: Scope, eqn: Equation, xs: Sequence[Linear], outputs: Se
     rows = sum(math.prod(out.shape) for out in outputs)
     entries = rows * sum(x.entries for x in xs)
     if entries > MOST_DENSE_ENTRIES:
-        raise TraceError(
+        raise TooLarge(
             f"`{eqn.primitive.name}` at {place(eqn, scope.enclosing)} couples all its elements: its matrix would "
             f"have {entries:.1e} entries (limit {MOST_DENSE_ENTRIES:.0e}). Keep this operator matrix-free: pass "
             "the function without a preconditioner that needs entries."
@@ -159,14 +162,50 @@ def derivatives(
         return [np.asarray(p) for p in compute()]
 
 
+def whole(
+    jaxpr: Any, unknowns: Sequence[Linear], values: Sequence[Any], complex_input: bool
+) -> list[Any] | None:
+    """The outputs of a jaxpr of (*unknowns, *values) by one dense block, a product for each unknown.
+
+    None where that would be more than a reading is worth, or where nothing says that the jaxpr is linear.
+    """
+    degrees = [Degree.linear] * len(unknowns) + [Degree.constant] * len(values)
+    function, constants = constants_as_arguments(jaxpr)
+    inputs = [*map(_on_host, constants), *unknowns, *values]
+    shapes = [jax.ShapeDtypeStruct(np.shape(v), v.dtype) for v in (*constants, *unknowns, *values)]
+    try:
+        found = degree(jaxpr, degrees, complex_input)
+    except NotLinearError:
+        return None
+    wanted = [d.depends for d in found]
+    outputs = jax.eval_shape(function, *shapes)
+    rows = sum(math.prod(out.shape) for out, want in zip(outputs, wanted, strict=True) if want)
+    if max(found) > Degree.affine or rows * sum(x.size for x in unknowns) > MOST_WHOLE_ENTRIES:
+        return None
+    (eqn,) = jax.make_jaxpr(jax.jit(function))(*shapes).jaxpr.eqns
+    scope = Scope(not complex_input)
+    results = dense(scope, eqn, inputs, complex_linear=complex_input, wanted=wanted)
+    return [
+        dataclasses.replace(y, affine=d > Degree.linear) if want else y
+        for y, d, want in zip(results, found, wanted, strict=True)
+    ]
+
+
+def _on_host(constant: Any) -> Any:
+    return constant if isinstance(constant, Tracer) else np.asarray(constant)
+
+
 def dense_if_linear(scope: Scope, eqn: Equation, inputs: Sequence[Any]) -> list[Linear]:
     """The outputs of an operation without a rule, if JAX itself knows that it is linear.
 
     Raises:
         NotLinearError: If JAX cannot transpose it, or its derivative depends on the point.
+        TraceError: If it is nothing of JAX.
     """
     linear = [k for k, value in enumerate(inputs) if depends(value)]
     # round, floor and sign have a constant derivative (zero) too: only what can be transposed is linear.
     if not is_transposable(eqn.primitive) or not derivative_is_constant(eqn, linear):
+        if not is_known(eqn.primitive.name):
+            unread(eqn, scope.enclosing)
         not_linear(eqn, scope.enclosing, "is not a linear operation, and its input depends on that argument")
     return dense(scope, eqn, inputs)

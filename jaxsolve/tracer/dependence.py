@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
+
 from jaxsolve.core.compat import Equation, Jaxpr, Literal, called, open_jaxpr, prims, scan_parts, while_parts
 
 
@@ -30,6 +32,39 @@ def dependent(jaxpr: Any, inputs: Sequence[bool]) -> list[bool]:
         if any(flags):
             marked.update(v for v, mark in zip(eqn.outvars, _through(eqn, flags), strict=True) if mark)
     return [not isinstance(v, Literal) and v in marked for v in inner.outvars]
+
+
+def steering(jaxpr: Any, inputs: Sequence[bool]) -> list[bool]:
+    """Which integer (or boolean) inputs of a jaxpr decide what of the marked inputs goes where: indices, branches, ...
+
+    Not those that choose between two values of one place (`jnp.where`), since either may be there.
+    """
+    inner, _ = open_jaxpr(jaxpr)
+    marked = {v for v, mark in zip(inner.invars, inputs, strict=True) if mark}
+    flags: list[list[bool]] = []
+    for eqn in inner.eqns:
+        flags.append([not isinstance(v, Literal) and v in marked for v in eqn.invars])
+        if any(flags[-1]):
+            through = _through(eqn, list(flags[-1]))
+            marked.update(v for v, mark in zip(eqn.outvars, through, strict=True) if mark)
+    found: set[Any] = set()
+    for eqn, reads in zip(reversed(inner.eqns), reversed(flags), strict=True):
+        body = called(eqn)
+        if any(v in found for v in eqn.outvars):
+            steers = [True] * len(eqn.invars)
+        elif not any(reads) or eqn.primitive is prims.select_n_p:
+            continue
+        else:
+            steers = [True] * len(eqn.invars) if body is None else steering(body, reads)
+        found.update(
+            v for v, mark in zip(eqn.invars, steers, strict=True) if mark and not isinstance(v, Literal)
+        )
+        found = {v for v in found if _is_integer(v.aval.dtype)}
+    return [v in found for v in inner.invars]
+
+
+def _is_integer(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.bool_)
 
 
 def _through(eqn: Equation, flags: list[bool]) -> list[bool]:

@@ -148,7 +148,7 @@ def _origins(jaxpr: Jaxpr) -> list[tuple[Any, int]]:
             atom, sign = eqn.invars[0], -1
         elif eqn.primitive is prims.mul_p and any(map(_is_sign, eqn.invars)):
             number, atom = sorted(eqn.invars, key=_is_sign, reverse=True)
-            sign = int(number.val)
+            sign = int(np.real(number.val))
         else:
             continue
         if atom.aval.shape == eqn.outvars[0].aval.shape:

@@ -6,7 +6,7 @@ Constants of that jaxpr (index arrays, and arrays the user closed over) enter pr
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,11 +19,13 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import LITERAL_BYTES, index_array, staged
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.tracer.bands import Bands, find_bands
+from jaxsolve.tracer.dense import whole
 from jaxsolve.tracer.entries import Reading, reading
 from jaxsolve.tracer.factors import is_host
 from jaxsolve.tracer.interpret import interpret
 from jaxsolve.tracer.parts import is_complex, is_inexact
 from jaxsolve.tracer.pieces import Piece, concatenated, pieces_of, placed
+from jaxsolve.tracer.refusal import TooLarge
 from jaxsolve.tracer.registry import Scope, depends
 from jaxsolve.tracer.rows import Order, ordered
 from jaxsolve.tracer.sums import united
@@ -41,12 +43,10 @@ class Plan:
         closed_over: Whether the function closes over traced values, so that the plan holds for this call only.
     """
 
-    def __init__(self, function: Callable[..., Any], x: Any, values: Sequence[Any]):
-        """Reads `function(x, values)`; only the shapes and dtypes of both matter."""
-        shapes = [
-            jax.ShapeDtypeStruct(v.shape, v.dtype, weak_type=v.weak_type) for v in map(jax.typeof, values)
-        ]
-        jaxpr, self.structure = jax.make_jaxpr(function, return_shape=True)(x, shapes)
+    def __init__(self, jaxpr: Any, structure: Any, x: Any, values: Sequence[Any]):
+        """Reads a jaxpr of (x, values), which returns `structure`; only the shapes and dtypes of both matter."""
+        self.structure = structure
+        shapes = shapes_of(values)
         leaves = jax.tree.leaves(x)
         sizes = [math.prod(leaf.shape) for leaf in leaves]
         outputs = jax.tree.leaves(self.structure)
@@ -72,7 +72,7 @@ class Plan:
         for leaf in leaves:
             inputs.append(unknown(leaf.shape, leaf.dtype, start, integer))
             start += inputs[-1].size
-        results = [united(y) if depends(y) else y for y in interpret(self._scope, jaxpr, [*inputs, *values])]
+        results = [united(y) if depends(y) else y for y in self._interpreted(jaxpr, inputs, values)]
         self.affine = any(y.affine if depends(y) else not is_zero(y) for y in results)
         for y, out in zip(results, jax.tree.leaves(self.structure), strict=True):
             if depends(y) and not is_inexact(out.dtype):
@@ -80,6 +80,17 @@ class Plan:
         real = np.concatenate([np.full(math.prod(leaf.shape), not is_complex(leaf.dtype)) for leaf in leaves])
         self.pieces, traced = pieces_of(results, real)
         return traced
+
+    def _interpreted(self, jaxpr: Any, unknowns: list[Any], values: Sequence[Any]) -> list[Any]:
+        """The outputs of the jaxpr, of a small one also where some piece of it is too large to be read."""
+        try:
+            return interpret(self._scope, jaxpr, [*unknowns, *values])
+        except TooLarge:
+            found = whole(jaxpr, unknowns, values, not self._scope.real)
+            if found is None:
+                raise
+            self._scope.note("a dense block of the whole function")
+            return found
 
     @property
     def notes(self) -> list[str]:
@@ -145,6 +156,11 @@ class Plan:
 
     def _entries(self, constants: list[Any], values: list[Any], indices: list[Array]) -> Array:
         return self._reading.entries(self._factors(*constants, *values), indices, self.dtype)
+
+
+def shapes_of(values: Sequence[Any]) -> list[Any]:
+    """The shapes and dtypes of arrays and numbers."""
+    return [jax.ShapeDtypeStruct(v.shape, v.dtype, weak_type=v.weak_type) for v in map(jax.typeof, values)]
 
 
 def _held(constant: Any) -> Any:

@@ -7,10 +7,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsolve.core.errors import TraceError
 from jaxsolve.tracer import factors
 from jaxsolve.tracer.factors import OPAQUE, is_host, is_number, is_scalar
 from jaxsolve.tracer.moves import reshape, take, transpose
+from jaxsolve.tracer.refusal import TooLarge
 from jaxsolve.tracer.value import Linear, Scatter, Term
 
 #: Positions that one value may hold; 4 bytes each. Beyond, an operator is too dense to be worth its entries.
@@ -265,10 +265,10 @@ def within_budget(entries: int) -> None:
     """Refuses values of too many positions, before they are written.
 
     Raises:
-        TraceError: If there are more than `MOST_ENTRIES`.
+        TooLarge: If there are more than `MOST_ENTRIES`.
     """
     if entries > MOST_ENTRIES:
-        raise TraceError(
+        raise TooLarge(
             f"a product inside the function couples so many elements that its matrix needs {entries:.1e} entries "
             f"(limit {MOST_ENTRIES:.0e}). Keep this operator matrix-free: pass the function without a "
             "preconditioner that needs entries."

@@ -4,7 +4,11 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from jaxsolve.core.compat import Equation, source_lines
-from jaxsolve.core.errors import NotLinearError
+from jaxsolve.core.errors import NotLinearError, TraceError
+
+
+class TooLarge(TraceError):
+    """A piece of a function couples so many elements that its entries can't be held."""
 
 
 def place(eqn: Equation, enclosing: Sequence[Equation]) -> str:
@@ -14,6 +18,19 @@ def place(eqn: Equation, enclosing: Sequence[Equation]) -> str:
         if line:
             return line
     return "an unknown line"
+
+
+def unread(eqn: Equation, enclosing: Sequence[Equation]) -> NoReturn:
+    """Raises the error for an operation of which nothing is known.
+
+    Raises:
+        TraceError: Always.
+    """
+    raise TraceError(
+        f"`{eqn.primitive.name}` at {place(eqn, enclosing)} can't be read: it is a kernel, a callback or another "
+        "package's. Use a method and a preconditioner that need products only, or write a js.LinearOperator that has "
+        "`as_matrix` or `diagonal` beside `mv`."
+    )
 
 
 def not_linear(eqn: Equation, enclosing: Sequence[Equation], why: str) -> NoReturn:

@@ -188,6 +188,46 @@ def test_functions_are_read_where_they_can_be(monkeypatch):
     assert info.converged
 
 
+def test_the_method_does_not_depend_on_what_was_solved_before(monkeypatch):
+    class Kind:
+        """One class, and one code, of functions of which some have sparse matrices."""
+
+        def __init__(self, dense, matrix):
+            self.dense, self.matrix = dense, matrix
+
+        def __call__(self, u):
+            if not self.dense:
+                return self.matrix @ u - 0.1 * jnp.roll(u, 1)
+            return u + jnp.fft.irfft(jnp.fft.rfft(u) / (2 + jnp.arange(21.0)), n=40)
+
+    monkeypatch.setattr("jaxsolve.tracer.products.MOST_ENTRIES", 500)
+    b, full = jnp.ones(40), np.eye(40) + 0.01
+    functions = [Kind(False, np.eye(40)), Kind(True, np.eye(40)), Kind(False, full)]
+    found = [js.solve_linear_info(f, b).method for f in (*functions, *functions[::-1], *functions)]
+    assert found == ["LU", "IDR(s)", "IDR(s)", "IDR(s)", "IDR(s)", "LU", "LU", "IDR(s)", "IDR(s)"]
+
+
+def test_what_was_refused_is_not_read_again(monkeypatch):
+    def spectral(u):
+        return u + jnp.fft.irfft(jnp.fft.rfft(u) / (2 + jnp.arange(22.0)), n=42)
+
+    monkeypatch.setattr("jaxsolve.tracer.products.MOST_ENTRIES", 500)
+    assert js.solve_linear_info(spectral, jnp.ones(42)).method == "IDR(s)"
+    monkeypatch.setattr("jaxsolve.tracer.assemble.Plan", None)
+    assert js.solve_linear_info(lambda u: spectral(u), jnp.ones(42)).method == "IDR(s)"
+
+
+def test_a_fault_of_the_reading_is_raised(monkeypatch):
+    def broken(*_):
+        raise TypeError("a fault")
+
+    monkeypatch.setattr("jaxsolve.tracer.assemble.Plan", broken)
+    with pytest.raises(TypeError, match="a fault"):
+        js.solve_linear(lambda u: 3 * u, jnp.ones(43))
+    with pytest.raises(TypeError, match="a fault"):
+        js.solve_linear(lambda u, k: k * u, jnp.ones(43), None, 3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("rtol", "precision"), [(1e-5, "double"), (1e-8, "double"), (1e-5, "single")])
 def test_auto_solves_the_real_matrices(matrices, rtol, precision):

@@ -10,8 +10,10 @@ from jax.test_util import check_grads
 import jaxsolve as js
 from jaxsolve.nonlinear.elimination import Elimination
 from jaxsolve.nonlinear.linearisation import linearised
+from jaxsolve.nonlinear.statement import state
 from jaxsolve.solvers.direct.banded import Banded
 from jaxsolve.solvers.direct.dense import LU
+from jaxsolve.solvers.nonlinear import MINIMUM, ROOT
 
 Y = jnp.linspace(0.2, 1.0, 5)
 METHODS = ("newton", "pseudo-transient", "levenberg-marquardt", "broyden", "anderson", "picard")
@@ -254,6 +256,94 @@ def test_a_narrow_band_of_more_than_a_few_unknowns_is_eliminated_as_one(size, ki
     assert A.shape == (size, size)
     found = js.solve_nonlinear(chain, jnp.ones(size), js.Solve("newton", rtol=1e-8))
     np.testing.assert_allclose(chain(found), 1, atol=1e-6)
+
+
+I, J = np.arange(149), np.arange(1, 150)
+LABELS = jnp.asarray(np.repeat(np.arange(150), 2)[1:-1])
+
+
+def path(x, a, i=I, j=J):
+    d = a * (x[i] - x[j])
+    return jnp.zeros(150).at[i].add(d).at[j].add(-d) + x + 0.1 * x**3
+
+
+#: A path graph, written with constant indices in every way: NumPy and JAX arrays, arguments, tables, sums by label.
+GATHERS = {
+    "closed over": (path, ()),
+    "arrays of JAX": (lambda x, a: path(x, a, jnp.asarray(I), jnp.asarray(J)), ()),
+    "arguments": (path, (jnp.asarray(I), J)),
+    "inside jit": (lambda x, a: jax.jit(path)(x, a), ()),
+    "sums by label": (
+        lambda x, a: (
+            jax.ops.segment_sum(a * (x[:-1] - x[1:])[LABELS // 2 * 0 + np.arange(298) // 2]
+                                * jnp.where(np.arange(298) % 2, -1, 1), LABELS, 150) + x + 0.1 * x**3
+        ),
+        (),
+    ),
+}  # fmt: skip
+
+
+def entries(goal, f, x0, y, *args):
+    """The number of entries of the derivative that is read inside of a compiled search."""
+    statement, given, x = state(goal, f, x0, y, args, {})
+    found = []
+
+    def derivative(given, x):
+        A, _ = linearised(lambda x: statement.condition(given, x), x, js.Solve("sparse-direct"))
+        found.append(A.nnz)
+        return A.as_matrix()
+
+    np.testing.assert_allclose(
+        jax.jit(derivative)(given, x), jax.jacfwd(lambda x: statement.condition(given, x))(x), atol=1e-8
+    )
+    return found[0]
+
+
+@pytest.mark.parametrize("f", GATHERS.values(), ids=GATHERS)
+def test_the_derivative_of_a_function_that_gathers_is_sparse(f):
+    f, indices = f
+    y = jnp.cos(jnp.arange(150.0))
+    assert entries(ROOT, f, y, y, 1e4, *indices) == 3 * 150 - 2
+
+
+def test_the_derivative_of_an_energy_of_elements_is_sparse():
+    def energy(x):
+        return (1e3 * (x[I] - x[J]) ** 2).sum() / 2 + (x**2 / 2 + x**4 / 4).sum()
+
+    assert entries(MINIMUM, energy, jnp.cos(jnp.arange(150.0)), None) == 3 * 150 - 2
+
+
+def test_a_function_that_gathers_is_solved_by_sparse_factors(compilations):
+    y = jnp.cos(jnp.arange(150.0))
+    solve = js.Solve(js.Newton(js.Solve("sparse-direct")), rtol=1e-10)
+
+    def solved(y):
+        # New arrays in every call, which are the same program.
+        i, j = jnp.asarray(I), jnp.asarray(J)
+        return js.solve_nonlinear_info(lambda x: path(x, 1e4, i, j), y, solve)
+
+    with compilations() as programs:
+        info = solved(y)
+    assert "jit(_compiled)" in programs
+    assert info.converged
+    assert info.function_evaluations < 20
+    with compilations() as programs:
+        np.testing.assert_allclose(path(solved(2 * y).x, 1e4), 2 * y, atol=1e-6)
+    assert "jit(_compiled)" not in programs
+    gradient = jax.grad(lambda y: solved(y).x.sum())(y)
+    np.testing.assert_allclose(
+        gradient, np.linalg.solve(jax.jacfwd(path)(info.x, 1e4).T, np.ones(150)), atol=1e-8
+    )
+
+
+def test_programs_with_other_indices_are_others():
+    y = jnp.zeros(150)
+    one, same, other = (
+        state(ROOT, lambda x, i=i: path(x, 1.0, i), y, y, (), {})[0] for i in (I, I.copy(), np.roll(I, 1))
+    )
+    assert one == same
+    assert hash(one.program) == hash(same.program)
+    assert one != other
 
 
 def test_damped_steps_solve_equations_from_afar():

@@ -10,6 +10,7 @@ import pytest
 import jaxsolve as js
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.tree import Packing
+from jaxsolve.operators.base import transposable
 from jaxsolve.operators.coo import CoordinateOperator
 from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.operators.dia import DiagonalsOperator
@@ -17,6 +18,7 @@ from jaxsolve.operators.ell import RowsOperator, rows_operator
 from jaxsolve.operators.function import function_operator
 from jaxsolve.operators.layout import lay_out
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.solvers.nullspace import NullSpace
 from tests.core.test_traits import NAMES, holds
 from tests.gallery import problems
 
@@ -180,6 +182,90 @@ def test_an_operator_and_its_transposes_act_like_the_matrix(make, fill, m, n):
         close(matrix, of_matrix(dense))
 
 
+def mixtures(A, dense):
+    """Operators of a real one and complex numbers, each with its matrix."""
+    m, n = dense.shape
+    ends = [js.Diagonal(jnp.asarray(problems.random(k, seed=k, dtype=np.complex128))) for k in (m, n)]
+    left, right = (np.diag(np.asarray(end.values)) for end in ends)
+    basis = np.linalg.qr(problems.random(m, 2, seed=3, dtype=np.complex128))[0]
+    found = {
+        "scaled": ((2 - 1j) * A, (2 - 1j) * dense),
+        "product": ((1j * A.T) @ A, 1j * dense.T @ dense),
+        "sum": (A + 1j * A, (1 + 1j) * dense),
+        "block": (
+            js.Block([[A, ends[0]], [ends[1], A.T]]),
+            np.block([[dense, left], [right, dense.T]]),
+        ),
+    }
+    if m == n:
+        kept = np.eye(m) - basis @ basis.conj().T
+        found["compressed"] = (NullSpace(jnp.asarray(basis)).compressed(A), kept @ dense @ kept)
+    return found
+
+
+@every_kind
+def test_a_real_operator_maps_complex_vectors_by_their_parts(make, fill, m, n):
+    dense = fill(m, n, 5, np.float64)
+    A = make(dense)
+
+    @jax.jit
+    def images(A):
+        return {
+            name: op.mv(jnp.asarray(problems.random(op.shape[1], seed=1, dtype=np.complex128)))
+            for name, (op, _) in forms(A).items()
+        }
+
+    for name, image in images(A).items():
+        op, of_matrix = forms(A)[name]
+        close(image, of_matrix(dense) @ problems.random(op.shape[1], seed=1, dtype=np.complex128))
+
+
+@jax.jit
+def combined(operators):
+    """The columns of operators, of their transposes, adjoints and conjugates."""
+    return {
+        name: [
+            jax.vmap(form.mv, out_axes=1)(jnp.eye(form.shape[1], dtype=complex))
+            for form in (op, op.T, op.H, op.conj())
+        ]
+        for name, op in operators.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("make", "fill", "m", "n"),
+    [
+        case
+        for case in cases()
+        if case.id not in ("rows", "diagonals", "coordinates", "sum", "difference", "declared", "blocks")
+    ],
+)
+def test_real_operators_and_complex_numbers_mix(make, fill, m, n):
+    dense = fill(m, n, 5, np.float64)
+    mixed = mixtures(make(dense), dense)
+    for name, found in combined({name: op for name, (op, _) in mixed.items()}).items():
+        op, matrix = mixed[name]
+        assert op.dtype == np.complex128
+        for got, want in zip(found, (matrix, matrix.T, matrix.conj().T, matrix.conj()), strict=True):
+            close(got, want)
+
+
+@every_kind_tall_and_wide
+def test_sums_of_leading_rows_are_those_of_the_matrix(make, fill, m, n):
+    dense = fill(m, n, 6, np.float64)
+    for op, of_matrix in forms(make(dense)).values():
+        for count in (1, 2, m + 3):
+            sums = op.leading_row_sums(count)
+            if sums is not None:
+                close(sums, of_matrix(dense).sum(1)[:count])
+
+
+def test_the_layouts_and_what_holds_them_tell_sums_of_leading_rows():
+    A = band(M, N, 6, np.float64)
+    for op in (DenseMatrix(jnp.asarray(A)), diagonals(A), diagonals(A).declare(), rows(A)):
+        assert op.leading_row_sums(2) is not None
+
+
 @every_kind
 def test_dense_form_diagonal_and_magnitude_are_those_of_the_matrix(make, fill, m, n):
     dense = fill(m, n, 6, np.complex128)
@@ -320,6 +406,49 @@ def test_operators_whose_shapes_do_not_fit_are_refused():
         _ = A + B
     with pytest.raises(StructureError, match=r"cannot multiply .* 2 columns meet 3 rows"):
         _ = A @ B
+
+
+#: Linear functions of (u, indices) that JAX's transposition refuses and its reverse mode takes.
+ONE_WAY = {
+    "set": lambda u, i: (2 * u).at[i].set(u[i]),
+    "set twice": lambda u, i: (2 * u).at[jnp.concatenate([i, i])].set(jnp.concatenate([u[i], 5 * u[i]])),
+}
+
+
+@pytest.mark.parametrize("f", ONE_WAY.values(), ids=ONE_WAY)
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+def test_products_are_transposed_by_the_reverse_mode(f, dtype):
+    packing = Packing.vector(4, dtype)
+    i = jnp.array([0, 3])
+    A = function_operator(f, packing, packing, dtype, (i,), {})[0]
+    D, x = A.as_matrix(), problems.random(4, seed=1, dtype=dtype)
+
+    def pulled(A, x):
+        return jax.linear_transpose(transposable(A.mv), x)(x)[0]
+
+    close(A.T @ x, D.T @ x)
+    close(jax.jit(pulled)(A, x), D.T @ x)
+    with pytest.raises(NotImplementedError):
+        jax.linear_transpose(A.mv, x)(x)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
+def test_a_vector_multiplies_an_operator_from_the_left(kind):
+    D = values(2, 3, 4, np.complex128)
+    x = problems.random(2, seed=1, dtype=np.complex128)
+    for A in (Foreign(jnp.asarray(D)), SparseMatrix.from_dense(D), DenseMatrix(jnp.asarray(D))):
+        close(kind(x) @ A, x @ D)
+        with pytest.raises(StructureError, match=r"shape \(2,\) multiplies .* from the left.*got \(2, 2\)"):
+            _ = kind(np.ones((2, 2))) @ A
+
+
+def test_a_factor_of_an_operator_is_one_number():
+    for A in (Foreign(jnp.ones((2, 2))), SparseMatrix.from_dense(np.ones((2, 2)))):
+        for product in (lambda A: np.float64(2) * A, lambda A: A * jnp.asarray(2.0), lambda A: A / 0.5):
+            close(product(A) @ np.ones(2), [4, 4])
+        for product in (lambda A: np.ones(2) * A, lambda A: A * jnp.ones(2)):
+            with pytest.raises(StructureError, match=r"multiplied by a number; got an array of shape \(2,\)"):
+                product(A)
 
 
 def test_blocks_that_do_not_fit_are_refused():

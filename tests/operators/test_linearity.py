@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.pallas import pallas_call
 from jax.experimental.sparse import BCOO, BCSR
 
+import jaxsolve as js
 from jaxsolve.core.compat import open_jaxpr
-from jaxsolve.core.errors import NotLinearError, StructureError
+from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
 from jaxsolve.core.tree import Packing
 from jaxsolve.operators.function import function_operator
 from jaxsolve.operators.linearity import Degree, degree
@@ -173,6 +175,12 @@ def test_what_is_linear_over_the_reals_only_is_refused_for_complex_unknowns(f):
         degree_of(f, np.complex128)
 
 
+@pytest.mark.parametrize("f", [jnp.conj, jnp.real, lambda x: jnp.fft.irfft(x, N)])
+def test_what_is_linear_over_the_real_numbers_only_is_refused_for_complex_unknowns(f):
+    with pytest.raises(NotLinearError, match="over the real numbers only"):
+        degree_of(f, np.complex128)
+
+
 @pytest.mark.parametrize(
     "f", [jnp.conj, jnp.real, lambda x: jnp.real(2j * x * 1j), lambda x: jax.lax.complex(x, 2 * x).imag]
 )
@@ -194,6 +202,36 @@ def test_host_code_is_taken_as_affine():
     operator, offset = operator_of(f)
     np.testing.assert_array_equal(offset, np.ones(N))
     np.testing.assert_allclose(operator.mv(K), 2 * K)
+
+
+def kernel(rule):
+    """A function with a kernel that jaxpr rules know nothing of."""
+
+    def body(x, y):
+        y[...] = rule(x[...])
+
+    return lambda x: pallas_call(body, jax.ShapeDtypeStruct(x.shape, x.dtype), interpret=True)(x)
+
+
+def test_a_kernel_is_taken_as_affine_where_it_looks_so():
+    f = kernel(lambda x: 2 * x)
+    operator, offset = operator_of(lambda x: f(x) + 3 * x + K)
+    np.testing.assert_array_equal(offset, K)
+    np.testing.assert_allclose(operator.mv(K), 5 * K)
+    for s in ("auto", "CG", "LU"):
+        np.testing.assert_allclose(js.solve_linear(f, K, js.Solve(s)), K / 2)
+        np.testing.assert_allclose(jax.jit(lambda b, s=s: js.solve_linear(f, b, js.Solve(s)))(K), K / 2)
+    with pytest.raises(TraceError, match=r"`pallas_call` .* can't be read.*js.LinearOperator"):
+        js.solve_linear(f, K, js.Solve("GMres", preconditioner="ilu"))
+
+
+def test_a_kernel_that_is_not_linear_is_found_out():
+    with pytest.raises(
+        NotLinearError, match=r"differs from .* \(pallas_call\), so it was tried.*js.LinearOperator"
+    ):
+        operator_of(kernel(lambda x: 2 * x**2))
+    with pytest.raises(NotLinearError, match="differs from"):
+        operator_of(lambda x: jax.pure_callback(np.sin, x, x))
 
 
 def test_nested_jaxprs_of_constants_do_not_matter():

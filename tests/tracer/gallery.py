@@ -609,6 +609,8 @@ simple(
 
 # ---------------------------------------------------------------- complex
 simple("complex scale", lambda x, k: (1 + 2j) * k * jnp.roll(x, 1), c128(4), vec(4))
+simple("complex minus", lambda x, k: -1 * (k * x) + jnp.roll(x, 1), c128(4), vec(4) * (1 + 1j))
+simple("complex difference", lambda x, k: k * x - (-1 * k) * jnp.roll(x, 1), c128(4), vec(4) * (1 - 1j))
 simple("complex fft", lambda x: jnp.fft.fft(x), c128(5))
 simple("real to complex", lambda x: x + 2j * jnp.roll(x, 1), f64(4))
 simple("real and imag put together", lambda x: x.real + 1j * x.imag, c128(4))

@@ -345,3 +345,36 @@ def test_jacobian_inside_jit_and_derivatives():
     assert A.nnz == 8
     slope = jax.grad(lambda u: linearize_operator(f, u, 2.0).data.sum())(u)
     np.testing.assert_allclose(slope, jax.grad(lambda u: jax.jacobian(f)(u, 2.0).sum())(u), rtol=1e-5)
+
+
+def test_a_small_function_with_large_pieces_is_read_as_a_whole():
+    # Of the exponential of a matrix, each branch of each squaring is dense.
+    M = np.diag([0.5, -0.7, 1.3, 0.2]) + 0.1
+
+    def f(s, M):
+        return jax.scipy.linalg.expm(s[0] * M + s[1])
+
+    s = jnp.array([0.5, 0.3])
+    expected = jax.jacfwd(f)(s, M).reshape(16, 2)
+    np.testing.assert_allclose(linearize_operator(f, s, M).todense(), expected, atol=1e-12)
+    compiled = jax.jit(lambda s, M: linearize_operator(f, s, M).todense())
+    np.testing.assert_allclose(compiled(s, M), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+def test_the_whole_of_a_function_keeps_its_offset_and_what_does_not_depend(monkeypatch, dtype):
+    def f(x, k):
+        return {"a": jnp.fft.fft(jnp.fft.fft(k * x)) + 1, "b": k, "c": jnp.cumsum(x)[:2]}
+
+    x = jax.ShapeDtypeStruct((6,), dtype)
+    k = jnp.arange(1.0, 7)
+    A, offset = matrix_from_function(f, x, k)
+    monkeypatch.setattr("jaxsolve.tracer.products.MOST_ENTRIES", 100)
+    B, same = matrix_from_function(f, x, k)
+    np.testing.assert_allclose(A.todense(), B.todense(), atol=1e-12)
+    jax.tree.map(np.testing.assert_array_equal, offset, same)
+    _, offset = matrix_from_function(lambda x: jnp.fft.fft(jnp.fft.fft(x)), x)
+    assert not offset.any()
+    monkeypatch.setattr("jaxsolve.tracer.dense.MOST_WHOLE_ENTRIES", 20)
+    with pytest.raises(TraceError, match=r"entries \(limit"):
+        matrix_from_function(f, x, k)

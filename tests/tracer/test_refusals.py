@@ -64,7 +64,6 @@ NONLINEAR = {
     "composite": lambda x: lax.composite(lambda a: a * a, "square")(x),
     "straight-through estimator": lambda x: straight_through(x),
     "loop with a call inside": lambda x: lax.fori_loop(0, 3, lambda i, w: jax.jit(lambda a: a * x)(w), x),
-    "callback": lambda x: jax.pure_callback(np.sin, x, x),
     "logical": lambda x: (x > 0).astype(float),
     "solve with x": lambda x: jnp.linalg.solve(jnp.diag(x), jnp.ones(5)),
     "triangular solve with x": lambda x: jax.scipy.linalg.solve_triangular(jnp.diag(x), jnp.ones(5)),
@@ -79,6 +78,15 @@ def test_nonlinear_functions_are_refused(name):
         NotLinearError, match=r"not linear .* `[\w-]+` .*test_refusals\.py:\d+ .*linearize_operator"
     ):
         matrix_from_function(lambda x: NONLINEAR[name](x), jnp.ones(5))
+
+
+def test_what_is_no_arithmetic_of_jax_is_not_called_nonlinear():
+    # A callback may be linear or not: it can't be read.
+    with pytest.raises(
+        TraceError, match=r"`pure_callback` at .*test_refusals\.py.*can't be read.*LinearOperator"
+    ) as e:
+        matrix_from_function(lambda x: jax.pure_callback(np.sin, x, x), jnp.ones(5))
+    assert not isinstance(e.value, NotLinearError)
 
 
 def test_the_error_names_the_line_of_the_user():

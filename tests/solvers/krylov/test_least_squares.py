@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse.linalg as spla
 
+import jaxsolve as js
 from jaxsolve.core.status import Status
 from tests.gallery import problems
 from tests.gallery.methods import distance
@@ -85,6 +86,26 @@ def test_the_zero_matrix_leaves_the_shortest_vector(method):
     outcome = solve(method, np.zeros(SIZES), np.ones(SIZES[0]))
     assert status(outcome) is Status.least_squares
     assert not outcome.x.any()
+
+
+@both
+@pytest.mark.parametrize("shape", [SIZES, SIZES[::-1], (1, 5), (5, 1)])
+@pytest.mark.parametrize("size", [1, 1e-20, 1e20])
+def test_a_rectangular_function_is_solved_like_its_matrix(method, shape, size):
+    A, b = matrix(np.float32, shape), problems.random(shape[0], seed=5190, dtype=np.float32)
+    info = js.solve_linear_info(
+        lambda x, A: A @ x, b, js.Solve(method, x0=np.zeros(shape[1], np.float32)), A * np.float32(size)
+    )
+    assert info.converged
+    assert distance(size * info.x, np.linalg.lstsq(A, b)[0]) < 1e-3
+
+
+@both
+def test_a_rectangular_function_that_maps_constants_to_zero_is_solved(method):
+    b = problems.random(10, seed=5191)
+    info = js.solve_linear_info(lambda x: x[1:] - x[:-1], b, js.Solve(method, x0=np.zeros(11), rtol=1e-12))
+    assert info.status is Status.converged
+    assert distance(info.x, np.linalg.lstsq(np.diff(np.eye(11), axis=0), b)[0]) < 1e-10
 
 
 @pytest.mark.parametrize(("name", "solver"), [("lsqr", spla.lsqr), ("lsmr", spla.lsmr)])
