@@ -65,13 +65,41 @@ def power_of_two(magnitude: Array) -> Array:
     >>> float(power_of_two(jnp.asarray(5.0)))
     4.0
     """
-    # The number without its mantissa. Clipped to where both the scale and its inverse are normal numbers.
-    integer, mask, limit = _LAYOUT[jnp.finfo(magnitude.dtype).bits]
-    bits = lax.bitcast_convert_type(magnitude, integer) & mask
-    scale = lax.bitcast_convert_type(bits, magnitude.dtype)
+    return power(exponent(magnitude), magnitude.dtype)
+
+
+def exponent(magnitude: Array) -> Array:
+    """The integer k with 2^k = `power_of_two(magnitude)`.
+
+    Exponents of products and quotients add up without overflow, where the numbers themselves leave their range.
+    """
+    integer, digits, limit = _LAYOUT[jnp.finfo(magnitude.dtype).bits]
+    bits = lax.bitcast_convert_type(jnp.abs(magnitude), integer)
     usable = jnp.isfinite(magnitude) & (magnitude > 0)
-    return jnp.where(usable, jnp.clip(scale, 2.0**-limit, 2.0**limit), 1)
+    # The bits above the mantissa are the exponent plus its bias. Clipped to where 2^k and 2^-k are normal numbers.
+    return jnp.where(usable, jnp.clip((bits >> digits) - (limit + 1), -limit, limit), 0).astype(jnp.int32)
 
 
-#: For each width of a float: the integer of that width, the mask of its exponent, the largest exponent used.
-_LAYOUT = {32: (jnp.int32, 0x7F800000, 126), 64: (jnp.int64, 0x7FF0000000000000, 1022)}
+def power(k: Array, dtype: Any) -> Array:
+    """2^k for integers k, or the nearest power of two for which it and its inverse are normal numbers."""
+    integer, digits, limit = _LAYOUT[jnp.finfo(dtype).bits]
+    bits = (jnp.clip(k, -limit, limit).astype(integer) + (limit + 1)) << digits
+    return lax.bitcast_convert_type(bits, jnp.dtype(dtype))
+
+
+def upper_half(v: Array) -> Array:
+    """The number with the lower half of its digits zero: products of such numbers are exact, and so is the rest.
+
+    >>> import numpy as np
+    >>> third = jnp.asarray(1 / 3, np.float32)
+    >>> float(upper_half(third)), float(third - upper_half(third)) < 2**-13
+    (0.33331298828125, True)
+    """
+    integer, digits, _ = _LAYOUT[jnp.finfo(v.dtype).bits]
+    return lax.bitcast_convert_type(lax.bitcast_convert_type(v, integer) & _UPPER[digits], v.dtype)
+
+
+#: For each width of a float: the integer of that width, the bits of its mantissa, the largest exponent used.
+_LAYOUT = {32: (jnp.int32, 23, 126), 64: (jnp.int64, 52, 1022)}
+#: For each mantissa, the mask that keeps half of its digits, the leading one counted that is not stored.
+_UPPER = {23: np.int32(-(2**12)), 52: np.int64(-(2**27))}

@@ -22,8 +22,9 @@ from jaxsolve.linear.forward import Plan, System, guarded, run
 from jaxsolve.linear.pseudo import pseudo_tangent
 from jaxsolve.linear.push import pushed
 from jaxsolve.operators.base import LinearOperator
-from jaxsolve.solvers.driver import Outcome, unit_of
+from jaxsolve.solvers.driver import Outcome
 from jaxsolve.solvers.nullspace import NullSpace
+from jaxsolve.solvers.units import unit_of
 
 #: What is left of a right-hand side that vanishes, in rounding errors of its terms.
 CANCELLED = 100

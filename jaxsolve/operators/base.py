@@ -94,6 +94,23 @@ class LinearOperator(eqx.Module):
         """The sums of the first rows, where they are cheap to know, else None."""
         return None
 
+    def row_sums(self, term: Callable[..., Array], x: Array, *rows: Array) -> Array | None:
+        """The sum over j of term(a_ij, x_j, ...) for each row i, where the entries are stored, else None.
+
+        With a product as the term this is `mv`; other terms give |A||x|, norms of rows, or sums in higher precision.
+
+        Args:
+            term: Elementwise; 0 where a_ij is 0.
+            x: Shape (n,).
+            *rows: More numbers for the term, one for each row, shape (m,).
+        """
+        return None
+
+    @property
+    def most_entries(self) -> tuple[int, int] | None:
+        """At most so many entries are in a row, and in a column; None where they are not stored."""
+        return None
+
     @property
     def T(self) -> "LinearOperator":
         """The transpose."""
@@ -219,6 +236,15 @@ class Declared(Wrapper):
     def leading_row_sums(self, count: int) -> Array | None:
         """The sums of the first rows, where they are cheap to know."""
         return self.operator.leading_row_sums(count)
+
+    def row_sums(self, term: Callable[..., Array], x: Array, *rows: Array) -> Array | None:
+        """Sums over the entries of each row, where they are stored."""
+        return self.operator.row_sums(term, x, *rows)
+
+    @property
+    def most_entries(self) -> tuple[int, int] | None:
+        """At most so many entries are in a row, and in a column."""
+        return self.operator.most_entries
 
 
 class Transposed(Wrapper):

@@ -1,5 +1,6 @@
 """DenseMatrix: an array as an operator."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -68,6 +69,15 @@ class DenseMatrix(LinearOperator):
     def leading_row_sums(self, count: int) -> Array:
         """The sums of the first rows."""
         return jnp.sum(self.matrix[:count], axis=1)
+
+    def row_sums(self, term: Callable[..., Array], x: Array, *rows: Array) -> Array:
+        """Sums over the entries of each row."""
+        return jnp.sum(term(self.matrix, x[None, :], *(row[:, None] for row in rows)), axis=1)
+
+    @property
+    def most_entries(self) -> tuple[int, int]:
+        """All are entries."""
+        return self.shape[1], self.shape[0]
 
 
 _STRUCTURE = jax.tree.structure(DenseMatrix(np.zeros((0, 0))))  # pyright: ignore[reportArgumentType]  # no device

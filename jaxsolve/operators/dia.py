@@ -1,5 +1,6 @@
 """DiagonalsOperator: a matrix stored by diagonals, the fastest layout for stencils on grids."""
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -45,21 +46,22 @@ class DiagonalsOperator(LinearOperator):
 
     def mv(self, x: Array) -> Array:
         """The product A x."""
-        m, n = self.size
         if not self.offsets:
-            return jnp.zeros(m, jnp.result_type(self.values, x))
+            return jnp.zeros(self.size[0], jnp.result_type(self.values, x))
+        shifted = self._shifted(x)
+        y = self.values[0] * shifted[0]
+        for k in range(1, len(self.offsets)):
+            y = y + self.values[k] * shifted[k]
+        return y
+
+    def _shifted(self, x: Array) -> list[Array]:
+        """For each diagonal, the entry of x that each row meets there, 0 outside of x."""
+        m, n = self.size
         before = max(0, -min(self.offsets))
         after = max(0, m + max(self.offsets) - n)
         padded = jnp.pad(x, (before, after))
-
-        def term(k: int) -> Array:
-            start = before + self.offsets[k]
-            return self.values[k] * lax.slice(padded, (start,), (start + m,))
-
-        y = term(0)
-        for k in range(1, len(self.offsets)):
-            y = y + term(k)
-        return y
+        starts = [before + offset for offset in self.offsets]
+        return [lax.slice(padded, (start,), (start + m,)) for start in starts]
 
     def transpose(self) -> "DiagonalsOperator":
         """The transposed matrix: the diagonals shifted along themselves."""
@@ -89,6 +91,17 @@ class DiagonalsOperator(LinearOperator):
     def leading_row_sums(self, count: int) -> Array:
         """The sums of the first rows."""
         return jnp.sum(self.values[:, :count], axis=0)
+
+    def row_sums(self, term: Callable[..., Array], x: Array, *rows: Array) -> Array:
+        """Sums over the entries of each row."""
+        if not self.offsets:
+            return jnp.zeros(self.size[0], x.dtype)
+        return jnp.sum(term(self.values, jnp.stack(self._shifted(x)), *rows), axis=0)
+
+    @property
+    def most_entries(self) -> tuple[int, int]:
+        """No row and no column has more than one on each diagonal."""
+        return len(self.offsets), len(self.offsets)
 
 
 def _window(v: Array, start: int, length: int) -> Array:

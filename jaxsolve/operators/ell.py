@@ -2,6 +2,7 @@
 
 import dataclasses
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -97,6 +98,23 @@ class RowsOperator(LinearOperator):
     def leading_row_sums(self, count: int) -> Array | None:
         """The sums of the first rows, unless some of them reach into the tail."""
         return None if self.tail[0].shape[0] else jnp.sum(self.values[:, :count], axis=0)
+
+    def row_sums(self, term: Callable[..., Array], x: Array, *rows: Array) -> Array:
+        """Sums over the entries of each row."""
+        m, n = self.shape
+        if not n:
+            return jnp.zeros(m, x.dtype)
+        y = jnp.sum(term(self.values, gather(x, self.columns), *rows), axis=0)
+        values, places, columns = self.tail
+        if values.shape[0]:
+            extra = term(values, gather(x, columns), *(gather(row, places) for row in rows))
+            y = y + jax.ops.segment_sum(extra, places, num_segments=m, indices_are_sorted=True)
+        return y
+
+    @property
+    def most_entries(self) -> tuple[int, int]:
+        """At most so many entries are in a row, and in a column."""
+        return self.pattern.most_entries
 
 
 @dataclasses.dataclass(frozen=True)

@@ -100,6 +100,12 @@ class Pattern:
         return (max(0, -int(self.offsets[0])), max(0, int(self.offsets[-1])))
 
     @functools.cached_property
+    def most_entries(self) -> tuple[int, int]:
+        """The number of entries in the fullest row, and in the fullest column."""
+        rows, columns = np.diff(self.indptr), np.bincount(self.indices, minlength=1)
+        return int(rows.max(initial=0)), int(columns.max(initial=0))
+
+    @functools.cached_property
     def diagonal_positions(self) -> np.ndarray:
         """For each row of the leading square, the position of its diagonal entry, or nnz where it has none."""
         positions = np.full(min(self.shape), self.nnz, self.indptr.dtype)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -151,6 +152,15 @@ class SparseMatrix(LinearOperator):
     def magnitude(self) -> Array:
         """The largest absolute entry."""
         return jnp.max(jnp.abs(self.data), axis=-1, initial=0)
+
+    def row_sums(self, term: Callable[..., Array], x: Array, *rows: Array) -> Array | None:
+        """Sums over the entries of each row."""
+        return self.layout().row_sums(term, x, *rows)
+
+    @property
+    def most_entries(self) -> tuple[int, int]:
+        """At most so many entries are in a row, and in a column."""
+        return self.pattern.most_entries
 
     def as_matrix(self) -> Array:
         """The dense matrix (of each of a batch)."""

@@ -7,12 +7,15 @@ from jax import Array, lax
 
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED, Status
-from jaxsolve.core.vector import norm, plain_norm, power_of_two, scattered, squared_norm
-from jaxsolve.operators.base import LinearOperator, Paired, Scaled, product_if
+from jaxsolve.core.vector import exponent, plain_norm, power, power_of_two
+from jaxsolve.operators.algebra import Diagonal
+from jaxsolve.operators.base import LinearOperator, Paired
+from jaxsolve.solvers import residual, symmetry
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
+from jaxsolve.solvers.residual import Residual
 from jaxsolve.solvers.split import Split
-from jaxsolve.solvers.symmetry import PRODUCTS, asymmetry
+from jaxsolve.solvers.units import column_norms, column_scales, rescaled, unit_of
 from jaxsolve.telemetry.watch import SILENT, Watch
 
 #: Growth of the residual over its start that is called divergence.
@@ -33,6 +36,9 @@ class Control(NamedTuple):
     """When to stop: converged at ‖b - A x‖ <= max(rtol ‖b‖, atol), given up after `max_iterations`.
 
     Where A is known to be singular, at ‖b - A x‖ <= noise too: the rounding of b, which has no solution.
+
+    A tall system is solved, too, where for every column a of A the residual has |aᴴr| <= rtol ‖a‖ ‖r‖, or rtol times
+    the largest |aᴴb| / ‖a‖ if that is less: the correction that is left is small beside x.
     """
 
     rtol: Any
@@ -91,7 +97,7 @@ class _Bounds(NamedTuple):
         limit: The norm that is called divergence.
         flat: The slope ‖Aᴴr‖ / (‖A‖‖r‖) that is called zero.
         rounding: The norm that is rounding beside b.
-        noise: The same beside A x, for ‖x‖ = 1.
+        noise: The norm that is rounding beside b and A x.
     """
 
     target: Array
@@ -126,6 +132,7 @@ def iterate(
     """Runs `method` on A x = b until the true residual is within the tolerance or there is a reason to stop.
 
     Works on corrections A d = r scaled by powers of two, so that neither the units of b nor those of A matter.
+    Residuals and their norms are in the units of b until the end.
 
     Args:
         method: What to run.
@@ -137,62 +144,98 @@ def iterate(
         nulls: The null space to keep out of the solution.
         watch: What observes the loop.
     """
-    size = A.shape[1]
-    b_norm = norm(b)
-    target = jnp.maximum(control.rtol * b_norm, control.atol).astype(b_norm.dtype)
+    m, size = A.shape
+    largest = jnp.max(jnp.abs(b), initial=0)
+    real, of_b = largest.dtype, exponent(largest)
+    unit_of_b = power(of_b, real)
+    b_norm = plain_norm(b * power(-of_b, real))
+    target = jnp.maximum(control.rtol * b_norm, control.atol * power(-of_b, real)).astype(real)
     unit, probes = unit_of(A, b)
-    nulls, null_probes = nulls.detected(A, unit)
+    of_A = exponent(unit)
+    A_ordinary = rescaled(A, -of_A, real)
+    nulls, null_probes = nulls.detected(A_ordinary, jnp.ones((), real))
     if control.noise is not None:
-        target = jnp.maximum(target, nulls.where_singular(control.noise)).astype(target.dtype)
+        noise = nulls.where_singular(control.noise) * power(-of_b, real)
+        target = jnp.maximum(target, noise).astype(real)
+    rest = Residual(A, b * power(-of_b, real), of_A, of_b)
+
+    def checked(x: Array) -> tuple[Array, Array, Array, Array]:
+        """The residual of x, its norm, the norm of what rounding may change in it, and the products spent."""
+        r, rounding = rest.plain(x)
+        norm = _norm(r)
+        asked = residual.uncertain(norm, rounding, target)
+        r = rest.sharp(x, r, asked)
+        return r, jnp.where(asked, _norm(r), norm), rounding, 1 + residual.PRODUCTS * asked.astype(jnp.int32)
+
     if x0 is None:
-        x, r, products = jnp.zeros(size, b.dtype), b, 0
+        x, r, first_norm, products = jnp.zeros(size, b.dtype), rest.b, b_norm, 0
     else:
         # The solution for b = 0 is 0, whatever the guess.
         x = jnp.where(b_norm == 0, 0, nulls.project_solution(x0.astype(b.dtype)))
-        r, products = b - A.mv(x), 1
-    first_norm = b_norm if x0 is None else norm(r)
-    Au = nulls.compressed(Scaled(A, 1 / unit))
+        r, first_norm, _, products = checked(x)
+    Au = nulls.compressed(A_ordinary)
     left, right, Mu = None, None, None
     if isinstance(M, Split):
         left, right = (None if part is None else nulls.compressed(part) for part in (M.left, M.right))
     elif M is not None:
-        Mu = nulls.compressed(Scaled(M, unit))
+        Mu = nulls.compressed(rescaled(M, of_A, real))
+    columns = None
+    if m > size and method.rectangular:
+        found = column_norms(A, of_A, real)
+        columns, column_probes = (None, 0) if found is None else found
+        probes += column_probes
+        if columns is not None and M is None:
+            right = Diagonal(column_scales(columns))
     Au = Au if left is None else left @ Au
     Au = Au if right is None else Au @ right
     if method.adjoint:
         Au, Mu = Paired(Au, Au.H), None if Mu is None else Paired(Mu, Mu.H)
     limit = GROWTH * jnp.maximum(first_norm, target)
-    eps = jnp.finfo(b_norm.dtype).eps
-    # A tall system is solved where its residual is orthogonal to the range of A within the tolerance; of others that
-    # is said only where it holds to rounding, since ill-conditioned ones come close to it on their way.
-    flat = jnp.maximum(control.rtol if A.shape[0] > size else 0, FLAT * eps).astype(b_norm.dtype)
+    eps = jnp.finfo(real).eps
 
     def incoming(v: Array) -> Array:
         """A residual as the method gets it."""
         v = nulls.project(v)
         return v if left is None else left.mv(v)
 
-    bounds = _Bounds(target, limit, flat, ROUNDING * eps * b_norm, ROUNDING * eps * unit)
+    def slope_by_columns(r: Array) -> Array:
+        """The largest |aᴴr| / (‖a‖‖r‖) over the columns a of A."""
+        gradient = jnp.abs(A_ordinary.H.mv(r)) / jnp.where(columns > 0, columns, 1)
+        return jnp.max(gradient, initial=0) / plain_norm(r)
+
+    # A tall system is solved where its residual is orthogonal to the range of A within the tolerance; of others that
+    # is said only where it holds to rounding, since ill-conditioned ones come close to it on their way.
+    slope_of_b = jnp.zeros((), real)
+    if columns is not None:
+        slope_of_b, products = slope_by_columns(rest.b), products + 1
+
+    def flat(r_norm: Array) -> Array:
+        """The slope that is called zero at a residual of this norm."""
+        if m <= size:
+            return FLAT * eps
+        loose = 1 if columns is None else jnp.minimum(1, slope_of_b * b_norm / r_norm)
+        return jnp.maximum(control.rtol * loose, FLAT * eps).astype(real)
 
     def one_pass(c: _Pass) -> _Pass:
-        scale = power_of_two(c.residual_norm)
+        of_r = exponent(c.residual_norm)
         # Not c.r / scale: XLA takes quotients of quotients as one by the product of the divisors, and a preconditioner
         # divides by the diagonal of A next. For A and b of 1e-20 each the product is zero in float32.
-        start: Any = method.start(Au, Mu, incoming(c.r * (1 / scale)))
+        start: Any = method.start(Au, Mu, incoming(c.r * power(-of_r, real)))
         # Estimates are proportional to the true norm at the start; 0.9 spares a second pass for rounding.
         ratio = start.residual_norm / jnp.where(c.residual_norm > 0, c.residual_norm, 1)
         # No pass reduces the true residual by more than rounding allows; the rest is for the next one.
         goal, growth = jnp.maximum(0.9 * target * ratio, eps * start.residual_norm), limit * ratio
+        unit_of_d = power(of_r + of_b - of_A, real)
 
         def unfinished(s):
             slope = method.slope(s)
-            steep = True if slope is None else slope > 0.9 * flat
+            steep = True if slope is None else slope > 0.9 * flat(s.residual_norm / ratio)
             return (s.residual_norm > goal) & (s.residual_norm <= growth) & (s.halt == 0) & steep
 
         def iterate_of(s):
             d = method.finish(Au, Mu, s)
             d = nulls.project_solution(d if right is None else right.mv(d))
-            return c.x + d * (scale / unit)
+            return c.x + d * unit_of_d
 
         def running(carry):
             k, s, _ = carry
@@ -202,60 +245,85 @@ def iterate(
         def advance(carry):
             before, s, seen = carry
             k, s = method.advance(Au, Mu, s, before, goal, control.max_iterations)
-            seen = watch.note(seen, before, k, lambda: s.residual_norm / ratio, target, lambda: iterate_of(s))
+            seen = watch.note(
+                seen, before, k, lambda: s.residual_norm / ratio * unit_of_b, told, lambda: iterate_of(s)
+            )
             return k, s, seen
 
         k, s, seen = lax.while_loop(running, advance, (c.iterations, start, c.seen))
         x = iterate_of(s)
-        r = b - A.mv(x)
-        # In the units of the residual before: what overflows there has diverged, what underflows has converged.
-        r_norm = plain_norm(r / scale) * scale
+        r, r_norm, rounding, spent = checked(x)
         slope, tests = jnp.full_like(r_norm, jnp.inf), 0
         estimate = method.slope(s)
-        if estimate is not None:
-            asked = (estimate <= flat) & (r_norm > target)
-            rhs = incoming(r / power_of_two(jnp.max(jnp.abs(r), initial=0)))
-            slope = lax.cond(asked, lambda: method.true_slope(Au, Mu, s, rhs), lambda: slope)
+        if estimate is not None or columns is not None:
+            asked = (s.halt == int(Status.least_squares)) & (r_norm > target)
+            if estimate is not None:
+                asked |= (estimate <= flat(r_norm)) & (r_norm > target)
+            rhs = r * power(-exponent(jnp.max(jnp.abs(r), initial=0)), real)
+            if columns is None:
+                rhs = incoming(rhs)
+                slope = lax.cond(asked, lambda: method.true_slope(Au, Mu, s, rhs), lambda: slope)
+            else:
+                slope = lax.cond(asked, lambda: slope_by_columns(rhs), lambda: slope)
             tests = asked.astype(jnp.int32)
         hint = jnp.maximum(c.hint, jnp.asarray(method.diagnose(s), jnp.int32))
         new = _Pass(x, r, r_norm, k, c.evaluations, c.status, hint, slope, seen)
         exhausted = (k >= control.max_iterations) & unfinished(s)
+        bounds = _Bounds(target, limit, flat(r_norm), ROUNDING * eps * b_norm, rounding)
         status = _judge(method, A, c, new, s.halt, exhausted, k >= control.max_iterations, bounds)
         # A pass that left the numbers, or that failed and made things worse, is undone.
         undo = ~jnp.isfinite(r_norm) | (~is_any_of(status, _KEPT) & (r_norm > c.residual_norm))
         steps = (k - c.iterations) // method.stride
-        evaluations = c.evaluations + 1 + method.spent(s, steps) + tests
+        evaluations = c.evaluations + spent + method.spent(s, steps) + tests
         x, r, r_norm = (
             jnp.where(undo, old, new) for old, new in ((c.x, x), (c.r, r), (c.residual_norm, r_norm))
         )
-        seen = watch.settle(seen, k, r_norm, x)
+        seen = watch.settle(seen, k, r_norm * unit_of_b, x)
         return _Pass(x, r, r_norm, k, evaluations, status, hint, slope, seen)
 
     status = jnp.where(first_norm <= target, int(Status.converged), _RUNNING)
     status = jnp.where(
         (status == _RUNNING) & (control.max_iterations <= 0), int(Status.max_iterations), status
     )
-    finite = jnp.isfinite(first_norm) & jnp.isfinite(unit)
-    status = jnp.where(finite, status, int(Status.invalid_input)).astype(jnp.int32)
+    status = jnp.where(jnp.isfinite(first_norm) & jnp.isfinite(unit), status, int(Status.invalid_input))
     zero = jnp.array(0, jnp.int32)
     count = jnp.array(products + probes + null_probes, jnp.int32)
-    seen, slope = watch.start(x, first_norm), jnp.full_like(first_norm, jnp.inf)
+    # What people see is in the units of b.
+    told = jnp.maximum(control.rtol * (b_norm * unit_of_b), control.atol).astype(real)
+    seen, slope = watch.start(x, first_norm * unit_of_b), jnp.full_like(first_norm, jnp.inf)
     if not size:
-        status = jnp.where(status == _RUNNING, int(Status.least_squares), status).astype(jnp.int32)
-    end = _Pass(x, r, first_norm, zero, count, status, zero, slope, seen)
+        status = jnp.where(status == _RUNNING, int(Status.least_squares), status)
+    end = _Pass(x, r, first_norm, zero, count, status.astype(jnp.int32), zero, slope, seen)
     if 0 not in A.shape:
         end = lax.while_loop(lambda c: c.status == _RUNNING, one_pass, end)
-    trajectory = watch.end(end.seen, end.iterations, end.residual_norm, target)
+    trajectory = watch.end(end.seen, end.iterations, end.residual_norm * unit_of_b, told)
     status = nulls.explain(end.status, end.r, target)
     evaluations, skew = end.evaluations, None
-    if method.wants and A.shape[0] == size > 1:
+    if method.wants and m == size > 1:
         # Of a matrix that holds NaN or infinity nothing is to be learned.
         asked = ~is_any_of(status, (*CONVERGED, Status.invalid_input))
-        skew = asymmetry(Scaled(A, 1 / unit), asked)
-        evaluations = evaluations + PRODUCTS * asked.astype(jnp.int32)
+        skew = symmetry.asymmetry(A_ordinary, asked)
+        evaluations = evaluations + symmetry.PRODUCTS * asked.astype(jnp.int32)
+    # Whoever overlooks the status must not take the guess for a solution.
+    usable = jnp.isfinite(b_norm) & jnp.isfinite(unit)
     return Outcome(
-        end.x, end.r, end.residual_norm, target, end.iterations, evaluations, status, trajectory, None, skew
+        jnp.where(usable, end.x, jnp.nan),
+        end.r * unit_of_b,
+        end.residual_norm * unit_of_b,
+        told,
+        end.iterations,
+        evaluations,
+        status,
+        trajectory,
+        None,
+        skew,
     )
+
+
+def _norm(r: Array) -> Array:
+    """‖r‖ in steps of ordinary size: what overflows has diverged."""
+    scale = power_of_two(jnp.max(jnp.abs(r), initial=0))
+    return plain_norm(r * (1 / scale)) * scale
 
 
 def _judge(
@@ -282,7 +350,7 @@ def _judge(
     """
     least = jnp.where(halt != 0, RECOVERY, PROGRESS)
     if method.restarts:
-        least = jnp.where(new.residual_norm > bounds.noise * norm(new.x), CREEP, PROGRESS)
+        least = jnp.where(new.residual_norm > bounds.noise, CREEP, PROGRESS)
     progressed = (new.residual_norm <= least * old.residual_norm) | (new.slope < PROGRESS * old.slope)
     failure = jnp.where((halt != 0) & (new.residual_norm > bounds.rounding), halt, int(Status.stagnation))
     status = jnp.where(progressed & (new.iterations > old.iterations), _RUNNING, failure)
@@ -298,17 +366,3 @@ def _judge(
     lost = jnp.where(new.hint != 0, new.hint, int(Status.nonfinite))
     status = jnp.where(jnp.isfinite(new.residual_norm), status, lost)
     return jnp.where(new.residual_norm <= bounds.target, int(Status.converged), status).astype(jnp.int32)
-
-
-def unit_of(A: LinearOperator, r: Array) -> tuple[Array, int]:
-    """The power of two nearest to the size of A's entries, and the products spent to learn it."""
-    magnitude = A.magnitude()
-    if magnitude is not None:
-        finite = jnp.where(jnp.isfinite(magnitude), 1, jnp.nan)
-        return power_of_two(magnitude).astype(r.real.dtype) * finite.astype(r.real.dtype), 0
-    size = jnp.max(jnp.abs(r), initial=0)
-    m, n = A.shape
-    # r is no vector that a rectangular A takes.
-    probe = r / power_of_two(size) if m == n else scattered(n, r.dtype)
-    largest = jnp.max(jnp.abs(product_if(jnp.isfinite(size), A, probe)), initial=0)
-    return power_of_two(largest / jnp.sqrt(jnp.maximum(squared_norm(probe), 1))).astype(r.real.dtype), 1

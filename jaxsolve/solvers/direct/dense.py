@@ -10,7 +10,7 @@ from jax import Array
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import plain_norm, power_of_two
 from jaxsolve.operators.base import LinearOperator
-from jaxsolve.solvers.direct.refinement import AbstractDirect
+from jaxsolve.solvers.direct.refinement import AbstractDirect, RefinementState
 
 
 class DenseFactors(LinearOperator):
@@ -115,12 +115,53 @@ class Cholesky(AbstractDense):
         return DenseFactors((jnp.linalg.cholesky(matrix),), unit, "cholesky", 0, size)
 
 
+class ProjectionState(RefinementState):
+    """The state of refinement in a tall system.
+
+    Attributes:
+        x: The correction.
+        r: Its residual.
+        residual_norm: ‖r‖.
+        halt: Why no more is to be gained.
+        inside: The norm of what the last sweep took off r: a component in the range of A.
+    """
+
+    x: Array
+    r: Array
+    residual_norm: Array
+    halt: Array
+    inside: Array
+
+
 class QR(AbstractDense):
     """The QR factorisation; least squares for tall, minimum norm for wide matrices of full rank. Costs 4/3 n³ once."""
 
     name: ClassVar[str] = "QR"
     needs: ClassVar[str] = "any matrix of full rank, rectangular too"
     rectangular: ClassVar[bool] = True
+
+    def start(self, A: LinearOperator, M: Any, r: Array) -> Any:
+        s = super().start(A, M, r)
+        return (
+            s
+            if A.shape[0] <= A.shape[1]
+            else ProjectionState(s.x, r, s.residual_norm, s.halt, jnp.inf * s.residual_norm)
+        )
+
+    def step(self, A: LinearOperator, M: Any, s: Any) -> Any:
+        if A.shape[0] <= A.shape[1]:
+            return super().step(A, M, s)
+        # Where b is nearly orthogonal to the range of A, the residual hardly falls in a sweep that finds all of x. What
+        # falls is its component in the range, A d.
+        d = M.mv(s.r)
+        Ad = A.mv(d)
+        inside = plain_norm(Ad)
+        halt = jnp.where(jnp.isfinite(inside), int(Status.stagnation), int(self.failure))
+        gained = inside < 0.5 * s.inside
+        x, r = jnp.where(gained, s.x + d, s.x), jnp.where(gained, s.r - Ad, s.r)
+        return ProjectionState(
+            x, r, plain_norm(r), jnp.where(gained, 0, halt), jnp.where(gained, inside, s.inside)
+        )
 
     def slope(self, s):
         # A sweep that gained nothing: the true slope tells whether nothing was to be gained.

@@ -29,6 +29,7 @@ from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.solvers.host.factor import apply
 from jaxsolve.solvers.host.inverse import HostInverse, factor_of
 from jaxsolve.solvers.nullspace import Compressed
+from jaxsolve.solvers.units import Rescaled
 
 Apply = Callable[[np.ndarray], np.ndarray]
 
@@ -107,6 +108,18 @@ def _(A: Scaled) -> HostOperator:
         np.result_type(inner.dtype, factor),
         lambda x: factor * inner.matvec(x),
         lambda x: np.conj(factor) * inner.rmatvec(x),
+    )
+
+
+@on_host.register
+def _(A: Rescaled) -> HostOperator:
+    inner = on_host(A.operator)
+    first, second = np.asarray(A.inner)[()], np.asarray(A.outer)[()]
+    return Products(
+        A.shape,
+        np.result_type(inner.dtype, first),
+        lambda x: second * inner.matvec(first * x),
+        lambda x: second * inner.rmatvec(first * x),
     )
 
 

@@ -1,0 +1,110 @@
+"""Units: operators of ordinary size, whatever the units of A are.
+
+In float32 the product of an entry 1e-37 and a number below 0.1 is zero. So no number near the ends of the range of its
+dtype meets another one before it is scaled, and every scale is a power of two, which is exact.
+"""
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxsolve.core.traits import Traits
+from jaxsolve.core.vector import exponent, plain_norm, power, scattered
+from jaxsolve.operators.base import LinearOperator, Wrapper
+
+#: Columns of an operator without entries are formed up to so many, to know their norms.
+FEW_COLUMNS = 64
+#: Columns whose norms differ by no more than this factor are of one unit.
+ALIKE = 16.0
+
+
+class Rescaled(Wrapper):
+    """2^k A, applied as outer (A (inner x)): each side takes half of a factor that may be at the end of the range."""
+
+    operator: LinearOperator
+    inner: Array
+    outer: Array
+
+    @property
+    def traits(self) -> Traits:
+        """The facts about A: the factor is positive."""
+        return self.operator.traits
+
+    def mv(self, x: Array) -> Array:
+        """The product 2^k A x."""
+        return self.outer * self.operator.mv(self.inner * x)
+
+    def transpose(self) -> LinearOperator:
+        """The scaled transpose."""
+        return Rescaled(self.operator.T, self.inner, self.outer)
+
+    def adjoint(self) -> LinearOperator:
+        """The scaled adjoint."""
+        return Rescaled(self.operator.H, self.inner, self.outer)
+
+    def conj(self) -> LinearOperator:
+        """The scaled conjugate."""
+        return Rescaled(self.operator.conj(), self.inner, self.outer)
+
+    def leading_row_sums(self, count: int) -> Array | None:
+        """The sums of the first rows, where they are cheap to know."""
+        sums = self.operator.leading_row_sums(count)
+        return None if sums is None else self.outer * (self.inner * sums)
+
+
+def rescaled(A: LinearOperator, k: Array, real: jnp.dtype) -> Rescaled:
+    """2^k A, the factor in the dtype `real`."""
+    return Rescaled(A, power(k // 2, real), power(k - k // 2, real))
+
+
+def unit_of(A: LinearOperator, b: Array) -> tuple[Array, int]:
+    """The power of two nearest to the size of A's entries, NaN where they are not finite, in the precision of b.
+
+    Returns:
+        The unit, and the products spent to learn it.
+    """
+    real = jnp.finfo(b.dtype).dtype
+    size, products = A.magnitude(), 0
+    if size is None:
+        # One product with numbers of mean square 1/12 has entries of the size of A's rows.
+        probe = scattered(A.shape[1], real).astype(b.dtype)
+        size, products = _rms(lax.optimization_barrier(A.mv(probe))) * jnp.sqrt(12.0), 1
+    unit = power(exponent(size), size.dtype)
+    return jnp.where(jnp.isfinite(size), unit, jnp.nan).astype(real), products
+
+
+def _rms(v: Array) -> Array:
+    largest = jnp.max(jnp.abs(v), initial=0)
+    scale = power(-exponent(largest), largest.dtype)
+    # What is not finite stays so: its scale is 1.
+    return plain_norm(v * scale) / jnp.sqrt(jnp.asarray(max(v.shape[0], 1), largest.dtype)) / scale
+
+
+def column_norms(A: LinearOperator, k: Array, real: jnp.dtype) -> tuple[Array, int] | None:
+    """The norms of the columns of 2^-k A and the products spent for them; None where that would be too many.
+
+    Args:
+        A: The operator.
+        k: The exponent of the size of A's entries.
+        real: The dtype of the norms.
+    """
+    m, n = A.shape
+    scale = power(-k, real)
+    squares = A.T.row_sums(lambda a, _: jnp.square(jnp.abs(a) * scale), jnp.ones(m, real))
+    if squares is not None:
+        return jnp.sqrt(squares), 0
+    if n > FEW_COLUMNS:
+        return None
+    columns = lax.map(rescaled(A, -k, real).mv, jnp.eye(n, dtype=A.dtype))
+    return jnp.sqrt(jnp.sum(jnp.square(jnp.abs(columns)), axis=1)), n
+
+
+def column_scales(norms: Array) -> Array:
+    """Powers of two that make columns of these norms alike; all 1 where they are so already.
+
+    Of the many solutions of a rank-deficient system, methods find the shortest in the scaled unknowns. It is that in
+    x itself wherever the columns have one unit, and where they don't, lengths of x mean nothing.
+    """
+    used = norms > 0
+    smallest = jnp.min(jnp.where(used, norms, jnp.inf), initial=jnp.inf)
+    alike = jnp.max(norms, initial=0) <= ALIKE * smallest
+    return jnp.where(alike, 1, power(-exponent(norms), norms.dtype))
