@@ -54,7 +54,9 @@ def test_derivatives_in_a_scan(method):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "names", [(), ("map",), ("cond",), ("checkpoint", "scan"), ("vmap of all",), ("while_loop",)], ids=" of ".join
+    "names",
+    [(), ("map",), ("cond",), ("checkpoint", "scan"), ("vmap of all",), ("while_loop",)],
+    ids=" of ".join,
 )
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in SOME])
 def test_derivatives_of_every_method_in_a_composition(method, names):
