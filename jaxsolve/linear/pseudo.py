@@ -4,20 +4,26 @@ With the residual r = b - A x and u = A⁺ᴴ x (Golub & Pereyra 1973, equation 
 
     dx = A⁺ (db - dA x)  +  A⁺ A⁺ᴴ dAᴴ r  +  (I - A⁺A) dAᴴ u
 
+Columns of different units are scaled where x is looked for, x = S y with the least-norm y (`solvers.units`), and so here.
+
 The second term vanishes where A x = b, as for wide A of full rank, the third where the columns of A are independent, as
 for tall A of full rank. Both are linear in solves with A and Aᴴ, which does not square the condition number.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
+from jaxsolve.core.vector import exponent
 from jaxsolve.linear.forward import System
 from jaxsolve.linear.push import pushed
+from jaxsolve.operators.base import LinearOperator, Wrapper
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.driver import Outcome
+from jaxsolve.solvers.units import column_norms, column_scales, unit_of
 
 
 def pseudo_tangent(
@@ -38,18 +44,79 @@ def pseudo_tangent(
         rhs: db - dA x, as a sum.
         solve: The solution of a system for tangents, from the terms of its right-hand side; `turned` for one with Aᵀ.
     """
-    A, (m, n), of_gradient = system.A, system.A.shape, system.of_gradient()
+    A, (m, n), given = system.A, system.A.shape, system.of_gradient()
+    x = outcome.x if system.x0 is None else outcome.x - system.x0
+    S = _scales(A, outcome.residual) if method.least_norm and m > n and given.inverse is None else None
+
+    def unscaled(v: Array) -> Array:
+        return v if S is None else S * v
+
+    AS = given if S is None else dataclasses.replace(given, A=ColumnScaled(A, S))
 
     def solve_adjoint(v: Array) -> Array:
-        return jnp.conj(solve(of_gradient.transposed(), jnp.conj(v), turned=True))
+        return jnp.conj(solve(AS.transposed(), jnp.conj(v), turned=True))
+
+    def moved_adjoint(v: Array) -> Array | None:
+        """dAᴴ v."""
+        moved = pushed(A, tangent, lambda A: A.adjoint().mv(v))
+        return None if moved is None else unscaled(moved)
 
     if m > n or method.least_norm:
-        moved = pushed(A, tangent, lambda A: A.adjoint().mv(outcome.residual))
+        moved = moved_adjoint(outcome.residual)
         rhs = rhs if moved is None else [*rhs, solve_adjoint(moved)]
-    if (m < n or method.least_norm) and pushed(A, tangent, lambda A: A.mv(outcome.x)) is not None:
+    if (m < n or method.least_norm) and pushed(A, tangent, lambda A: A.mv(x)) is not None:
         # From a guess, x is the solution next to it.
-        u = solve_adjoint(outcome.x if system.x0 is None else outcome.x - system.x0)
-        moved = pushed(A, tangent, lambda A: A.adjoint().mv(u))
+        u = solve_adjoint(x if S is None else x / S)
+        moved = moved_adjoint(u)
         assert moved is not None
-        return moved + solve(of_gradient, *rhs, -A.mv(moved))
-    return solve(of_gradient, *rhs)
+        return unscaled(moved + solve(AS, *rhs, -AS.A.mv(moved)))
+    return unscaled(solve(AS, *rhs))
+
+
+def _scales(A: LinearOperator, r: Array) -> Array | None:
+    """The scales of the columns where the driver scales them."""
+    A = lax.stop_gradient(A)
+    found = column_norms(A, exponent(unit_of(A, r)[0]), jnp.finfo(r.dtype).dtype)
+    return None if found is None else column_scales(found[0])
+
+
+class ColumnScaled(Wrapper):
+    """A S with a diagonal S: A with columns of one unit."""
+
+    operator: LinearOperator
+    scales: Array
+
+    def mv(self, x: Array) -> Array:
+        """The product A S x."""
+        return self.operator.mv(self.scales * x)
+
+    def transpose(self) -> LinearOperator:
+        """The transpose, S Aᵀ."""
+        return RowScaled(self.operator.T, self.scales)
+
+    def conj(self) -> LinearOperator:
+        """The entrywise conjugate."""
+        return ColumnScaled(self.operator.conj(), self.scales)
+
+
+class RowScaled(Wrapper):
+    """S A with a diagonal S."""
+
+    operator: LinearOperator
+    scales: Array
+
+    def mv(self, x: Array) -> Array:
+        """The product S A x."""
+        return self.scales * self.operator.mv(x)
+
+    def transpose(self) -> LinearOperator:
+        """The transpose, Aᵀ S."""
+        return ColumnScaled(self.operator.T, self.scales)
+
+    def conj(self) -> LinearOperator:
+        """The entrywise conjugate."""
+        return RowScaled(self.operator.conj(), self.scales)
+
+    def row_sums(self, term: Callable[..., Array], x: Array, *rows: Array) -> Array | None:
+        """Sums over the entries of each row, where they are stored."""
+        return self.operator.row_sums(lambda a, x, s, *rows: term(s * a, x, *rows), x, self.scales, *rows)
