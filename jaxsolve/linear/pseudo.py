@@ -4,7 +4,7 @@ With the residual r = b - A x and u = A⁺ᴴ x (Golub & Pereyra 1973, equation 
 
     dx = A⁺ (db - dA x)  +  A⁺ A⁺ᴴ dAᴴ r  +  (I - A⁺A) dAᴴ u
 
-Columns of different units are scaled where x is looked for: x = S y with the y of least norm (`solvers.units`); so here.
+Columns of different units are scaled where x is looked for: x = S y with the y of least norm (`solvers.units`).
 
 The second term vanishes where A x = b, as for wide A of full rank, the third where the columns of A are independent, as
 for tall A of full rank. Both are linear in solves with A and Aᴴ, which does not square the condition number.
