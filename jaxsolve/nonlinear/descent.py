@@ -1,7 +1,8 @@
 """Searches for a minimum along lines, with gradients: steepest descent and limited-memory BFGS."""
 
-from typing import Any
+from typing import Any, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -12,22 +13,51 @@ from jaxsolve.nonlinear.driver import AbstractSearch, State
 from jaxsolve.nonlinear.linesearch import DECREASE, slack, wolfe
 from jaxsolve.nonlinear.memory import Memory
 from jaxsolve.nonlinear.statement import Given, Statement
+from jaxsolve.nonlinear.units import curvature_sizes, products_of, target_of
 
 
-class DescentState(State):
-    """The state with the objective and the steps that led to it.
+class MinimumState(State):
+    """The state with the objective and the units of the unknowns.
 
     Attributes:
         value: f(x).
-        memory: The last steps.
+        size: D, what gradients are divided by, shape (n,).
+        first: The gap at the first guess.
     """
 
     value: Array
+    size: Array
+    first: Array
+
+
+class AbstractDescent(AbstractSearch):
+    """A search that moves z = D x and ends where |∂f/∂zⱼ| is small for all j, beside the largest at the first guess."""
+
+    reviews: ClassVar[bool] = True
+
+    def target(self, s: MinimumState, size: Array, reference: Array, rtol: Array) -> Array:
+        """‖D⁻¹∇f‖ <= rtol ‖D⁻¹∇f(x0)‖, by the largest entry."""
+        judged, first = (jnp.max(jnp.abs(g / s.size)) for g in (s.gap, s.first))
+        return target_of(size, judged, rtol * first)
+
+    def sizes(self, s: MinimumState) -> Array:
+        """D."""
+        return s.size
+
+    def renewed(self, s: MinimumState) -> tuple[Array, Array]:
+        """D at x, and what it cost."""
+        D = curvature_sizes(self.statement, self.given, s.x, s.value, s.gap, s.first)
+        return D, s.evaluations + products_of(s.x.shape[0])
+
+
+class DescentState(MinimumState):
+    """The state with the steps that led to it."""
+
     memory: Memory
 
 
-class DescentSearch(AbstractSearch):
-    """x <- x + t d along d = -H ∇f with H the inverse Hessian that the last steps tell of.
+class DescentSearch(AbstractDescent):
+    """z <- z + t d along d = -H ∇f with H the inverse Hessian that the last steps tell of.
 
     With a memory of one step and no more than its length, H is the Barzilai-Borwein step.
     """
@@ -40,50 +70,56 @@ class DescentSearch(AbstractSearch):
     def start(self, x: Array) -> DescentState:
         value, gradient = self.statement.gradient(self.given, x)
         zero = jnp.array(0, jnp.int32)
-        return DescentState(x, -gradient, zero + 1, zero, value, Memory.empty(self.memory, x))
+        one, memory = jnp.ones_like(x), Memory.empty(self.memory, x)
+        return DescentState(x, -gradient, zero + 1, zero, value, one, -gradient, memory)
+
+    def reviewed(self, s: DescentState) -> DescentState:
+        D, evaluations = self.renewed(s)
+        memory = s.memory.forgotten(jnp.any(s.size != D))
+        return eqx.tree_at(lambda s: (s.size, s.evaluations, s.memory), s, (D, evaluations, memory))
 
     def step(self, s: DescentState, target: Array) -> DescentState:
-        d = self._direction(s)
-        slope = -dot(s.gap, d)
+        # Here gap and d are those of z.
+        gap, d = s.gap / s.size, self._direction(s)
+        slope = -dot(gap, d)
         downhill = slope < 0
-        d, slope = jnp.where(downhill, d, s.gap), jnp.where(downhill, slope, -squared_norm(s.gap))
-        x, value, gradient, tries = wolfe(self.statement, self.given, s.x, d, s.value, slope)
-        gained = (value < s.value) | ((value <= s.value + slack(s.value)) & (norm(gradient) < norm(s.gap)))
+        d, slope = jnp.where(downhill, d, gap), jnp.where(downhill, slope, -squared_norm(gap))
+        x, value, gradient, tries = wolfe(self.statement, self.given, s.x, d / s.size, s.value, slope)
+        flatter = norm(gradient / s.size) < norm(gap)
+        gained = (value < s.value) | ((value <= s.value + slack(s.value)) & flatter)
         x, value = jnp.where(gained, x, s.x), jnp.where(gained, value, s.value)
         gap = jnp.where(gained, -gradient, s.gap)
         # After a failure with memory, once more along the gradient.
         forgotten = ~gained & s.memory.known
         halt = jnp.where(gained | forgotten, 0, int(Status.stagnation)).astype(jnp.int32)
-        memory = s.memory.noted(x - s.x, s.gap - gap).forgotten(forgotten)
-        return DescentState(x, gap, s.evaluations + tries, halt, value, memory)
+        memory = s.memory.noted((x - s.x) * s.size, (s.gap - gap) / s.size).forgotten(forgotten)
+        return DescentState(x, gap, s.evaluations + tries, halt, value, s.size, s.first, memory)
 
     def _direction(self, s: DescentState) -> Array:
-        first = first_length(s)
+        first, gap = first_length(s), s.gap / s.size
         if not self.plain:
-            return s.memory.applied(s.gap, first)
+            return s.memory.applied(gap, first)
         curved = s.memory.curvatures[-1]
         length = squared_norm(s.memory.steps[-1]) / jnp.where(s.memory.known, curved, 1)
-        return jnp.where(s.memory.known, length, first) * s.gap
+        return jnp.where(s.memory.known, length, first) * gap
 
 
-def first_length(s: DescentState) -> Array:
-    """The part of -∇f to begin with, in the units of x / ∇f: a tenth of x, or what would lead f to zero."""
-    size = norm(s.gap)
+def first_length(s: MinimumState) -> Array:
+    """The part of -∇f to begin with, in the units of z / ∇f: a tenth of z, or what would lead f to zero."""
+    size = norm(s.gap / s.size)
     safe = jnp.where(size > 0, size, 1)
-    reach = 0.1 * norm(s.x)
+    reach = 0.1 * norm(s.x * s.size)
     fallen = 2 * jnp.abs(s.value) / safe
     return jnp.where(reach > 0, reach, jnp.where(fallen > 0, fallen, 1)) / safe
 
 
-class TrustState(State):
-    """The state with the objective, the radius of trust and the first gradient's norm."""
+class TrustState(MinimumState):
+    """The state with the radius of trust."""
 
-    value: Array
     radius: Array
-    first: Array
 
 
-class TrustSearch(AbstractSearch):
+class TrustSearch(AbstractDescent):
     """Minimises the quadratic model within a radius by truncated conjugate gradients (Steihaug)."""
 
     statement: Statement
@@ -92,34 +128,43 @@ class TrustSearch(AbstractSearch):
 
     def start(self, x: Array) -> TrustState:
         value, gradient = self.statement.gradient(self.given, x)
-        curved = dot(gradient, self._hessian(x)(gradient))
-        size = norm(gradient)
-        # The way along the gradient to the minimum of the model.
-        cauchy = size**3 / jnp.where(curved > 0, curved, 1)
-        radius = jnp.where(curved > 0, 10 * cauchy, jnp.maximum(norm(x), 1))
-        zero = jnp.array(0, jnp.int32)
-        return TrustState(x, -gradient, zero + 2, zero, value, radius, size)
+        zero, one = jnp.array(0, jnp.int32), jnp.ones_like(x)
+        # The first review finds D and the radius.
+        return TrustState(x, -gradient, zero + 1, zero, value, one, -gradient, jnp.zeros_like(value))
 
-    def _hessian(self, x: Array) -> Any:
-        return jax.linearize(lambda z: self.statement.gradient(self.given, z)[1], x)[1]
+    def reviewed(self, s: TrustState) -> TrustState:
+        D, evaluations = self.renewed(s)
+        gap = s.gap / D
+        curved = dot(gap, self._hessian(s.x, D)(gap))
+        # The way along the gradient to the minimum of the model.
+        cauchy = norm(gap) ** 3 / jnp.where(curved > 0, curved, 1)
+        radius = jnp.where(curved > 0, 10 * cauchy, jnp.maximum(norm(D * s.x), 1))
+        radius = jnp.where(jnp.any(s.size != D) | (s.radius == 0), radius, s.radius)
+        return eqx.tree_at(lambda s: (s.size, s.evaluations, s.radius), s, (D, evaluations + 1, radius))
+
+    def _hessian(self, x: Array, D: Array) -> Any:
+        """Products with D⁻¹ H D⁻¹."""
+        H = jax.linearize(lambda z: self.statement.gradient(self.given, z)[1], x)[1]
+        return lambda v: H(v / D) / D
 
     def step(self, s: TrustState, target: Array) -> TrustState:
-        size = norm(s.gap)
-        forcing = jnp.minimum(0.5, jnp.sqrt(size / jnp.where(s.first > 0, s.first, 1))) * size
+        # Here gap, p and the radius are those of z.
+        D, gap = s.size, s.gap / s.size
+        size, first = norm(gap), norm(s.first / D)
+        forcing = jnp.minimum(0.5, jnp.sqrt(size / jnp.where(first > 0, first, 1))) * size
         limit = min(s.x.shape[0], 200) if self.steps is None else self.steps
-        hessian = self._hessian(s.x)
-        p, Hp, edge, products = steihaug(hessian, s.gap, s.radius, forcing, limit)
-        x = s.x + p
+        p, Hp, edge, products = steihaug(self._hessian(s.x, D), gap, s.radius, forcing, limit)
+        x = s.x + p / D
         value, gradient = self.statement.gradient(self.given, x)
         loose = slack(s.value)
-        expected = dot(s.gap, p) - dot(p, Hp) / 2
+        expected = dot(gap, p) - dot(p, Hp) / 2
         gain = (s.value - value + loose) / (expected + loose)
-        better = (value < s.value) | (norm(gradient) < size)
+        better = (value < s.value) | (norm(gradient / D) < size)
         gained = (gain > DECREASE) & better & jnp.isfinite(value)
         sound = jnp.isfinite(gain)
         radius = jnp.where((gain > 0.75) & edge, 2 * s.radius, s.radius)
         radius = jnp.where(~sound | (gain < 0.25) | ~gained, 0.25 * jnp.minimum(norm(p), s.radius), radius)
-        tiny = norm(p) <= jnp.finfo(x.dtype).eps * norm(x)
+        tiny = norm(p) <= jnp.finfo(x.dtype).eps * norm(D * x)
         halt = jnp.where(~gained & (tiny | (radius == 0)), int(Status.stagnation), 0).astype(jnp.int32)
         return TrustState(
             jnp.where(gained, x, s.x),
@@ -127,8 +172,9 @@ class TrustSearch(AbstractSearch):
             s.evaluations + products + 1,
             halt,
             jnp.where(gained, value, s.value),
-            radius,
+            D,
             s.first,
+            radius,
         )
 
 

@@ -1,7 +1,7 @@
 """The one nonlinear loop: steps of a search until its condition is small, or until it is known why not."""
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -43,6 +43,8 @@ class AbstractSearch(eqx.Module):
 
     statement: eqx.AbstractVar[Statement]
     given: eqx.AbstractVar[Given]
+    #: Whether `reviewed` does anything.
+    reviews: ClassVar[bool] = False
 
     @abc.abstractmethod
     def start(self, x: Array) -> Any:
@@ -52,9 +54,28 @@ class AbstractSearch(eqx.Module):
     def step(self, s: Any, target: Array) -> Any:
         """The state after one more step; `target` is the norm at which the search will end."""
 
+    def target(self, s: Any, size: Array, reference: Array, rtol: Array) -> Array:
+        """The norm of the gap at which the search ends.
+
+        Args:
+            s: The state.
+            size: The norm of its gap.
+            reference: The norm of y, or that of the gap at the first guess if it is larger.
+            rtol: The relative tolerance.
+        """
+        return rtol * reference
+
+    def reviewed(self, s: Any) -> Any:
+        """The state with its units found anew, before the search and where it seems to be over."""
+        return s
+
+    def sizes(self, s: Any) -> Array | float:
+        """What entries of the gap are divided by before they are compared with each other."""
+        return 1.0
+
 
 def iterate(search: AbstractSearch, x0: Array, scale: Array, control: Control, watch: Watch) -> Outcome:
-    """Runs a search until ‖condition‖ <= max(rtol max(scale, ‖condition at x0‖), atol).
+    """Runs a search until the norm of its condition is at its target, or until it is known why it cannot be.
 
     Args:
         search: What to run.
@@ -65,35 +86,62 @@ def iterate(search: AbstractSearch, x0: Array, scale: Array, control: Control, w
     """
     s = search.start(x0)
     first = norm(s.gap)
-    target = jnp.maximum(control.rtol * jnp.maximum(scale, first), control.atol).astype(first.dtype)
-    limit = GROWTH * jnp.maximum(first, scale)
+    reference = jnp.maximum(scale, first)
+    limit = GROWTH * reference
+
+    def measured(s: Any) -> tuple[Array, Array]:
+        size = norm(s.gap)
+        target = search.target(s, size, reference, control.rtol)
+        return size, jnp.maximum(target, control.atol).astype(size.dtype)
 
     def running(carry):
-        k, s, size, _ = carry
+        k, s, size, target, _ = carry
         # A NaN compares false and stops.
         return (size > target) & (size <= limit) & (s.halt == 0) & (k < control.max_iterations)
 
     def advance(carry):
-        k, s, _, seen = carry
+        k, s, _, target, seen = carry
         s = search.step(s, target)
-        size = norm(s.gap)
+        size, target = measured(s)
         seen = watch.note(seen, k, k + 1, lambda: size, target, lambda: s.x)
-        return k + 1, s, size, seen
+        return k + 1, s, size, target, seen
 
-    begin = (jnp.array(0, jnp.int32), s, first, watch.start(s.x, first))
-    k, s, size, seen = lax.while_loop(running, advance, begin)
+    def searched(carry):
+        _, (before, s, *_, seen) = carry
+        s = search.reviewed(s)
+        after = lax.while_loop(running, advance, (before, s, *measured(s), seen))
+        k, s, size, target, _ = after
+        # What has been found is looked at in the units of where it is.
+        again = search.reviews & (k > before) & (size <= target)
+        return again, after
+
+    begin = (jnp.array(0, jnp.int32), s, *measured(s), watch.start(s.x, first))
+    if search.reviews:
+        _, carry = lax.while_loop(lambda carry: carry[0], searched, (jnp.array(True), begin))
+    else:
+        carry = lax.while_loop(running, advance, begin)
+    k, s, size, target, seen = carry
     status = jnp.where(size <= limit, int(Status.max_iterations), int(Status.divergence))
     status = jnp.where(s.halt != 0, s.halt, status)
     status = jnp.where(jnp.isfinite(size), status, int(Status.nonfinite))
     status = jnp.where(jnp.isfinite(first), status, int(Status.invalid_input))
-    status, target = settled(search.statement, search.given, s.x, s.gap, size, target, status)
+    status, target = settled(
+        search.statement, search.given, s.x, s.gap, size, target, status, search.sizes(s)
+    )
     trajectory = watch.end(seen, k, size, target)
     objective = s.value if search.statement.goal in (FIT, MINIMUM) else None
     return Outcome(s.x, s.gap, size, target, k, s.evaluations, status, trajectory, objective)
 
 
 def settled(
-    statement: Statement, given: Given, x: Array, gap: Array, size: Array, target: Array, status: Array
+    statement: Statement,
+    given: Given,
+    x: Array,
+    gap: Array,
+    size: Array,
+    target: Array,
+    status: Array,
+    sizes: Array | float = 1.0,
 ) -> tuple[Array, Array]:
     """The status and the tolerance, raised to the rounding level where a search ended at it.
 
@@ -109,10 +157,11 @@ def settled(
         signs = 1 - 2 * (jnp.arange(x.shape[0]) % 2)
         step = (DIGITS * jnp.finfo(x.dtype).eps * signs).astype(x.dtype)
         sides = lax.map(lambda z: statement.condition(given, z), x * (1 + jnp.stack([step, -step])))
-        return ROUNDING / DIGITS * norm(jnp.min(jnp.abs(sides + gap), axis=0))
+        return ROUNDING / DIGITS * norm(jnp.min(jnp.abs(sides + gap), axis=0) * weights)
 
+    weights = jnp.where(jnp.asarray(sizes) > 0, 1 / sizes, 0).astype(size.dtype)
     floor = lax.cond(stuck, noise, lambda: jnp.zeros_like(size))
-    reached = stuck & (size <= floor)
+    reached = stuck & (norm(gap * weights) <= floor)
     return (
         jnp.where(reached, int(Status.converged), status).astype(jnp.int32),
         jnp.where(reached, size, target),

@@ -58,6 +58,8 @@ class Elimination(eqx.Module):
         return self._judged(self.matrix.T, x, there, rtol)
 
     def _judged(self, matrix: Array, x: Array, rhs: Array, rtol: Array) -> Outcome:
+        # Of a singular matrix elimination makes infinities, and of nothing nothing.
+        x = jnp.where(jnp.all(jnp.isfinite(x)), x, jnp.where(jnp.any(rhs != 0), jnp.nan, 0).astype(x.dtype))
         residual = rhs - matrix @ x
         size = norm(residual)
         target = (rtol * norm(rhs)).astype(size.dtype)

@@ -1,7 +1,11 @@
-"""Searches by the model r + J d of residuals: Gauss-Newton along lines, and Levenberg-Marquardt."""
+"""Searches by the model r + J d of residuals: Gauss-Newton along lines, and Levenberg-Marquardt.
+
+Both measure steps in the units of units.py: parameters of a fit in other units give the same iterates.
+"""
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -11,25 +15,77 @@ from jaxsolve.core.vector import dot, norm, squared_norm
 from jaxsolve.linear.request import Solve
 from jaxsolve.nonlinear.driver import AbstractSearch, State
 from jaxsolve.nonlinear.linesearch import slack, wolfe
-from jaxsolve.nonlinear.model import model_at
+from jaxsolve.nonlinear.model import Model, model_at, model_step
 from jaxsolve.nonlinear.statement import Given, Statement
+from jaxsolve.nonlinear.units import target_of
 
 
 class FitState(State):
-    """The state with ½‖r‖² and the damping.
+    """The state with the model of the residuals.
 
     Attributes:
-        value: ½‖r‖².
+        model: Residuals, gradient and factors at x.
+        first: ‖r‖ at the first guess.
+        metric: The largest sizes of the columns of J so far.
         damping: λ.
         growth: What λ grows by after the next failure.
     """
 
-    value: Array
+    model: Model
+    first: Array
+    metric: Array
     damping: Array
     growth: Array
 
+    @property
+    def value(self) -> Array:
+        """½‖r‖²."""
+        return self.model.value
 
-class GaussNewtonSearch(AbstractSearch):
+
+class AbstractFit(AbstractSearch):
+    """A search for the least ‖r‖, which ends where no column of J tells of more than a small part of r."""
+
+    linear: eqx.AbstractVar[Solve | None]
+
+    def target(self, s: FitState, size: Array, reference: Array, rtol: Array) -> Array:
+        """‖P r‖ <= rtol ‖r‖, or next to nothing where all of r vanishes."""
+        return target_of(size, s.model.gain, s.model.allowed(s.x, s.first, rtol))
+
+    def sizes(self, s: FitState) -> Array:
+        """The norms of the columns of J."""
+        return s.model.sizes
+
+    def begun(self, x: Array, damping: float) -> FitState:
+        """The state at the first guess."""
+        model = model_at(self.statement, self.given, x, self.linear)
+        one, zero = jnp.ones((), model.gain.dtype), jnp.array(0, jnp.int32)
+        first = norm(model.residual)
+        return FitState(x, -model.gradient, zero + 1, zero, model, first, model.units, damping * one, 2 * one)
+
+    def direction(self, s: FitState, target: Array) -> tuple[Array, Array]:
+        """The step by the model, and what it cost."""
+        active = norm(s.gap) > target
+        return model_step(s.model, self.statement, self.given, s.x, self.linear, s.damping, s.metric, active)
+
+    def moved(self, s: FitState, x: Array, evaluations: Array) -> tuple[FitState, Array, Array]:
+        """The state at x if that is better, whether it is, and ½‖r‖² there."""
+        model = model_at(self.statement, self.given, x, self.linear)
+        value, before = model.value, s.value
+        better = (value < before) | ((value <= before + slack(before)) & (model.gain < s.model.gain))
+        gained = better & jnp.isfinite(value)
+        kept = _where(gained, model, s.model)
+        metric = jnp.where(gained, jnp.maximum(s.metric, model.sizes), s.metric)
+        x = jnp.where(gained, x, s.x)
+        moved = FitState(x, -kept.gradient, evaluations, s.halt, kept, s.first, metric, s.damping, s.growth)
+        return moved, gained, value
+
+
+def _where(better: Array, new: Any, old: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old)
+
+
+class GaussNewtonSearch(AbstractFit):
     """x <- x + t d with d = argmin ‖r + J d‖."""
 
     statement: Statement
@@ -37,22 +93,23 @@ class GaussNewtonSearch(AbstractSearch):
     linear: Solve | None
 
     def start(self, x: Array) -> FitState:
-        value, gradient = self.statement.gradient(self.given, x)
-        zero = jnp.array(0, jnp.int32)
-        return FitState(x, -gradient, zero + 1, zero, value, jnp.zeros_like(value), jnp.zeros_like(value))
+        return self.begun(x, 0.0)
 
     def step(self, s: FitState, target: Array) -> FitState:
-        model = model_at(self.statement, self.given, s.x, self.linear)
-        d, products = model.step(s.damping, norm(s.gap) > target)
+        d, products = self.direction(s, target)
         slope = -dot(s.gap, d)
         downhill = slope < 0
-        d, slope = jnp.where(downhill, d, s.gap), jnp.where(downhill, slope, -squared_norm(s.gap))
-        x, value, gradient, tries = wolfe(self.statement, self.given, s.x, d, s.value, slope)
-        return _moved(s, x, value, gradient, s.evaluations + products + tries)
+        steepest = s.gap / s.model.units**2
+        d = jnp.where(downhill, d, steepest)
+        slope = jnp.where(downhill, slope, -dot(s.gap, steepest))
+        x, _, _, tries = wolfe(self.statement, self.given, s.x, d, s.value, slope)
+        moved, gained, _ = self.moved(s, x, s.evaluations + products + tries)
+        halt = jnp.where(gained, 0, int(Status.stagnation)).astype(jnp.int32)
+        return eqx.tree_at(lambda s: s.halt, moved, halt)
 
 
-class LevenbergMarquardtSearch(AbstractSearch):
-    """x <- x + argmin ‖r + J d‖² + λ‖d‖², λ from how well the model told the decrease (Nielsen)."""
+class LevenbergMarquardtSearch(AbstractFit):
+    """x <- x + argmin ‖r + J d‖² + λ‖D d‖², λ from how well the model told the decrease (Nielsen)."""
 
     statement: Statement
     given: Given
@@ -60,46 +117,35 @@ class LevenbergMarquardtSearch(AbstractSearch):
     first: float
 
     def start(self, x: Array) -> FitState:
-        value, gradient = self.statement.gradient(self.given, x)
-        model = model_at(self.statement, self.given, x, self.linear)
-        # The largest squared column of J bounds what a product along the gradient tells.
-        along = squared_norm(model.products[0](gradient)) / jnp.maximum(
-            squared_norm(gradient), jnp.finfo(value.dtype).tiny
-        )
-        zero = jnp.array(0, jnp.int32)
-        return FitState(x, -gradient, zero + 3, zero, value, self.first * along, 2 * jnp.ones_like(value))
+        return self.begun(x, self.first)
 
     def step(self, s: FitState, target: Array) -> FitState:
-        model = model_at(self.statement, self.given, s.x, self.linear)
-        d, products = model.step(s.damping, norm(s.gap) > target)
-        x = s.x + d
-        value, gradient = self.statement.gradient(self.given, x)
-        expected = dot(d, s.damping * d + s.gap) / 2
+        d, products = self.direction(s, target)
+        moved, gained, value = self.moved(s, s.x + d, s.evaluations + products + 1)
+        expected = (dot(d, s.gap) + s.damping * squared_norm(s.metric * d)) / 2
         loose = slack(s.value)
         gain = (s.value - value + loose) / (jnp.maximum(expected, 0) + loose)
-        better = (value < s.value) | ((value <= s.value + loose) & (norm(gradient) < norm(s.gap)))
-        gained = better & jnp.isfinite(value)
-        eased = s.damping * jnp.maximum(1 / 3, 1 - (2 * jnp.where(gained, gain, 0) - 1) ** 3)
-        damping = jnp.where(gained, eased, s.damping * s.growth)
-        growth = jnp.where(gained, 2, 2 * s.growth)
-        tiny = norm(d) <= jnp.finfo(x.dtype).eps * norm(s.x)
-        new = _moved(s, x, value, gradient, s.evaluations + products + 1)
+        damping, growth = eased(s.damping, s.growth, gained, gain)
+        tiny = norm(s.metric * d) <= jnp.finfo(d.dtype).eps * norm(s.metric * s.x)
         lost = ~gained & (tiny | ~jnp.isfinite(damping))
         halt = jnp.where(lost, int(Status.stagnation), 0).astype(jnp.int32)
-        return FitState(
-            jnp.where(gained, x, s.x),
-            jnp.where(gained, -gradient, s.gap),
-            new.evaluations,
-            halt,
-            jnp.where(gained, value, s.value),
-            damping,
-            growth,
-        )
+        return eqx.tree_at(lambda s: (s.halt, s.damping, s.growth), moved, (halt, damping, growth))
+
+
+def eased(damping: Array, growth: Array, gained: Array, gain: Array) -> tuple[Array, Array]:
+    """Nielsen's next damping, and what it grows by after a failure."""
+    less = damping * jnp.maximum(1 / 3, 1 - (2 * jnp.where(gained, gain, 0) - 1) ** 3)
+    return (
+        jnp.where(gained, less, damping * growth).astype(damping.dtype),
+        jnp.where(gained, 2, 2 * growth).astype(growth.dtype),
+    )
 
 
 class DampedState(State):
-    """The state with the damping and what it grows by after the next failure."""
+    """The state with the model, the largest sizes of columns, the damping and what that grows by after a failure."""
 
+    model: Model
+    metric: Array
     damping: Array
     growth: Array
 
@@ -113,46 +159,33 @@ class DampedNewtonSearch(AbstractSearch):
     first: float
 
     def start(self, x: Array) -> DampedState:
-        gap, slope = jax.linearize(lambda z: self.statement.value(self.given, z), x)
-        size = squared_norm(gap)
-        along = squared_norm(slope(gap)) / jnp.where(size > 0, size, 1)
-        zero = jnp.array(0, jnp.int32)
-        return DampedState(x, gap, zero + 2, zero, self.first * along, 2 * jnp.ones_like(along))
+        model = model_at(self.statement, self.given, x, self.linear)
+        one, zero = jnp.ones((), model.gain.dtype), jnp.array(0, jnp.int32)
+        return DampedState(x, model.residual, zero + 1, zero, model, model.units, self.first * one, 2 * one)
 
     def step(self, s: DampedState, target: Array) -> DampedState:
-        model = model_at(self.statement, self.given, s.x, self.linear)
-        d, products = model.step(s.damping, norm(s.gap) > target)
+        d, products = model_step(
+            s.model, self.statement, self.given, s.x, self.linear, s.damping, s.metric, norm(s.gap) > target
+        )
         x = s.x + d
-        gap = self.statement.value(self.given, x)
-        old, new = norm(s.gap), norm(gap)
+        model = model_at(self.statement, self.given, x, self.linear)
+        old, new = norm(s.gap), norm(model.residual)
         # Relative to ‖r‖²: the decrease, and that of the model.
         safe = jnp.where(old > 0, old, 1)
-        left = norm(s.gap + model.products[0](d)) / safe
-        gain = (1 - (new / safe) ** 2) / jnp.maximum(1 - left**2, jnp.finfo(old.dtype).tiny)
+        expected = s.damping * squared_norm(s.metric * d / safe) - dot(s.model.gradient / safe, d / safe)
+        gain = (1 - (new / safe) ** 2) / jnp.maximum(expected, jnp.finfo(old.dtype).tiny)
         gained = new < old
-        eased = s.damping * jnp.maximum(1 / 3, 1 - (2 * jnp.where(gained, gain, 0) - 1) ** 3)
-        damping = jnp.where(gained, eased, s.damping * s.growth).astype(s.damping.dtype)
-        lost = ~gained & ((norm(d) <= jnp.finfo(x.dtype).eps * norm(s.x)) | ~jnp.isfinite(damping))
+        damping, growth = eased(s.damping, s.growth, gained, gain)
+        tiny = norm(s.metric * d) <= jnp.finfo(x.dtype).eps * norm(s.metric * s.x)
+        lost = ~gained & (tiny | ~jnp.isfinite(damping))
+        kept = _where(gained, model, s.model)
         return DampedState(
             jnp.where(gained, x, s.x),
-            jnp.where(gained, gap, s.gap),
+            kept.residual,
             s.evaluations + products + 1,
             jnp.where(lost, int(Status.stagnation), 0).astype(jnp.int32),
+            kept,
+            jnp.where(gained, jnp.maximum(s.metric, model.sizes), s.metric),
             damping,
-            jnp.where(gained, 2, 2 * s.growth),
+            growth,
         )
-
-
-def _moved(s: FitState, x: Array, value: Array, gradient: Array, evaluations: Any) -> FitState:
-    better = (value < s.value) | ((value <= s.value + slack(s.value)) & (norm(gradient) < norm(s.gap)))
-    gained = better & jnp.isfinite(value)
-    halt = jnp.where(gained, 0, int(Status.stagnation)).astype(jnp.int32)
-    return FitState(
-        jnp.where(gained, x, s.x),
-        jnp.where(gained, -gradient, s.gap),
-        evaluations,
-        halt,
-        jnp.where(gained, value, s.value),
-        s.damping,
-        s.growth,
-    )

@@ -16,7 +16,8 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxsolve.core.checks import checked
 from jaxsolve.core.implicit import Rule, implicit
-from jaxsolve.core.results import Frozen
+from jaxsolve.core.results import Frozen, is_any_of
+from jaxsolve.core.status import CONVERGED
 from jaxsolve.core.vector import dot, norm
 from jaxsolve.linear.forward import guarded
 from jaxsolve.linear.verdict import Judge
@@ -92,15 +93,32 @@ def _tangent(task: Task, primals: tuple, tangents: tuple) -> tuple[Outcome, Outc
     if clear is not None and length is not None:
         left = inverse.solved(-posed.condition(given, z, *held), None)[: x.shape[0]]
         dx = dx * _assured(task, lax.stop_gradient(clear & (norm(left) <= STRAY * length)), x)
-    zeros = zeros._replace(x=dx)
+    # What was judged is zero only where the search ended there, and under constraints not even then.
+    if task.limits is None:
+        slope = moved.astype(x.dtype) + inverse.A.mv(dx)
+    else:
+        slope = _pushed(statement, "condition", given, tangents[0], x)
+        slope = _along_x(statement, given, x, dx) + (0 if slope is None else slope)
+    gap, size = outcome.residual, outcome.residual_norm
+    along = -dot(gap / jnp.where(size > 0, size, 1), slope).real.astype(size.dtype)
+    zeros = zeros._replace(x=dx, residual=-slope, residual_norm=along)
     if statement.goal in (FIT, MINIMUM):
-        # By the envelope theorem the way of x does not show in the minimum, unless what holds x moves.
-        along = _pushed(statement, "objective", given, tangents[0], x)
-        along = jnp.zeros_like(outcome.objective) if along is None else along
-        if statement.bounded or task.limits is not None:
-            along = along + dot(statement.gradient(given, x)[1], dx)
-        zeros = zeros._replace(objective=along)
+        direct = _pushed(statement, "objective", given, tangents[0], x)
+        direct = jnp.zeros_like(outcome.objective) if direct is None else direct
+        # By the envelope theorem the way of x does not show in the minimum, unless what holds x moves; so that the
+        # least of ‖r‖² has a derivative where that of x has none.
+        envelope = not statement.bounded and task.limits is None
+        still = lax.stop_gradient(is_any_of(outcome.status, CONVERGED)) & envelope
+        through = lax.cond(
+            still, lambda dx: jnp.zeros((), dx.dtype), lambda dx: dot(statement.gradient(given, x)[1], dx), dx
+        )
+        zeros = zeros._replace(objective=direct + through)
     return outcome, zeros
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _along_x(statement: Statement, given: Given, x: Array, dx: Array) -> Array:
+    return jax.jvp(lambda x: statement.condition(given, x), (x,), (dx,))[1]
 
 
 def _assured(task: Task, clear: Array, x: Array) -> Array:

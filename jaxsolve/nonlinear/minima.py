@@ -29,9 +29,15 @@ def minimize(
 ) -> Any:
     """The x that minimises f, differentiable in the arguments of f and in what f closes over.
 
-    Converged means ‖∇f(x)‖ <= max(rtol ‖∇f(x0)‖, atol); within bounds P(x - ∇f) - x stands for -∇f, with P what moves
-    x into them. SciPy's methods without gradients, and those with constraints, end by SciPy's own criterion. A local
-    minimum is found, or another point without a slope: an x0 at a saddle or at a maximum is left where it is.
+    Converged means that no |∂f/∂xⱼ| / Dⱼ is above rtol times the largest at x0, or ‖∇f(x)‖ <= atol, with D what makes
+    the rows of D⁻¹ H D⁻¹ equally large, H the Hessian of f at x: so each unknown counts, whatever its unit. D is found
+    by products with H at x0 and at the end, 32 of them at most each time; differences within a factor of 16 are left
+    alone. (Where f has no second derivative, D is |∂f/∂xⱼ| at x0.) Within bounds P(x - ∇f) - x stands for -∇f, with P
+    what moves x into them. SciPy's methods without gradients, and those with constraints, end by SciPy's own
+    criterion, which for constraints knows no units. A local minimum is found, or another point without a slope: an x0
+    at a saddle or at a maximum is left where it is.
+
+    `residual` of the result is -∇f(x), and `target` the norm of it that would do.
 
     A complex x is taken by its real and imaginary parts, and ∇f is then ∂f/∂Re x + i ∂f/∂Im x.
 
@@ -102,8 +108,12 @@ def least_squares(
 ) -> Any:
     """The x that minimises ½‖r(x)‖², differentiable in the arguments of r and in what r closes over.
 
-    Converged means ‖Jᵀr‖ <= max(rtol ‖Jᵀr at x0‖, atol), with J the derivative of r. Complex x and complex residuals
-    are taken by their real and imaginary parts.
+    Converged means ‖P r‖ <= rtol ‖r‖, with P the projection onto the range of the derivative J of r: nothing that
+    parameters can change is left of r, in whatever units they are. Where J is not made (more than 512 parameters, or a
+    `linear` in the method), and within bounds, it means |Jⱼᵀr| <= rtol ‖Jⱼ‖ ‖r‖ for each column. Where all of r
+    vanishes, r is nothing beside what x changes it by, to rtol². ‖Jᵀr‖ <= atol will do as well. `residual` of the
+    result is -Jᵀr, and `target` the norm of it that would do. Complex x and complex residuals are taken by their real
+    and imaginary parts.
 
     Args:
         r: Called as r(x, *args, **kwargs); returns any pytree of residuals.

@@ -1,8 +1,8 @@
 """Model: residuals near a point as r + J d, and the damped step that makes them least."""
 
-import dataclasses
 from collections.abc import Callable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
@@ -12,6 +12,7 @@ from jaxsolve.core.vector import norm, squared_norm
 from jaxsolve.linear.request import Solve, needs_entries
 from jaxsolve.nonlinear.linearisation import DENSE, inverse_of, solved
 from jaxsolve.nonlinear.statement import Given, Statement
+from jaxsolve.nonlinear.units import COLUMN_PROBES, column_sizes, probes, vanished
 from jaxsolve.operators.function import function_operator
 from jaxsolve.tracer.assemble import trace_operator
 
@@ -21,115 +22,172 @@ MOST_ENTRIES = 4_000_000
 INNER = 1e-3
 
 
-@dataclasses.dataclass(frozen=True)
-class Model:
-    """The residuals near a point, r + J d.
+class Model(eqx.Module):
+    """The residuals near a point, r + J d, as far as it is kept from one step to the next.
 
     Attributes:
         residual: r, shape (m,).
-        matrix: J where it is dense, else None.
-        products: v -> J v and w -> Jᵀ w.
-        linear: What the user asks of inner solves.
+        gradient: Jᵀ r, shape (n,).
+        sizes: The norms of the columns of J, shape (n,); estimates where J is not made.
+        factors: R and Qᵀ r of J D⁻¹ = Q R with D the sizes, None where J is not made.
+        gain: What is judged: ‖P r‖ with P the projection onto the range of J, or the largest |Jⱼᵀ r| / ‖Jⱼ‖, which is
+            part of it.
     """
 
     residual: Array
-    matrix: Array | None
-    products: tuple[Callable[[Array], Array], Callable[[Array], Array]]
-    linear: Solve | None
+    gradient: Array
+    sizes: Array
+    factors: tuple[Array, Array] | None
+    gain: Array
 
     @property
-    def gradient(self) -> Array:
-        """Jᵀ r."""
-        return self.products[1](self.residual)
+    def value(self) -> Array:
+        """½‖r‖²."""
+        return squared_norm(self.residual) / 2
 
-    def step(self, damping: Array, active: Array) -> tuple[Array, Array]:
-        """argmin ‖r + J d‖² + damping ‖d‖², and the number of products with J and Jᵀ; zero unless `active`."""
-        r = jnp.where(active, self.residual, 0)
-        if self.matrix is not None:
-            return _by_rotations(self.matrix, -r, damping), jnp.array(self.matrix.shape[1], jnp.int32)
-        if self.linear is not None and not _rectangular(self.linear):
-            return self._by_normal_equations(-self.products[1](r), damping)
-        return self._by_augmented_system(-r, damping)
+    def allowed(self, x: Array, first: Array, rtol: Array) -> Array:
+        """What the gain may be at x; `first` is ‖r‖ at the first guess."""
+        none = vanished(rtol, first, norm(self.sizes * x), float(jnp.finfo(x.dtype).eps))
+        return jnp.maximum(rtol * norm(self.residual), none)
 
-    def _by_augmented_system(self, rhs: Array, damping: Array) -> tuple[Array, Array]:
-        """J d = -r and √damping d = 0 together."""
-        J, JT = self.products
-        root = jnp.sqrt(damping)
-
-        def stacked(v: Array) -> Array:
-            return jnp.concatenate([J(v), root * v])
-
-        gradient = JT(rhs)
-        # Methods for least squares stop at ‖Aᵀs‖ <= rtol ‖A‖‖s‖, and at the start s is -r.
-        along = norm(J(gradient)) * norm(rhs)
-        rtol = INNER * squared_norm(gradient) / jnp.where(along > 0, along, 1)
-        rtol = jnp.clip(rtol, 10 * jnp.finfo(rhs.dtype).eps, INNER)
-        size = gradient.shape[0]
-        m = rhs.shape[0] + size
-        unknown, image = Packing.vector(size, rhs.dtype), Packing.vector(m, rhs.dtype)
-        A = function_operator(stacked, unknown, image, rhs.dtype, (), {})[0]
-        solve = Solve("lsmr") if self.linear is None else self.linear
-        rhs = jnp.concatenate([rhs, jnp.zeros(size, rhs.dtype)])
-        inner = solved(A, solve, inverse_of(A, solve), rhs, rtol)
-        return inner.x, inner.evaluations + 3
-
-    def _by_normal_equations(self, rhs: Array, damping: Array) -> tuple[Array, Array]:
-        """(JᵀJ + damping) d = -Jᵀr."""
-        J, JT = self.products
-
-        def normal(v: Array) -> Array:
-            return JT(J(v)) + damping * v
-
-        assert self.linear is not None
-        if needs_entries(self.linear):
-            A = trace_operator(normal, jax.ShapeDtypeStruct(rhs.shape, rhs.dtype))[0]
-        else:
-            unknown = Packing.vector(rhs.shape[0], rhs.dtype)
-            A = function_operator(normal, unknown, unknown, rhs.dtype, (), {})[0]
-        inner = solved(A, self.linear, inverse_of(A, self.linear), rhs, INNER)
-        return inner.x, inner.evaluations
+    @property
+    def units(self) -> Array:
+        """The sizes, 1 where a column is zero."""
+        return jnp.where(self.sizes > 0, self.sizes, 1)
 
 
-def _by_rotations(J: Array, rhs: Array, damping: Array) -> Array:
-    """The damped step by QR of the stacked matrix, which does not square the condition.
-
-    Where that has not full rank, what is damped by a rounding error more leads to the shortest step up to √eps.
-    """
-    n = J.shape[1]
-    eps = jnp.finfo(J.dtype).eps
-    padded = jnp.concatenate([rhs, jnp.zeros(n, J.dtype)])
-
-    def solution(damping):
-        Q, R = jnp.linalg.qr(jnp.concatenate([J, jnp.sqrt(damping) * jnp.eye(n, dtype=J.dtype)]))
-        diagonal = jnp.abs(jnp.diagonal(R))
-        full = jnp.min(diagonal) > n * eps * jnp.max(diagonal)
-        return jax.scipy.linalg.solve_triangular(R, Q.T @ padded), full
-
-    step, full = solution(damping)
-    largest = jnp.max(jnp.sum(J**2, axis=0))
-    return lax.cond(full, lambda: step, lambda: solution(damping + eps * largest)[0])
-
-
-def _rectangular(linear: Solve) -> bool:
-    return isinstance(linear.method, str) or linear.method.rectangular
-
-
-def model_at(statement: Statement, given: Given, x: Array, linear: Solve | None) -> Model:
-    """The model of the residuals at x, dense where it is small and nothing else is asked for."""
+def model_at(
+    statement: Statement, given: Given, x: Array, linear: Solve | None, entries: bool = False
+) -> Model:
+    """The model of the residuals at x; J is made for `entries`, and where it is small and nothing else is asked for."""
 
     def residual(x: Array) -> Array:
         return statement.value(given, x)
 
-    r, J = jax.linearize(residual, x)
+    n = x.shape[0]
+    m = jax.eval_shape(residual, x).shape[0]
+    if entries or (linear is None and n <= DENSE and n * m <= MOST_ENTRIES):
+        r, product = jax.linearize(residual, x)
+        J = jax.vmap(product, out_axes=1)(jnp.eye(n, dtype=x.dtype))
+        sizes = column_sizes(J)
+        Q, R = jnp.linalg.qr(J / jnp.where(sizes > 0, sizes, 1))
+        along = Q.T @ r
+        # Directions in which rounding hides J are left out, as far as they are hidden.
+        hidden = jnp.asarray(n * jnp.finfo(x.dtype).eps, x.dtype)
+        gain = norm(R @ _ridge(R, along, hidden)[0])
+        return Model(r, r @ J, sizes, (R, along), gain)
+    r, pull = jax.vjp(residual, x)
+    (gradient,) = pull(r)
+    (seen,) = jax.vmap(pull)(probes(COLUMN_PROBES, m, r.dtype))
+    size = norm(r)
+    shares = jnp.abs(gradient) / jnp.where(size > 0, size, 1)
+    sizes = jnp.maximum(column_sizes(seen) / COLUMN_PROBES**0.5, shares)
+    return Model(r, gradient, sizes, None, jnp.max(jnp.abs(gradient) / jnp.where(sizes > 0, sizes, 1)))
+
+
+def model_step(
+    model: Model,
+    statement: Statement,
+    given: Given,
+    x: Array,
+    linear: Solve | None,
+    damping: Array,
+    metric: Array,
+    active: Array,
+) -> tuple[Array, Array]:
+    """argmin ‖r + J d‖² + damping ‖D d‖², and the number of products with J and Jᵀ; zero unless `active`.
+
+    Args:
+        model: The model at x.
+        statement: The problem.
+        given: What it depends on.
+        x: The point.
+        linear: What the user asks of inner solves.
+        damping: λ.
+        metric: D, positive and no less than the sizes of columns.
+        active: Whether a step is wanted.
+    """
+    if model.factors is not None:
+        R, along = model.factors
+        R = R * (model.units / metric)
+        step = _damped(R, jnp.where(active, along, 0), damping)
+        return -step / metric, jnp.array(x.shape[0], jnp.int32)
+    _, J = jax.linearize(lambda x: statement.value(given, x), x)
     transposed = jax.linear_transpose(J, x)
+    # What preconditions JᵀJ knows nothing of other units.
+    scale = metric if linear is None or linear.preconditioner is None else jnp.ones_like(metric)
+    ridge = jnp.sqrt(damping) * (metric / scale)
+    products = lambda v: J(v / scale), lambda w: transposed(w)[0] / scale
+    rhs = jnp.where(active, -model.residual, 0)
+    if linear is None or _rectangular(linear):
+        step, count = _by_augmented_system(products, ridge, rhs, linear)
+    else:
+        step, count = _by_normal_equations(products, ridge, products[1](rhs), linear)
+    return step / scale, count
 
-    def JT(w: Array) -> Array:
-        return transposed(w)[0]
 
-    n, m = x.shape[0], r.shape[0]
-    small = linear is None and n <= DENSE and n * m <= MOST_ENTRIES
-    matrix = jax.vmap(J, out_axes=1)(jnp.eye(n, dtype=x.dtype)) if small else None
-    if matrix is not None:
-        dense = matrix
-        return Model(r, dense, (lambda v: dense @ v, lambda w: w @ dense), linear)
-    return Model(r, matrix, (J, JT), linear)
+#: v -> J v and w -> Jᵀ w.
+Products = tuple[Callable[[Array], Array], Callable[[Array], Array]]
+
+
+def _by_augmented_system(
+    products: Products, ridge: Array, rhs: Array, linear: Solve | None
+) -> tuple[Array, Array]:
+    """J d = rhs and ridge d = 0 together."""
+    J, JT = products
+
+    def stacked(v: Array) -> Array:
+        return jnp.concatenate([J(v), ridge * v])
+
+    gradient = JT(rhs)
+    # Methods for least squares stop at ‖Aᵀs‖ <= rtol ‖A‖‖s‖, and at the start s is -r.
+    along = norm(J(gradient)) * norm(rhs)
+    rtol = INNER * squared_norm(gradient) / jnp.where(along > 0, along, 1)
+    rtol = jnp.clip(rtol, 10 * jnp.finfo(rhs.dtype).eps, INNER)
+    size = gradient.shape[0]
+    m = rhs.shape[0] + size
+    unknown, image = Packing.vector(size, rhs.dtype), Packing.vector(m, rhs.dtype)
+    A = function_operator(stacked, unknown, image, rhs.dtype, (), {})[0]
+    solve = Solve("lsmr") if linear is None else linear
+    rhs = jnp.concatenate([rhs, jnp.zeros(size, rhs.dtype)])
+    inner = solved(A, solve, inverse_of(A, solve), rhs, rtol)
+    return inner.x, inner.evaluations + 3
+
+
+def _by_normal_equations(products: Products, ridge: Array, rhs: Array, linear: Solve) -> tuple[Array, Array]:
+    """(JᵀJ + ridge²) d = rhs."""
+    J, JT = products
+
+    def normal(v: Array) -> Array:
+        return JT(J(v)) + ridge**2 * v
+
+    if needs_entries(linear):
+        A = trace_operator(normal, jax.ShapeDtypeStruct(rhs.shape, rhs.dtype))[0]
+    else:
+        unknown = Packing.vector(rhs.shape[0], rhs.dtype)
+        A = function_operator(normal, unknown, unknown, rhs.dtype, (), {})[0]
+    inner = solved(A, linear, inverse_of(A, linear), rhs, INNER)
+    return inner.x, inner.evaluations
+
+
+def _damped(R: Array, rhs: Array, damping: Array) -> Array:
+    """argmin ‖R s - rhs‖² + damping ‖s‖² where the columns of R are no longer than 1.
+
+    Where that has not full rank, what is damped by a rounding error more leads to the shortest step up to √eps.
+    """
+    step, full = _ridge(R, rhs, damping)
+    return lax.cond(full, lambda: step, lambda: _ridge(R, rhs, damping + jnp.finfo(R.dtype).eps)[0])
+
+
+def _ridge(R: Array, rhs: Array, damping: Array) -> tuple[Array, Array]:
+    """The same by QR of the stacked matrix, which does not square the condition, and whether that has full rank."""
+    n = R.shape[1]
+    padded = jnp.concatenate([rhs, jnp.zeros(n, R.dtype)])
+    Q, T = jnp.linalg.qr(jnp.concatenate([R, jnp.sqrt(damping) * jnp.eye(n, dtype=R.dtype)]))
+    diagonal = jnp.abs(jnp.diagonal(T))
+    full = jnp.min(diagonal) > n * jnp.finfo(R.dtype).eps * jnp.max(diagonal)
+    return jax.scipy.linalg.solve_triangular(T, Q.T @ padded), full
+
+
+def _rectangular(linear: Solve) -> bool:
+    return isinstance(linear.method, str) or linear.method.rectangular

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.results import Frozen
+from jaxsolve.core.status import Status
 from jaxsolve.core.vector import norm
 from jaxsolve.linear.request import Solve
 from jaxsolve.nonlinear.descent import DescentSearch, TrustSearch
@@ -52,9 +53,13 @@ def search(
         x0: First guess, shape (n,).
     """
     if isinstance(solve.method, SciPyMinimize | SciPyLeastSquares):
-        return host_search(statement, solve, watch, limits, given, x0)
-    request = Frozen(solve)
-    return _compiled(statement, request, watch, given, request.split(solve), x0)
+        outcome = host_search(statement, solve, watch, limits, given, x0)
+    else:
+        request = Frozen(solve)
+        outcome = _compiled(statement, request, watch, given, request.split(solve), x0)
+    # Whoever does not look at the status must not find a plausible number.
+    invalid = outcome.status == int(Status.invalid_input)
+    return outcome._replace(x=jnp.where(invalid, jnp.nan, outcome.x))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

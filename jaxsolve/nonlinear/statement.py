@@ -13,6 +13,7 @@ from jaxsolve.core.errors import NotLinearError, StructureError
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import Packing, inexact, typed
 from jaxsolve.core.vector import squared_norm
+from jaxsolve.nonlinear.modes import differentiable
 from jaxsolve.operators.linearity import Degree, degree
 from jaxsolve.operators.program import Program, separated, trace_program
 from jaxsolve.solvers.nonlinear import FIT, FIXED_POINT, MINIMUM, ROOT
@@ -142,6 +143,9 @@ def _stated(
         unknown = unknown if unknown.split else unknown.widened(out.dtype)
         return _stated(goal, f, x0, y, args, kwargs, unknown, jnp.dtype(out.dtype))
     inputs = (*constants, *values)
+    program = differentiable(
+        program, [*map(jnp.asarray, inputs), jax.ShapeDtypeStruct((unknown.size,), dtype)]
+    )
     if jnp.issubdtype(dtype, jnp.complexfloating) and not _holomorphic(program, inputs, unknown.size, dtype):
         unknown = dataclasses.replace(_joined(unknown, y), split=True)
         return _stated(goal, f, x0, y, args, kwargs, unknown, dtype)

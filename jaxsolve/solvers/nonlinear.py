@@ -143,7 +143,7 @@ class LevenbergMarquardt(AbstractNonlinearMethod):
 
     Args:
         linear: As in `GaussNewton`.
-        damping: The first damping, relative to the largest squared column of the Jacobian.
+        damping: The first damping of D d, with D the largest norms of the columns of the Jacobian so far (Moré).
 
     Source: Nielsen (1999), Damping parameter in Marquardt's method.
     """
@@ -272,7 +272,8 @@ class SciPyLeastSquares(AbstractNonlinearMethod):
     Args:
         kind: "trf", "dogbox" or "lm" (without bounds).
         options: Further arguments of SciPy's function (`x_scale`, `tr_solver`, ...), over what follows from the
-            tolerances. A `loss` is none of them: it asks for the minimum of something else than ½‖r‖².
+            tolerances (`x_scale` is "jac"). A `loss` is none of them: it asks for the minimum of something else than
+            ½‖r‖².
 
     Raises:
         ValueError: If there is no such kind, or a `loss`.

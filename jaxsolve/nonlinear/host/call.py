@@ -34,11 +34,12 @@ def called(
         found = oracle.compiled(kind, given, jnp.asarray(x, x0.dtype), jnp.asarray(v, x0.dtype))
         return tuple(np.asarray(value, float) for value in found)
 
-    target, rtol, limit = (np.asarray(number) for number in numbers)
+    target, rtol, atol, limit = (np.asarray(number) for number in numbers)
     bounds = (None, None)
     if oracle.statement.bounded:
         bounds = (np.asarray(given.lower, float), np.asarray(given.upper, float))
-    job = Job(np.array(x0, float), float(target), float(rtol), int(limit), *bounds)
+    numbers = float(target), float(rtol), float(atol), int(limit)
+    job = Job(np.array(x0, float), *numbers, *bounds, eps=float(np.finfo(x0.dtype).eps))
     report = run(method, oracle.limits, ask, job)
     path = None
     if history is not None:
@@ -49,4 +50,6 @@ def called(
     iterations, evaluations, code = (
         jnp.asarray(count, jnp.int32) for count in (report.iterations, asked, report.code)
     )
-    return Found(jnp.asarray(report.x, x0.dtype), iterations, evaluations, code, path)
+    sizes = np.ones(x0.shape) if report.sizes is None else report.sizes
+    x, sizes = jnp.asarray(report.x, x0.dtype), jnp.asarray(sizes, x0.dtype)
+    return Found(x, sizes, iterations, evaluations, code, path)

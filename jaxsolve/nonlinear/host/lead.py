@@ -9,7 +9,7 @@ from jax import Array, lax
 
 from jaxsolve.core.host import host_call
 from jaxsolve.nonlinear.host.oracle import Found, Numbers, Oracle, Path
-from jaxsolve.nonlinear.host.scipy import DONE, LIMITS, PRODUCT, RAISED, VALUE, WAIT
+from jaxsolve.nonlinear.host.scipy import DONE, LIMITS, PRODUCT, RAISED, SIZES, VALUE, WAIT
 from jaxsolve.nonlinear.host.session import Open, Recall, Step
 from jaxsolve.nonlinear.statement import Given
 from jaxsolve.solvers.nonlinear import SCIPY_MINIMIZERS, SciPyMinimize
@@ -42,7 +42,7 @@ def led(
     step = Step(tuple(places))
     vector, integer = jax.ShapeDtypeStruct(x0.shape, x0.dtype), jax.ShapeDtypeStruct((), jnp.int32)
     question = (integer, integer, vector, vector, integer, integer)
-    failed = (0, DONE, np.nan, 0, 0, RAISED)
+    failed = (0, DONE, np.nan, 1, 0, RAISED)
 
     def running(carry):
         (_, kind, *_), _ = carry
@@ -51,18 +51,23 @@ def led(
     def advance(carry):
         (number, kind, x, v, iterations, code), asked = carry
         given_answers = answers(kind, x, v)
-        found = host_call(step, question, failed, number, kind, x, iterations, code, *given_answers)
+        found = host_call(step, question, failed, number, kind, x, v, iterations, code, *given_answers)
         return tuple(found), asked + ((kind != DONE) & (kind != WAIT))
 
     bounds = (given.lower, given.upper) if oracle.statement.bounded else (x0, x0)
     # What depends on the lane of a vmap has to be among the arguments, so that each lane gets a session.
-    first = [value for kind in kinds if kind != PRODUCT for value in oracle.answer(kind, given, x0, x0)]
+    first = [
+        value
+        for kind in kinds
+        if kind not in (PRODUCT, SIZES)
+        for value in oracle.answer(kind, given, x0, x0)
+    ]
     start_session = Open(method, oracle.limits, oracle.statement.bounded, history is not None)
     opened = host_call(start_session, question, failed, x0, *numbers, *bounds, *first)
-    (number, _, x, _, iterations, code), asked = lax.while_loop(
+    (number, _, x, sizes, iterations, code), asked = lax.while_loop(
         running, advance, (tuple(opened), jnp.array(0, jnp.int32))
     )
-    return Found(x, iterations, asked, code, None if history is None else _path(history, number, x))
+    return Found(x, sizes, iterations, asked, code, None if history is None else _path(history, number, x))
 
 
 def _kinds(oracle: Oracle, method: Any) -> list[int]:
@@ -70,6 +75,8 @@ def _kinds(oracle: Oracle, method: Any) -> list[int]:
     kinds = [VALUE]
     if isinstance(method, SciPyMinimize) and SCIPY_MINIMIZERS[method.kind][1]:
         kinds.append(PRODUCT)
+    if isinstance(method, SciPyMinimize) and oracle.limits is None:
+        kinds.append(SIZES)
     return kinds if oracle.limits is None else [*kinds, LIMITS]
 
 

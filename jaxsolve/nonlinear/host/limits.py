@@ -11,6 +11,7 @@ from jax import Array
 from scipy.optimize import LinearConstraint, NonlinearConstraint
 
 from jaxsolve.core.tree import Packing
+from jaxsolve.nonlinear.modes import differentiable
 from jaxsolve.operators.program import Program, trace_program
 
 
@@ -62,7 +63,10 @@ def limits_of(constraints: Any, unknown: Packing, dtype: Any) -> tuple[Limits, t
             sizes.append(values[-1].shape[0])
         return jnp.concatenate(values)
 
-    program, constants, _ = trace_program(flat, jax.ShapeDtypeStruct((unknown.size,), dtype))
+    shape = jax.ShapeDtypeStruct((unknown.size,), dtype)
+    program, constants, _ = trace_program(flat, shape)
+    constants = tuple(jnp.asarray(c) for c in constants)
+    program = differentiable(program, [*constants, shape])
     lower, upper = (
         tuple(
             float(v)
@@ -71,7 +75,7 @@ def limits_of(constraints: Any, unknown: Packing, dtype: Any) -> tuple[Limits, t
         )
         for side in (2, 3)
     )
-    return Limits(program, lower, upper), tuple(jnp.asarray(c) for c in constants)
+    return Limits(program, lower, upper), constants
 
 
 def _part(one: Any) -> tuple[Any, bool, Any, Any]:

@@ -9,20 +9,22 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.nonlinear.host.limits import Limits
-from jaxsolve.nonlinear.host.scipy import PRODUCT, VALUE
+from jaxsolve.nonlinear.host.scipy import PRODUCT, SIZES, VALUE
 from jaxsolve.nonlinear.statement import Given, Statement
+from jaxsolve.nonlinear.units import curvature_sizes
 from jaxsolve.solvers.nonlinear import FIT
 
 #: Numbers of iterations of shape (k,), -1 where there are none, and iterates of shape (k, n).
 Path = tuple[Array, Array]
-#: The norm of the condition that is asked for, the relative tolerance, the iterations allowed.
-Numbers = tuple[Array, Array, Array]
+#: The norm of the condition that is asked for, the relative and the absolute tolerance, the iterations allowed.
+Numbers = tuple[Array, Array, Array, Array]
 
 
 class Found(NamedTuple):
-    """What a search by SciPy ended with; `code` is one of host.scipy, `path` None where none was asked for."""
+    """What a search by SciPy ended with: code of host.scipy, sizes of the unknowns, a path where one is asked for."""
 
     x: Array
+    sizes: Array
     iterations: Array
     evaluations: Array
     code: Array
@@ -42,13 +44,15 @@ class Oracle:
     limits: Limits | None
 
     def answer(self, kind: int, given: Given, x: Array, v: Array) -> tuple[Array, ...]:
-        """The answer to a question of one kind, at x; v is the direction of a product."""
+        """The answer to a question of one kind, at x; v is the direction of a product, or the gradient at x0."""
         statement, limits = self.statement, self.limits
         if kind == VALUE and statement.goal == FIT:
             residual, J = jax.linearize(lambda x: statement.value(given, x), x)
             return residual, jax.vmap(J, out_axes=1)(jnp.eye(x.shape[0], dtype=x.dtype))
         if kind == VALUE:
             return statement.gradient(given, x)
+        if kind == SIZES:
+            return (curvature_sizes(statement, given, x, *statement.gradient(given, x), v),)
         if kind == PRODUCT:
             return (jax.jvp(lambda x: statement.gradient(given, x)[1], (x,), (v,))[1],)
         assert limits is not None

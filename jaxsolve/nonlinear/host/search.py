@@ -17,10 +17,12 @@ from jaxsolve.nonlinear.host.lead import led
 from jaxsolve.nonlinear.host.limits import Limits
 from jaxsolve.nonlinear.host.oracle import Found, Oracle
 from jaxsolve.nonlinear.host.scipy import EXHAUSTED, RAISED, SUCCESS
+from jaxsolve.nonlinear.model import model_at
 from jaxsolve.nonlinear.optimality import FINEST, Optimality
 from jaxsolve.nonlinear.statement import Given, Statement
+from jaxsolve.nonlinear.units import slopes, target_of
 from jaxsolve.solvers.driver import Outcome
-from jaxsolve.solvers.nonlinear import SCIPY_MINIMIZERS, SciPyMinimize
+from jaxsolve.solvers.nonlinear import FIT, SCIPY_MINIMIZERS, SciPyMinimize
 from jaxsolve.telemetry.history import Trajectory
 from jaxsolve.telemetry.watch import Watch
 
@@ -43,12 +45,12 @@ def host_search(
     limit = jnp.asarray(solve.max_iterations, jnp.int32)
     trusted = _trusted(solve.method, limits)
     first, target, limit = _begun(statement, trusted, given, x0, rtol, atol, limit)
-    numbers = (target, rtol, limit)
+    numbers = (target, rtol, atol, limit)
     oracle = Oracle(statement, limits)
     search = led if is_traced((given, x0, numbers)) else called
     found = search(oracle, solve.method, watch.history, given, x0, numbers)
     path, found = found.path, found._replace(path=None)
-    outcome = _judged(oracle, trusted, given, x0, found, first, target, rtol)
+    outcome = _judged(oracle, trusted, given, x0, found, first, target, (rtol, atol))
     if path is None or watch.history is None:
         return outcome
     norms = _norms(statement, given, *path)
@@ -93,17 +95,20 @@ def _judged(
     found: Found,
     first: Array,
     target: Array,
-    rtol: Array,
+    tolerances: tuple[Array, Array],
 ) -> Outcome:
     """What was found as an outcome: the condition at x, and whether it is met, whatever SciPy says."""
     statement, limits = oracle.statement, oracle.limits
-    x, code = found.x, found.code
+    x, code, (rtol, atol) = found.x, found.code, tolerances
     condition, objective = statement.condition(given, x), statement.objective(given, x)
-    size = norm(condition)
+    size, sizes = norm(condition), found.sizes
+    if not trusted:
+        judged, allowed, sizes = _measured(statement, given, x, x0, found.sizes, rtol)
+        target = jnp.maximum(target_of(size, judged, allowed), atol)
     status = jnp.where(code == EXHAUSTED, int(Status.max_iterations), int(Status.stagnation))
     status = jnp.where(jnp.isfinite(objective) & jnp.isfinite(size), status, int(Status.nonfinite))
     status = jnp.where(jnp.isfinite(first), status, int(Status.invalid_input))
-    status, reached = settled(statement, given, x, -condition, size, target, status)
+    status, reached = settled(statement, given, x, -condition, size, target, status, sizes)
     if trusted:
         success = code == SUCCESS
         if limits is not None:
@@ -118,6 +123,23 @@ def _judged(
     status = jnp.where(code == RAISED, int(Status.host_failure), status).astype(jnp.int32)
     counts = (found.iterations, found.evaluations)
     return Outcome(x, -condition, size, reached, *counts, status, None, objective)
+
+
+def _measured(
+    statement: Statement, given: Given, x: Array, x0: Array, sizes: Array, rtol: Array
+) -> tuple[Array, Array, Array]:
+    """What is judged at x, what is allowed, and the sizes of the unknowns."""
+    if statement.goal == FIT:
+        model = model_at(statement, given, x, None, entries=True)
+        gain = model.gain
+        if statement.bounded:
+            gain = jnp.max(jnp.abs(slopes(statement, given, x, model.gradient, model.sizes)))
+        first = norm(statement.value(given, x0))
+        return gain, model.allowed(x, first, rtol), model.sizes
+    now, before = (
+        jnp.max(jnp.abs(slopes(statement, given, z, statement.gradient(given, z)[1], sizes))) for z in (x, x0)
+    )
+    return now, rtol * before, sizes
 
 
 def _kept(limits: Limits, given: Given, x: Array, rtol: Array) -> Array:

@@ -62,7 +62,7 @@ class Session:
         return answer
 
 
-#: A question as arrays: session, kind, x, v, iterations, code.
+#: A question as arrays: session, kind, x, v (the sizes of the unknowns where it is over), iterations, code.
 Question = tuple[Any, ...]
 
 
@@ -78,7 +78,8 @@ def _next(number: int, session: Session) -> Question:
             _PATHS[number] = (session.start, *content.path)
             while len(_PATHS) > KEPT:
                 _PATHS.popitem(last=False)
-        return number, DONE, content.x, np.zeros_like(content.x), content.iterations, content.code
+        sizes = np.ones_like(content.x) if content.sizes is None else content.sizes
+        return number, DONE, content.x, sizes, content.iterations, content.code
     return number, kind, content, v, 0, 0
 
 
@@ -104,15 +105,16 @@ class Open:
     bounded: bool
     recorded: bool
 
-    def __call__(self, x0, target, rtol, limit, lower, upper, *first):
-        return _lanes(self._open, (x0, target, rtol, limit, lower, upper, *first))
+    def __call__(self, x0, target, rtol, atol, limit, lower, upper, *first):
+        return _lanes(self._open, (x0, target, rtol, atol, limit, lower, upper, *first))
 
-    def _open(self, x0, target, rtol, limit, lower, upper, *first):
+    def _open(self, x0, target, rtol, atol, limit, lower, upper, *first):
         bounds = (np.array(lower, float), np.array(upper, float)) if self.bounded else (None, None)
         for other in tuple(_OPEN.values()):
             if time.monotonic() - other.seen > FORGOTTEN:
                 other.answers.put(None)
-        job = Job(np.array(x0, float), float(target), float(rtol), int(limit), *bounds)
+        numbers = float(target), float(rtol), float(atol), int(limit)
+        job = Job(np.array(x0, float), *numbers, *bounds, eps=float(np.finfo(x0.dtype).eps))
         number = next(_NUMBERS)
         _OPEN[number] = session = Session(self.method, self.limits, job, self.recorded)
         return _next(number, session)
@@ -128,16 +130,16 @@ class Step:
 
     places: tuple[tuple[int, int, int], ...]
 
-    def __call__(self, number, kind, x, iterations, code, *answers):
-        return _lanes(self._step, (number, kind, x, iterations, code, *answers))
+    def __call__(self, number, kind, x, v, iterations, code, *answers):
+        return _lanes(self._step, (number, kind, x, v, iterations, code, *answers))
 
-    def _step(self, number, kind, x, iterations, code, *answers):
+    def _step(self, number, kind, x, v, iterations, code, *answers):
         session = _OPEN.get(int(number))
         if kind == DONE:
-            return number, kind, x, np.zeros_like(x), iterations, code
+            return number, kind, x, v, iterations, code
         if session is None:
             FAILURES.append(RuntimeError("a session of SciPy was continued after its end."))
-            return number, DONE, x, np.zeros_like(x), iterations, RAISED
+            return number, DONE, x, np.ones_like(x), iterations, RAISED
         for asked, start, stop in self.places:
             if asked == kind:
                 session.answers.put(tuple(np.array(a) for a in answers[start:stop]))
