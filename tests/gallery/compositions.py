@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 Step = Callable[[Any, Any, Any], Any]
 
@@ -110,7 +111,7 @@ def _checkpoint(policy: Any) -> Callable[[Step], Step]:
 
 def _named(step: Step) -> Step:
     def inner(p, t, u):
-        return jax.ad_checkpoint.checkpoint_name(step(p, t, u), "x")
+        return checkpoint_name(step(p, t, u), "x")
 
     return jax.checkpoint(inner, policy=jax.checkpoint_policies.save_only_these_names("x"))
 

@@ -6,7 +6,7 @@ import pytest
 import jaxsolve as js
 from jaxsolve.solvers.registry import METHODS
 from tests.gallery.compositions import COMPOSITIONS
-from tests.gallery.derivatives import holds, holds_in_lanes, third_derivatives, whole_derivatives
+from tests.gallery.derivatives import compiled, holds, holds_in_lanes, third_derivatives, whole_derivatives
 from tests.gallery.methods import made
 
 #: One of each way to solve: short and long recurrences, least squares, on the device and on the host.
@@ -41,8 +41,15 @@ def by(method, rtol=1e-11):
     return lambda A, b: js.solve_linear(A, b, solve)
 
 
-@pytest.mark.parametrize("names", NESTS, ids=" of ".join)
-@some
+def in_turn():
+    """Every composition with every method of `SOME`, and in every run with one of them."""
+    for k, names in enumerate(NESTS):
+        for j, method in enumerate(SOME):
+            marks = () if (k - j) % len(SOME) == 0 else pytest.mark.slow
+            yield pytest.param(method, names, marks=marks, id=f"{method}-{' of '.join(names)}")
+
+
+@pytest.mark.parametrize(("method", "names"), in_turn())
 def test_derivatives_of_a_composition(method, names):
     holds(names, by(method), kind(method))
 
@@ -61,6 +68,13 @@ def test_derivatives_in_a_scan(method):
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in SOME])
 def test_derivatives_of_every_method_in_a_composition(method, names):
     holds(names, by(method), kind(method))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [(), ("scan",), ("vmap of all",)], ids=" of ".join)
+@some
+def test_compiled_derivatives(method, names):
+    holds(names, by(method), kind(method), run=compiled)
 
 
 @pytest.mark.slow
