@@ -253,5 +253,14 @@ def failure_of(info: SolveInfo, suppress: tuple[type, ...]) -> ConvergenceExcept
     return None
 
 
+def raises_nothing(suppress: tuple[type, ...]) -> bool:
+    """Whether no failure is left to raise.
+
+    >>> raises_nothing((ConvergenceException,)), raises_nothing((Diverged,))
+    (True, False)
+    """
+    return _covers(suppress, NotConverged) and _covers(suppress, Diverged)
+
+
 def _covers(suppress: tuple[type, ...], kind: type) -> bool:
     return any(issubclass(kind, cls) for cls in suppress)
