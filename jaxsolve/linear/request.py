@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from jaxsolve.core.names import normalized, unknown_name
@@ -108,6 +109,18 @@ class Solve(eqx.Module):
             )
         self.preprocess = preprocess
         self.progress = progress
+
+    def with_arrays(self) -> "Solve":
+        """The same request with its numbers as arrays: `js.jit` traces these, so that new ones compile nothing."""
+        numbers = (self.rtol, self.atol, self.max_iterations)
+        arrays = [jax.device_put(np.asarray(v)) if isinstance(v, int | float) else v for v in numbers]
+        other = None if self.gradient_solve is None else self.gradient_solve.with_arrays()
+        return eqx.tree_at(
+            lambda s: (s.rtol, s.atol, s.max_iterations, s.gradient_solve),
+            self,
+            (*arrays, other),
+            is_leaf=lambda leaf: leaf is None,
+        )
 
     def __repr__(self) -> str:
         parts = [repr(method_name(self.method))]

@@ -14,17 +14,24 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.memo import by_identity
 from jaxsolve.core.results import Frozen, SolveInfo, failure_of
 from jaxsolve.core.staging import is_traced
+from jaxsolve.core.status import Status
 from jaxsolve.linear.diagnosis import remember
 from jaxsolve.linear.execute import execute, execute_stack
 from jaxsolve.linear.observe import shown, watch_for
 from jaxsolve.linear.prepare import chosen
 from jaxsolve.linear.problem import Problem, as_arrays, null_space, pose
 from jaxsolve.linear.request import Solve, method_name
-from jaxsolve.linear.select import Choice
+from jaxsolve.linear.select import DEFICIENT, Choice, least_norm
 from jaxsolve.linear.verdict import Judge
 from jaxsolve.operators.convert import ACCEPTED, as_operator, is_function
 from jaxsolve.solvers.driver import Outcome
 from jaxsolve.telemetry.ear import Ear, ear
+
+#: What a result says of a singular system that was not declared to be one.
+LEAST_NORM = (
+    "A is singular: of the solutions this is the one of least norm. Declare the null space (`null_space=`) "
+    "if it is known."
+)
 
 
 def solve_linear(
@@ -182,9 +189,16 @@ def _answered(
     compiled = is_traced(outcome.status)
     if not compiled:
         # Looking at the status waits for the result, so the time is that of the solve.
-        np.asarray(outcome.status)
+        singular = np.asarray(outcome.status) == Status.singular
+        other = least_norm(choice) if singular.any() and not problem.matrices else None
+        if other is not None:
+            found = run(problem, solve, other, nulls, judge, settings, watch)
+            if (np.asarray(found.status) == Status.converged).all():
+                outcome, choice, method = found, other, other.method
     seconds = np.nan if compiled else time.perf_counter() - started
     info = solve_info(outcome, settings, request, method_name(method), problem, seconds)
+    if choice.rule is DEFICIENT:
+        info = dataclasses.replace(info, note=LEAST_NORM)
     if not compiled and not problem.matrices:
         remember(info, problem, choice)
     if listener is not None:

@@ -20,7 +20,10 @@ from jaxsolve.operators.sealed import sealed
 from jaxsolve.operators.sparse import SparseMatrix
 
 #: What is a matrix, for messages.
-MATRICES = "an array of shape (..., m, n), a BCOO, BCSR or SciPy sparse matrix, a js.SparseMatrix or a js.LinearOperator"
+MATRICES = (
+    "an array of shape (..., m, n), a BCOO, BCSR or SciPy sparse matrix, a js.SparseMatrix or "
+    "a js.LinearOperator"
+)
 #: What may stand for a matrix where functions may, for messages.
 ACCEPTED = MATRICES.replace(" or a js.LinearOperator", ", a js.LinearOperator or a function")
 
