@@ -160,7 +160,8 @@ def classes_kept() -> Iterator[None]:
 def jit(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     """`f` compiled, raising `NotConverged` or `Diverged` with its `result` when a solve inside it fails.
 
-    A thin `equinox.filter_jit`: arrays are traced, everything else is static. Waits for the result.
+    A thin `equinox.filter_jit`: arrays, and the numbers of a `js.Solve` among the arguments, are traced; everything
+    else is static. Waits for the result.
 
     Args:
         f: Function of pytrees.
@@ -176,7 +177,7 @@ def jit(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     @functools.wraps(f)
     def call(*args, **kwargs):
         try:
-            return jax.block_until_ready(compiled(*args, **kwargs))
+            return jax.block_until_ready(compiled(*_data(args), **_data(kwargs)))
         except Exception as error:
             found = _FAILURES.take(str(error))
             if found is None:
@@ -184,3 +185,12 @@ def jit(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         raise found from None
 
     return call
+
+
+def _data(arguments: Any) -> Any:
+    """Arguments with the numbers of requests as arrays; what has `with_arrays` says itself how."""
+
+    def is_request(value: Any) -> bool:
+        return hasattr(type(value), "with_arrays")
+
+    return jax.tree.map(lambda v: v.with_arrays() if is_request(v) else v, arguments, is_leaf=is_request)

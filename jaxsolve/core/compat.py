@@ -12,7 +12,7 @@ from jax import lax
 from jax.core import Tracer
 from jax.experimental import sparse
 from jax.extend import core
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Primitive, Var, jaxpr_as_fun
 from jax.extend.core import primitives as prims
 from jax.interpreters import ad
 
@@ -24,6 +24,7 @@ __all__ = [
     "Literal",
     "Primitive",
     "Tracer",
+    "Var",
     "bind",
     "called",
     "can_be_ordered",

@@ -57,7 +57,7 @@ class Frozen:
         "x", "residual", "residual_norm", "target", "iterations", "function_evaluations", "code", "solve_time",
         "settings", "trajectory", "objective", "asymmetry",
     ],
-    meta_fields=["request", "method", "kind"],
+    meta_fields=["request", "method", "kind", "note"],
 )  # fmt: skip
 @dataclasses.dataclass(frozen=True, repr=False)
 class SolveInfo:
@@ -78,6 +78,7 @@ class SolveInfo:
             not fail, None for other methods.
         method: The name of the method that ran.
         is_adjoint: Whether this was the solve of a gradient.
+        note: What else there is to say, for `message`.
     """
 
     x: Any
@@ -95,6 +96,7 @@ class SolveInfo:
     trajectory: Any = None
     objective: Any = None
     asymmetry: Any = None
+    note: str = ""
 
     @property
     def solve(self) -> Any:
@@ -184,7 +186,7 @@ def describe(info: SolveInfo, advice: bool = True) -> str:
         # Threads share the list, so that it may be another one's.
         return f"{text}. {status.message} The last one raised was {type(error).__name__}: {error}"
     if not (advice and failed.any()):
-        return text
+        return f"{text}. {info.note}" if advice and info.note else text
     rounding = _rounding(info, norms[worst], targets[worst]) if status == Status.stagnation else ""
     return f"{text}. {rounding}{_asymmetry(info, worst) or status.message}"
 
@@ -251,6 +253,15 @@ def failure_of(info: SolveInfo, suppress: tuple[type, ...]) -> ConvergenceExcept
     if stopped.any() and not _covers(suppress, NotConverged):
         return NotConverged(describe(info), info)
     return None
+
+
+def raises_nothing(suppress: tuple[type, ...]) -> bool:
+    """Whether no failure is left to raise.
+
+    >>> raises_nothing((ConvergenceException,)), raises_nothing((Diverged,))
+    (True, False)
+    """
+    return _covers(suppress, NotConverged) and _covers(suppress, Diverged)
 
 
 def _covers(suppress: tuple[type, ...], kind: type) -> bool:

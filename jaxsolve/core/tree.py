@@ -74,8 +74,8 @@ class Packing:
         return jnp.concatenate(leaves) if leaves else jnp.zeros(0, dtype)
 
     def unpack(self, vector: Array) -> Any:
-        """The tree of a vector; leaves keep their dtype where it is inexact and can hold the values."""
-        if self == Packing(_LEAF, (vector.shape,), (vector.dtype,)):
+        """The tree of a vector, or of vectors (..., n); leaves keep an inexact dtype that holds the values."""
+        if self == Packing(_LEAF, (vector.shape[-1:],), (vector.dtype,)):
             return vector
         leaves = [_typed(v, d) for v, d in zip(self.parts(vector), self.dtypes, strict=True)]
         return jax.tree.unflatten(self.treedef, leaves)

@@ -83,8 +83,7 @@ class Plan:
         return dataclasses.replace(self, method=self.gradient_method)
 
 
-@functools.partial(jax.jit, static_argnums=0, static_argnames="watch")
-def run(
+def _run(
     method: AbstractMethod,
     A: Any,
     inverse: Any,
@@ -109,6 +108,9 @@ def run(
     return lane_by_lane(solve, built, inverse, A, b, x0, control, nulls)
 
 
+run = functools.partial(jax.jit, static_argnums=0, static_argnames="watch")(_run)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def factorised(method: AbstractDense, A: LinearOperator, nulls: NullSpace) -> Any:
     """The dense factors of A, made invertible on its null space."""
@@ -128,27 +130,18 @@ def launch(
     """
     leaves, treedef = jax.tree.flatten(parts)
     leaves = [_scalar(v.item(), v.dtype) if type(v) is np.ndarray and v.ndim == 0 else v for v in leaves]
-    return _launched(_call(method, treedef, watch, lanes), *leaves)
+    shapes = tuple([(v.shape, v.dtype) for v in leaves])
+    return _program(method, treedef, shapes, watch, lanes)(*leaves)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Call:
-    """What of a call is static; one object for equal calls, so that identity compares them."""
+@functools.lru_cache(maxsize=64)
+def _program(method: AbstractMethod, treedef: Any, shapes: tuple, watch: Watch, lanes: tuple | None) -> Any:
+    def launched(*leaves: Any) -> Outcome:
+        parts = jax.tree.unflatten(treedef, leaves)
+        solve = functools.partial(_run, method, watch=watch)
+        return solve(*parts) if lanes is None else jax.vmap(solve, in_axes=lanes)(*parts)
 
-    method: AbstractMethod
-    treedef: Any
-    watch: Watch
-    lanes: tuple | None
-
-
-_call = functools.lru_cache(maxsize=4096)(_Call)
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _launched(call: _Call, *leaves: Any) -> Outcome:
-    solve = functools.partial(run, call.method, watch=call.watch)
-    parts = jax.tree.unflatten(call.treedef, leaves)
-    return solve(*parts) if call.lanes is None else jax.vmap(solve, in_axes=call.lanes)(*parts)
+    return jax.jit(launched)
 
 
 @functools.lru_cache(maxsize=256)

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from scipy.sparse.csgraph import structural_rank
 
 from jaxsolve.core.memo import by_identity
 from jaxsolve.core.staging import is_traced
@@ -13,6 +14,7 @@ from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import Declared, LinearOperator, declaration
 from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.operators.facts import dominance_of, proven_traits, smallest_curvature
+from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.grid import grid_of
 from jaxsolve.preconditioners.jacobi import known_diagonal
@@ -160,6 +162,25 @@ class Knowledge:
             return False
         missing = bool((self.matrix.pattern.diagonal_positions >= self.matrix.nnz).any())
         return missing or (self.concrete is not None and bool(jnp.any(self.concrete.diagonal() == 0)))
+
+    @functools.cached_property
+    def deficient(self) -> bool:
+        """Whether A is singular whatever the values of its entries are: no row is paired with each column."""
+        if self.matrix is None or self.rectangular:
+            return False
+        return _deficient(self.matrix.pattern if self.concrete is None else self.concrete)
+
+
+@by_identity
+def _deficient(A: SparseMatrix | Pattern) -> bool:
+    pattern = A if isinstance(A, Pattern) else A.pattern
+    values = np.ones(pattern.nnz) if isinstance(A, Pattern) else np.asarray(A.data)
+    full = pattern.diagonal_positions < pattern.nnz
+    if full.all() and (values[pattern.diagonal_positions] != 0).all():
+        return False
+    stored = pattern.to_scipy((values != 0).astype(float)).copy()
+    stored.eliminate_zeros()
+    return structural_rank(stored) < pattern.shape[0]
 
 
 @by_identity

@@ -1,7 +1,9 @@
 """What is made once for a matrix: the method that suits it, its factorisation or its preconditioner, and the limits."""
 
+import math
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -10,10 +12,10 @@ from jaxsolve.core.staging import detached, is_traced
 from jaxsolve.linear.forward import factorised
 from jaxsolve.linear.inverse import Unbuilt, build
 from jaxsolve.linear.problem import Problem
-from jaxsolve.linear.request import Solve, preconditioner_name
+from jaxsolve.linear.request import PRECONDITIONS, Solve, is_recipe, preconditioner_name
 from jaxsolve.linear.select import Choice, choose
 from jaxsolve.operators.base import LinearOperator
-from jaxsolve.operators.convert import as_operator
+from jaxsolve.operators.convert import as_operator, is_function
 from jaxsolve.operators.function import function_operator
 from jaxsolve.preconditioners.base import AbstractPreconditioner
 from jaxsolve.solvers.base import AbstractMethod
@@ -57,8 +59,11 @@ def limits(solve: Solve, problem: Problem) -> Control:
     values = []
     for name, dtype in (("rtol", real), ("atol", real), ("max_iterations", jnp.int32)):
         value = getattr(solve, name)
-        if isinstance(value, int | float) and not problem.batch:
-            values.append(np.asarray(min(value, 2**31 - 1) if dtype == jnp.int32 else value, dtype))
+        if isinstance(value, int | float):
+            number = np.asarray(min(value, 2**31 - 1) if dtype == jnp.int32 else value, dtype)
+            values.append(
+                jax.device_put(np.full(math.prod(problem.batch), number)) if problem.batch else number
+            )
             continue
         value = jnp.asarray(value).astype(dtype)
         try:
@@ -80,6 +85,8 @@ def prepared(method: AbstractMethod, recipe: Any, problem: Problem, nulls: NullS
         return None
     A = problem.A if eager else detached(problem.A)
     if not method.preconditioned:
+        if isinstance(recipe, LinearOperator):
+            return detached(recipe)  # factors that were made beforehand
         dense = isinstance(method, AbstractDense)
         inverse = factorised(method, A, nulls) if dense else method.prepare(pinned(A, nulls))
         return detached(inverse)
@@ -102,15 +109,21 @@ def described(method: AbstractMethod, recipe: Any, A: LinearOperator) -> str | N
 
 
 def _given(recipe: Any, A: LinearOperator, problem: Problem) -> LinearOperator:
-    """A function or an operator as a preconditioner of A."""
+    """A function, an operator or what a user's recipe builds, as a preconditioner of A."""
     m, n = A.shape
-    if callable(recipe) and not isinstance(recipe, LinearOperator):
-        unknown, rhs = problem.unknown, problem.rhs
+    if is_recipe(recipe):
+        M = as_operator(recipe.build(A), f"what {type(recipe).__name__}.build returns").layout()
+    elif is_function(recipe):
         try:
-            return function_operator(recipe, rhs, unknown, problem.b.dtype, (), {})[0]
+            M, _ = function_operator(recipe, problem.rhs, problem.unknown, problem.b.dtype, (), {})
         except NotLinearError as error:
             raise NotLinearError(f"as a preconditioner, {error}") from None
-    M = as_operator(recipe).layout()
+    else:
+        M = as_operator(recipe, "preconditioner", PRECONDITIONS).layout()
     if M.shape != (n, m):
         raise StructureError(f"the preconditioner of A {A.shape} has shape {(n, m)}; got {M.shape}.")
+    if jnp.issubdtype(M.dtype, jnp.complexfloating) and not jnp.iscomplexobj(problem.b):
+        raise TypeError(
+            f"the preconditioner is {M.dtype.name}, but A and b are real, and so is x; use a real one, or a complex b."
+        )
     return M

@@ -2,12 +2,12 @@
 
 import dataclasses
 import math
+import numbers
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import scipy.sparse.linalg
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
@@ -15,7 +15,7 @@ from jaxsolve.core.staging import detached
 from jaxsolve.core.tree import Packing, inexact, typed
 from jaxsolve.linear.request import AUTO, Solve, needs_entries
 from jaxsolve.operators.base import LinearOperator
-from jaxsolve.operators.convert import ACCEPTED, as_operator, batch_shape, with_dtype
+from jaxsolve.operators.convert import ACCEPTED, as_operator, batch_shape, is_function, with_dtype
 from jaxsolve.operators.function import check_output, function_operator
 from jaxsolve.solvers.nullspace import NullSpace, orthonormal
 from jaxsolve.tracer.assemble import offset_of, operator_of, read, readable
@@ -46,11 +46,8 @@ class Problem:
 
     def unflatten(self, packing: Packing, v: Array) -> Any:
         """A vector (or one a lane) in the structure the user gave, batch axes first."""
-        if not self.batch:
-            return packing.unpack(v)
-        return jax.tree.map(
-            lambda leaf: leaf.reshape(*self.batch, *leaf.shape[1:]), jax.vmap(packing.unpack)(v)
-        )
+        lead = (*self.batch, v.shape[-1])
+        return packing.unpack(v if v.shape == lead else v.reshape(lead))
 
 
 def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bool) -> Problem:
@@ -72,9 +69,9 @@ def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bo
         raise TypeError(
             f"the third argument is a js.Solve, such as js.Solve('CG', rtol=1e-8); got {solve!r}."
         )
-    b = _arrays("b", b)
-    x0 = None if solve.x0 is None else _arrays("x0", solve.x0)
-    function = callable(A) and not isinstance(A, LinearOperator | scipy.sparse.linalg.LinearOperator)
+    b = as_arrays("b", b)
+    x0 = None if solve.x0 is None else as_arrays("x0", solve.x0)
+    function = is_function(A)
     if not function and (args or kwargs):
         given = ", ".join([*(type(a).__name__ for a in args), *kwargs])
         raise TypeError(
@@ -83,7 +80,7 @@ def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bo
     if function:
         problem = _pose_function(A, b, x0, args, kwargs, grad_for_f, solve)
     else:
-        problem = _pose_matrix(as_operator(A), b, x0)
+        problem = _pose_matrix(as_operator(A, accepted=ACCEPTED), b, x0)
         if not grad_for_f:
             problem = dataclasses.replace(problem, A=detached(problem.A))
     m, n = problem.A.shape
@@ -243,7 +240,9 @@ def null_space(solve: Solve, problem: Problem) -> NullSpace:
 
 
 def _basis(given: Any, unknown: Packing, dtype: Any) -> Array:
-    tree = _arrays("null_space", given)
+    tree = as_arrays("null_space", given)
+    if isinstance(given, list) and isinstance(tree, jax.Array) and tree.ndim == 2:
+        tree = list(tree)  # vectors written as lists
     if Packing.of(tree).shapes == unknown.shapes and jax.tree.structure(tree) == unknown.treedef:
         return unknown.pack(tree, dtype)[:, None]
     if isinstance(tree, jax.Array) and tree.shape[:1] == (unknown.size,) and tree.ndim == 2:
@@ -260,15 +259,43 @@ def _basis(given: Any, unknown: Packing, dtype: Any) -> Array:
     )
 
 
-def _arrays(name: str, tree: Any) -> Any:
+def as_arrays(name: str, tree: Any) -> Any:
+    """A pytree with arrays for leaves; a list of numbers is one array.
+
+    Raises:
+        TypeError: If a leaf is no number; the text names what it is.
+        StructureError: If a list of lists is ragged.
+    """
     if isinstance(tree, jax.Array):
         return tree
-    for leaf in jax.tree.leaves(tree):
-        if not (eqx.is_array_like(leaf) or isinstance(leaf, list)):
+    if tree is None:
+        raise TypeError(f"{name} must be an array or a pytree of arrays; got None.")
+
+    def array(leaf: Any) -> Array:
+        if not (eqx.is_array_like(leaf) or _is_list_of_numbers(leaf)):
             raise TypeError(
                 f"{name} must be an array or a pytree of arrays; got a {type(leaf).__name__} in it."
             )
-    return jax.tree.map(jnp.asarray, tree)
+        try:
+            return jnp.asarray(leaf)
+        except (TypeError, ValueError) as error:
+            kind = (
+                "a list of rows of different lengths"
+                if isinstance(leaf, list)
+                else f"a {type(leaf).__name__}"
+            )
+            raise StructureError(
+                f"{name} must be an array or a pytree of arrays; got {kind}: {error}"
+            ) from None
+
+    return jax.tree.map(array, tree, is_leaf=_is_list_of_numbers)
+
+
+def _is_list_of_numbers(value: Any) -> bool:
+    """Whether a value is a list of numbers, or a list of such lists."""
+    return isinstance(value, list) and all(
+        isinstance(v, numbers.Number) or _is_list_of_numbers(v) for v in value
+    )
 
 
 def _kind(A: Any) -> str:

@@ -4,10 +4,12 @@ import re
 from typing import Any
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from jaxsolve.core.names import normalized, unknown_name
 from jaxsolve.core.results import ConvergenceException
+from jaxsolve.operators.base import LinearOperator
 from jaxsolve.preconditioners.base import AbstractPreconditioner
 from jaxsolve.preconditioners.registry import PRECONDITIONERS
 from jaxsolve.solvers.base import AbstractMethod
@@ -16,6 +18,11 @@ from jaxsolve.solvers.registry import METHODS
 
 #: The name that leaves the choice to the package.
 AUTO = "auto"
+#: What can precondition, for messages.
+PRECONDITIONS = (
+    "None, a name, a recipe such as js.Jacobi() (any object with build(A)), an operator or matrix, a factorisation, a "
+    "function r -> z or a pair (left, right)"
+)
 
 
 class Solve(eqx.Module):
@@ -29,7 +36,8 @@ class Solve(eqx.Module):
         max_iterations: Steps of the method before it gives up. May be traced.
         x0: First guess, in the structure of the solution. May be traced.
         preconditioner: None (none for a named method; for "auto" part of the choice), "auto", a name (see
-            `js.preconditioners()`), a module, an operator, a function r -> z, or a pair (left, right) of these.
+            `js.preconditioners()`), a module or any object with `build(A)`, an operator or a matrix, a factorisation
+            (`js.factorize`), a function r -> z, or a pair (left, right) of these.
         suppress: Exception classes (`js.NotConverged`, `js.Diverged`) that are not to be raised.
         rank_deficiency: 1 if A maps constants to zero; 0 to switch the detection of that off; None to detect.
         null_space: A basis of the null space: one vector in the structure of x, or a sequence of them.
@@ -101,6 +109,18 @@ class Solve(eqx.Module):
             )
         self.preprocess = preprocess
         self.progress = progress
+
+    def with_arrays(self) -> "Solve":
+        """The same request with its numbers as arrays: `js.jit` traces these, so that new ones compile nothing."""
+        numbers = (self.rtol, self.atol, self.max_iterations)
+        arrays = [jax.device_put(np.asarray(v)) if isinstance(v, int | float) else v for v in numbers]
+        other = None if self.gradient_solve is None else self.gradient_solve.with_arrays()
+        return eqx.tree_at(
+            lambda s: (s.rtol, s.atol, s.max_iterations, s.gradient_solve),
+            self,
+            (*arrays, other),
+            is_leaf=lambda leaf: leaf is None,
+        )
 
     def __repr__(self) -> str:
         parts = [repr(method_name(self.method))]
@@ -182,13 +202,22 @@ def as_preconditioner(preconditioner: Any) -> Any:
         return tuple(as_preconditioner(part) for part in preconditioner)
     if isinstance(preconditioner, type) and issubclass(preconditioner, AbstractPreconditioner):
         return preconditioner()
-    if preconditioner is None or callable(preconditioner) or hasattr(preconditioner, "build"):
+    if isinstance(preconditioner, AbstractPreconditioner | LinearOperator):
         return preconditioner
-    if hasattr(preconditioner, "mv") or hasattr(preconditioner, "shape"):
+    inverse = getattr(preconditioner, "inverse", None)
+    if isinstance(inverse, LinearOperator):
+        return inverse  # of a factorisation
+    if preconditioner is None or callable(preconditioner) or is_recipe(preconditioner):
         return preconditioner
-    raise TypeError(
-        "preconditioner expects None, a name, a module such as js.Jacobi(), an operator or matrix, a function r -> z "
-        f"or a pair (left, right); got {type(preconditioner).__name__}."
+    if isinstance(preconditioner, list) or hasattr(preconditioner, "shape"):
+        return preconditioner
+    raise TypeError(f"preconditioner expects {PRECONDITIONS}; got {type(preconditioner).__name__}.")
+
+
+def is_recipe(preconditioner: Any) -> bool:
+    """Whether a preconditioner is made of A: a module of the package, or any object with `build(A)`."""
+    return isinstance(preconditioner, AbstractPreconditioner) or (
+        hasattr(preconditioner, "build") and not isinstance(preconditioner, LinearOperator)
     )
 
 
@@ -208,7 +237,7 @@ def needs_entries(solve: Solve | None) -> bool:
     if solve is None:
         return False
     recipes = solve.preconditioner if isinstance(solve.preconditioner, tuple) else (solve.preconditioner,)
-    recipe = any(isinstance(part, AbstractPreconditioner | str) for part in recipes)
+    recipe = any(isinstance(part, str) or is_recipe(part) for part in recipes)
     method = isinstance(solve.method, AbstractMethod) and solve.method.entries
     return recipe or method or needs_entries(solve.gradient_solve)
 

@@ -63,9 +63,19 @@ def _direct(limit: int) -> Callable[[Knowledge], bool]:
     return holds
 
 
+#: What is singular by its pattern has no factors; b may be in its range nevertheless.
+DEFICIENT = Rule(
+    "A is sparse and singular by the positions of its entries (a row or a column without any, for one)",
+    lambda k: k.deficient,
+    "lsmr",
+    None,
+    "it finds the solution of least norm where there is one",
+)
+
 #: Without iterations, for `Solve("auto")` alone.
 FACTORISATIONS = (
     Rule("A is rectangular", lambda k: k.rectangular, "lsmr", None, "it needs no full rank"),
+    DEFICIENT,
     Rule(
         f"A is dense, known to be positive definite, n <= {DENSE_LIMIT}",
         lambda k: k.dense and k.n <= DENSE_LIMIT and k.positive,
@@ -223,10 +233,20 @@ def choose(A: LinearOperator, solve: Solve) -> Choice:
     return Choice(as_method(rule.method), recipe, _reasons(k, rule), rule)
 
 
+def least_norm(choice: Choice) -> Choice | None:
+    """What is tried where the factors that were chosen turned out singular; None where the method was asked for."""
+    if choice.rule is None or choice.rule not in FACTORISATIONS or choice.rule.method == DEFICIENT.method:
+        return None
+    why = f"A is singular, `{choice.method.name}` has found: `{DEFICIENT.method}`, {DEFICIENT.why}"
+    return Choice(as_method(DEFICIENT.method), None, (*choice.reasons, why), DEFICIENT)
+
+
 def rules_for(solve: Solve) -> tuple[Rule, ...]:
     """The rules that a request leaves open, in their order."""
     if solve.preconditioner is None:
-        return FACTORISATIONS + PAIRS + PLAIN
+        # Factors are made regular on a null space that is declared.
+        declared = solve.rank_deficiency or solve.null_space is not None
+        return tuple(r for r in FACTORISATIONS if not (declared and r is DEFICIENT)) + PAIRS + PLAIN
     rectangular = FACTORISATIONS[:1]
     if isinstance(solve.preconditioner, str):
         return rectangular + tuple(rule for rule in PAIRS if rule.preconditioner is not None) + PLAIN

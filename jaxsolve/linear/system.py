@@ -14,16 +14,24 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.memo import by_identity
 from jaxsolve.core.results import Frozen, SolveInfo, failure_of
 from jaxsolve.core.staging import is_traced
+from jaxsolve.core.status import Status
 from jaxsolve.linear.diagnosis import remember
 from jaxsolve.linear.execute import execute, execute_stack
 from jaxsolve.linear.observe import shown, watch_for
 from jaxsolve.linear.prepare import chosen
-from jaxsolve.linear.problem import Problem, null_space, pose
+from jaxsolve.linear.problem import Problem, as_arrays, null_space, pose
 from jaxsolve.linear.request import Solve, method_name
+from jaxsolve.linear.select import DEFICIENT, Choice, least_norm
 from jaxsolve.linear.verdict import Judge
-from jaxsolve.operators.convert import as_operator
+from jaxsolve.operators.convert import ACCEPTED, as_operator, is_function
 from jaxsolve.solvers.driver import Outcome
 from jaxsolve.telemetry.ear import Ear, ear
+
+#: What a result says of a singular system that was not declared to be one.
+LEAST_NORM = (
+    "A is singular: of the solutions this is the one of least norm. Declare the null space (`null_space=`) "
+    "if it is known."
+)
 
 
 def solve_linear(
@@ -58,7 +66,7 @@ def solve_linear(
     >>> round(float(jax.grad(lambda k: js.solve_linear(f, b, js.Solve("GMres"), k).sum())(2.0)), 3)
     -1.333
     """
-    return _solve(A, b, solve, f_args, f_kwargs, grad_for_f, throw=True).x
+    return answered(A, b, solve, f_args, f_kwargs, grad_for_f).x
 
 
 def solve_linear_info(
@@ -73,16 +81,21 @@ def solve_linear_info(
     >>> info.status.name, bool(info.converged)
     ('singular', False)
     """
-    return _solve(A, b, solve, f_args, f_kwargs, grad_for_f, throw=False)
+    return answered(A, b, solve, f_args, f_kwargs, grad_for_f, throw=False)
 
 
-def solve_linear_many(A: Any, B: Any, solve: Solve | None = None) -> Array:
+def solve_linear_many(
+    A: Any, B: Any, solve: Solve | None = None, *f_args: Any, grad_for_f: bool = True, **f_kwargs: Any
+) -> Array:
     """The solutions X of A X = B, column by column, sharing the factorisation or preconditioner.
 
     Args:
-        A: A matrix or operator of shape (n, n).
+        A: A matrix or operator of shape (n, n), or a function of vectors of shape (n,).
         B: Right-hand sides of shape (n, k).
         solve: What is asked.
+        *f_args: Further arguments of a function A.
+        grad_for_f: Whether gradients reach A.
+        **f_kwargs: The same by name.
 
     Returns:
         Shape (n, k).
@@ -90,33 +103,76 @@ def solve_linear_many(A: Any, B: Any, solve: Solve | None = None) -> Array:
     >>> import jax.numpy as jnp
     >>> solve_linear_many(2 * jnp.eye(2), jnp.array([[2.0, 4.0, 6.0], [0.0, 2.0, 4.0]])).tolist()
     [[1.0, 2.0, 3.0], [0.0, 1.0, 2.0]]
+    >>> solve_linear_many(lambda x: 4 * x, jnp.ones((3, 1))).tolist()
+    [[0.25], [0.25], [0.25]]
     """
-    B = jnp.asarray(B)
-    A = as_operator(A)
+    (B,) = jax.tree.leaves(as_arrays("B", B)) or [jnp.zeros(())]
+    if is_function(A) and B.ndim == 2:
+        column = jnp.zeros(B.shape[0], B.dtype)
+        asked = eqx.tree_at(lambda s: s.x0, solve, None, is_leaf=lambda v: v is None) if solve else Solve()
+        problem = pose(A, column, asked, f_args, f_kwargs, grad_for_f)
+        # An affine function is A x = b - f(0).
+        A, B = problem.A, B + problem.b[:, None]
+    elif f_args or f_kwargs:
+        raise TypeError(
+            f"further arguments are passed on to A, so A must be a function; got {type(A).__name__}."
+        )
+    else:
+        A = as_operator(A, accepted=ACCEPTED)
     if B.ndim != 2 or B.shape[0] != A.shape[0]:
         raise StructureError(f"A of shape {A.shape} goes with B of shape ({A.shape[0]}, k); got {B.shape}.")
     if solve is not None and solve.x0 is not None:
         solve = eqx.tree_at(lambda s: s.x0, solve, jnp.asarray(solve.x0).T)
-    return solve_linear(A, B.T, solve).T
+    return solve_linear(A, B.T, solve, grad_for_f=grad_for_f).T
 
 
-def _solve(A: Any, b: Any, solve: Any, args: tuple, kwargs: dict, grad_for_f: bool, throw: bool) -> SolveInfo:
+def answered(
+    A: Any,
+    b: Any,
+    solve: Solve | None,
+    args: tuple = (),
+    kwargs: dict | None = None,
+    grad_for_f: bool = True,
+    throw: bool = True,
+    choice: Choice | None = None,
+) -> SolveInfo:
+    """How a solve went, told to whoever listens.
+
+    Args:
+        A: What `solve_linear` takes.
+        b: The same.
+        solve: The request.
+        args: Further arguments of a function A.
+        kwargs: The same by name.
+        grad_for_f: Whether gradients reach A.
+        throw: Whether failures raise.
+        choice: The method and, in the place of the preconditioner, what is made of A already; None to choose.
+    """
     listener = ear()
     if listener is None:
-        return _solved(A, b, solve, args, kwargs, grad_for_f, throw, None)
+        return _answered(A, b, solve, args, kwargs or {}, grad_for_f, throw, choice, None)
     with listener.quiet():
-        return _solved(A, b, solve, args, kwargs, grad_for_f, throw, listener)
+        return _answered(A, b, solve, args, kwargs or {}, grad_for_f, throw, choice, listener)
 
 
-def _solved(
-    A: Any, b: Any, solve: Any, args: tuple, kwargs: dict, grad_for_f: bool, throw: bool, listener: Ear | None
+def _answered(
+    A: Any,
+    b: Any,
+    solve: Solve | None,
+    args: tuple,
+    kwargs: dict,
+    grad_for_f: bool,
+    throw: bool,
+    choice: Choice | None,
+    listener: Ear | None,
 ) -> SolveInfo:
     started = time.perf_counter()
     solve = Solve() if solve is None else solve
     problem = pose(A, b, solve, args, kwargs, grad_for_f)
     if solve.preprocess is not None:
-        problem = dataclasses.replace(problem, A=as_operator(solve.preprocess(problem.A)))
-    choice = chosen(solve, problem.A)
+        operator = as_operator(solve.preprocess(problem.A), "what preprocess returns")
+        problem = dataclasses.replace(problem, A=operator)
+    choice = chosen(solve, problem.A) if choice is None else choice
     method = choice.method
     nulls = null_space(solve, problem)
     request, settings = _frozen(solve)
@@ -133,9 +189,16 @@ def _solved(
     compiled = is_traced(outcome.status)
     if not compiled:
         # Looking at the status waits for the result, so the time is that of the solve.
-        np.asarray(outcome.status)
+        singular = np.asarray(outcome.status) == Status.singular
+        other = least_norm(choice) if singular.any() and not problem.matrices else None
+        if other is not None:
+            found = run(problem, solve, other, nulls, judge, settings, watch)
+            if (np.asarray(found.status) == Status.converged).all():
+                outcome, choice, method = found, other, other.method
     seconds = np.nan if compiled else time.perf_counter() - started
     info = solve_info(outcome, settings, request, method_name(method), problem, seconds)
+    if choice.rule is DEFICIENT:
+        info = dataclasses.replace(info, note=LEAST_NORM)
     if not compiled and not problem.matrices:
         remember(info, problem, choice)
     if listener is not None:
@@ -161,7 +224,10 @@ def solve_info(
     """The outcome in the user's structures."""
     shaped = outcome._replace(trajectory=None)
     if problem.batch:
-        shaped = jax.tree.map(lambda v: v.reshape(*problem.batch, *v.shape[1:]), shaped)
+        shape = problem.batch
+        shaped = jax.tree.map(
+            lambda v: v if v.shape[: len(shape)] == shape else v.reshape(*shape, *v.shape[1:]), shaped
+        )
     return SolveInfo(
         x=problem.unflatten(problem.unknown, outcome.x),
         residual=problem.unflatten(problem.rhs, outcome.residual),

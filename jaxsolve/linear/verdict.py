@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxsolve.core.results import ConvergenceException, Frozen, SolveInfo, failure_of
+from jaxsolve.core.results import ConvergenceException, Frozen, SolveInfo, failure_of, raises_nothing
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import Packing
 from jaxsolve.linear.observe import unpacked
@@ -46,8 +46,6 @@ class Judge:
         throw: bool,
     ) -> "Judge | None":
         """The judge of a request; None where nobody listens and nothing raises."""
-        if not throw and (ear is None or not ear.compiled):
-            return None
         other = solve.gradient_solve
         names = (method_name(method), method_name(method if other is None else other.method))
         structures = (problem.unknown, problem.rhs, problem.batch)
@@ -63,8 +61,8 @@ class Judge:
         structures: tuple[Packing, Packing, tuple[int, ...]],
         ear: Ear | None,
         throw: bool,
-    ) -> "Judge":
-        """The judge of a request, for any kind of problem.
+    ) -> "Judge | None":
+        """The judge of a request, for any kind of problem; None where nobody listens and nothing raises.
 
         Args:
             suppress: The exception classes that are not raised.
@@ -75,6 +73,10 @@ class Judge:
             ear: Who listens.
             throw: Whether failures raise.
         """
+        # A program in which nothing can be raised holds no call to the host, and can be exported.
+        throw = throw and not raises_nothing(suppress)
+        if not throw and (ear is None or not ear.compiled):
+            return None
         known = tuple(_Setting(None if is_traced(v) else v) for v in settings)
         return cls(suppress, request, methods, *structures, ear, throw, known)
 

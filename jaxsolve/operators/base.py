@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.module import Module
 from jaxsolve.core.traits import Traits, traits_for
 
 
-class LinearOperator(eqx.Module):
+class LinearOperator(Module):
     """A linear map from vectors of shape (n,) to vectors of shape (m,).
 
     Subclass it with `shape`, `dtype` and `mv`; all else follows, and may be overridden where it can be done better.

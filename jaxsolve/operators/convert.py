@@ -19,18 +19,27 @@ from jaxsolve.operators.dense import DenseMatrix, dense_matrix
 from jaxsolve.operators.sealed import sealed
 from jaxsolve.operators.sparse import SparseMatrix
 
-#: What may stand for a matrix, for messages.
-ACCEPTED = (
-    "an array of shape (..., m, n), a BCOO, BCSR or SciPy sparse matrix, a js.SparseMatrix, a js.LinearOperator "
-    "or a function"
+#: What is a matrix, for messages.
+MATRICES = (
+    "an array of shape (..., m, n), a BCOO, BCSR or SciPy sparse matrix, a js.SparseMatrix or "
+    "a js.LinearOperator"
 )
+#: What may stand for a matrix where functions may, for messages.
+ACCEPTED = MATRICES.replace(" or a js.LinearOperator", ", a js.LinearOperator or a function")
 
 
-def as_operator(A: Any) -> LinearOperator:
+def is_function(A: Any) -> bool:
+    """Whether A is a function of vectors, and not an operator that can be called."""
+    return callable(A) and not isinstance(A, LinearOperator | scipy.sparse.linalg.LinearOperator)
+
+
+def as_operator(A: Any, name: str = "A", accepted: str = MATRICES) -> LinearOperator:
     """The operator of a matrix; operators are returned as they are.
 
     Args:
         A: Dense array (leading axes are a batch), BCOO, BCSR, SciPy sparse matrix (a constant) or operator.
+        name: What A is, for messages.
+        accepted: What may be handed in where A comes from, for messages.
 
     Raises:
         TypeError: If A is none of these.
@@ -47,18 +56,20 @@ def as_operator(A: Any) -> LinearOperator:
             return SparseMatrix.from_scipy(A)
     if isinstance(A, scipy.sparse.linalg.LinearOperator):
         raise TypeError(
-            f"A must be {ACCEPTED}; got SciPy's {type(A).__name__}, whose products JAX can't run. Hand over the "
+            f"{name} must be {accepted}; got SciPy's {type(A).__name__}, whose products JAX can't run. Hand over the "
             "matrix, or the product as a function of JAX arrays."
         )
     if not (eqx.is_array(A) or isinstance(A, list | tuple | np.ndarray)):
-        raise TypeError(f"A must be {ACCEPTED}; got {type(A).__name__}.")
+        raise TypeError(f"{name} must be {accepted}; got {type(A).__name__}.")
     try:
         with evaluated(A):
             matrix = A if isinstance(A, jax.Array) else jnp.asarray(A)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"A must be {ACCEPTED}; got a {type(A).__name__} that is no array: {error}") from None
+        raise TypeError(
+            f"{name} must be {accepted}; got a {type(A).__name__} that is no array: {error}"
+        ) from None
     if matrix.ndim < 2:
-        raise StructureError(f"A must be {ACCEPTED}; got an array of shape {matrix.shape}.")
+        raise StructureError(f"{name} must be {accepted}; got an array of shape {matrix.shape}.")
     return DenseMatrix(matrix)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxsolve.core.compat import is_known
@@ -110,7 +111,9 @@ def function_operator(
     if out.dtype != dtype:
         wide = jnp.promote_types(out.dtype, dtype)
         return function_operator(f, unknown.widened(wide), rhs, wide, args, kwargs)
-    parameters = tuple(jnp.asarray(c) for c in (*constants, *values))
+    parameters = tuple(
+        c if isinstance(c, np.ndarray) and not c.ndim else jnp.asarray(c) for c in (*constants, *values)
+    )
     inputs = [Degree.constant] * len(parameters) + [Degree.linear]
     (found,) = degree(program.jaxpr, inputs, jnp.issubdtype(dtype, jnp.complexfloating))
     size = (rhs.size, unknown.size)

@@ -4,7 +4,7 @@ import contextlib
 import contextvars
 import functools
 import hashlib
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsolve.core.compat import ClosedJaxpr, Jaxpr, Literal, function_of, lifted, open_jaxpr
+from jaxsolve.core.compat import ClosedJaxpr, Equation, Jaxpr, Literal, Var, function_of, lifted, open_jaxpr
+
+#: Numbers of one program that are its inputs; of an unrolled loop the rest stays in it.
+MOST_NUMBERS = 64
 
 
 class Program:
@@ -99,6 +102,8 @@ def separated(args: tuple, kwargs: dict) -> tuple[list[Array], Callable[[list[Ar
 def trace_program(f: Callable[..., Any], *inputs: Any) -> tuple[Program, list[Any], Any]:
     """The program of a function, the values it closes over, and the structure of its output.
 
+    Python numbers that f computes with are such values, too: with other numbers it is the same program.
+
     Args:
         f: Function of pytrees.
         *inputs: Arrays or `jax.ShapeDtypeStruct`s in the places of its arguments.
@@ -106,9 +111,43 @@ def trace_program(f: Callable[..., Any], *inputs: Any) -> tuple[Program, list[An
     Returns:
         A program of (*closed-over values, *leaves of inputs); those values, tracers among them; the output's
         pytree of shapes.
+
+    >>> one, numbers, _ = trace_program(lambda x: 3.25 * x, jnp.ones(3))
+    >>> other, others, _ = trace_program(lambda x: 7.5 * x, jnp.ones(3))
+    >>> one == other, float(numbers[0]), float(others[0])
+    (True, 3.25, 7.5)
     """
     closed, out = jax.make_jaxpr(f, return_shape=True)(*inputs)
-    return Program(lifted(closed)), list(open_jaxpr(closed)[1]), out
+    inner, _ = open_jaxpr(lifted(closed))
+    equations, places, numbers = _without_numbers(inner.eqns)
+    invars = [*places, *inner.invars]
+    names = inner.debug_info._replace(arg_names=("",) * len(invars))
+    program = Program(ClosedJaxpr(inner.replace(invars=invars, eqns=equations, debug_info=names), []))
+    return program, [*numbers, *open_jaxpr(closed)[1]], out
+
+
+def _without_numbers(equations: Sequence[Equation]) -> tuple[list[Equation], list[Any], list[np.ndarray]]:
+    """The equations with variables in the places of their numbers, these variables, and the numbers."""
+    changed, places, numbers = [], [], []
+    for eqn in equations:
+        invars = list(eqn.invars)
+        for k, v in enumerate(invars):
+            if len(places) < MOST_NUMBERS and isinstance(v, Literal) and _varies(v):
+                invars[k] = Var(v.aval)
+                places.append(invars[k])
+                numbers.append(np.asarray(v.val, v.aval.dtype))
+        changed.append(eqn.replace(invars=invars) if invars != list(eqn.invars) else eqn)
+    return changed, places, numbers
+
+
+def _varies(literal: Any) -> bool:
+    """Whether a literal is a number that may be another one the next time."""
+    # Integers steer. What stands in formulas stays in the program: zero says that a sum is linear.
+    return (
+        np.ndim(literal.val) == 0
+        and bool(jnp.issubdtype(literal.aval.dtype, jnp.inexact))
+        and abs(complex(literal.val)) not in (0.0, 0.5, 1.0, 2.0)
+    )
 
 
 def _names(value: Any) -> Iterator[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.module import Module
 from jaxsolve.core.staging import evaluated
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import inexact
@@ -24,7 +25,7 @@ from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 
 
-class AbstractPreconditioner(eqx.Module):
+class AbstractPreconditioner(Module):
     """A recipe for an operator that approximates the inverse of a matrix.
 
     `build` runs once for a matrix. The values may be traced (jit, vmap, gradients are stopped before); the

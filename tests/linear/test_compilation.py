@@ -199,3 +199,26 @@ def test_nan_debugging_finds_nothing_in_ordinary_solves():
     with jax.debug_nans(True):
         assert js.solve_linear_info(A, B, js.Solve("biCG-stab", rtol=1e-9)).converged
         assert js.solve_linear_info(A, 0 * B, js.Solve("biCG-stab")).iterations == 0
+
+
+def test_numbers_of_a_request_are_data():
+    traced = []
+
+    @js.jit
+    def solved(A, b, solve):
+        traced.append(solve)
+        return js.solve_linear_info(A, b, solve)
+
+    A, b = jnp.diag(jnp.arange(1.0, 9.0)) + 0.1, jnp.ones(8)
+    counts = []
+    for rtol, atol, most in ((1e-1, 0.0, 10), (1e-3, 1e-6, 9), (1e-9, 0.0, 8), (1e-9, 0.0, 1)):
+        request = js.Solve("CG", rtol=rtol, atol=atol, max_iterations=most)
+        info = solved(A, b, request)
+        counts.append(int(info.iterations))
+        assert counts[-1] == int(js.solve_linear_info(A, b, request).iterations)
+        assert info.solve.rtol == pytest.approx(rtol)
+    assert counts[0] < counts[2]
+    assert counts[3] == 1
+    assert len(traced) == 1
+    # Outside of compiled functions they are what was given.
+    assert (request.rtol, request.max_iterations) == (1e-9, 1)

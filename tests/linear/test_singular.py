@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse as sps
 
 import jaxsolve as js
 from tests.gallery import problems
@@ -304,3 +305,42 @@ def test_single_precision_detects_and_solves():
         info = js.solve_linear_info(np.float32(scale) * A, b, js.Solve("CG", rtol=1e-5))
         assert info.status is js.Status.converged
         assert distance(np.float64(info.x) * scale, pinv(NEUMANN) @ B0) < 1e-3
+
+
+def deficient(kind):
+    """A singular matrix that is not symmetric, and how auto finds out."""
+    M = np.array(problems.convection(8))
+    if kind == "empty row and column":
+        M[3], M[:, 5] = 0, 0
+        return sps.csr_array(M)
+    if kind == "stored zeros":
+        M[3] = 0
+        full = sps.csr_array(np.ones((8, 8)))
+        return sps.csr_array((M.ravel(), full.indices, full.indptr), shape=(8, 8))
+    if kind == "unpaired":  # two rows with one entry each, in the same column
+        M[2], M[6] = 0, 0
+        M[2, 4], M[6, 4] = 1, 2
+        return sps.csr_array(M)
+    M[6] = 2 * M[1] - M[2]
+    return M if kind == "dense" else sps.csr_array(M)
+
+
+@pytest.mark.parametrize("kind", ["empty row and column", "stored zeros", "unpaired", "by values", "dense"])
+def test_auto_solves_singular_systems_that_have_a_solution(kind):
+    A = deficient(kind)
+    M = A if isinstance(A, np.ndarray) else A.toarray()
+    b = M @ np.arange(1.0, 9)
+    info = js.solve_linear_info(A, b, js.Solve(rtol=1e-10))
+    assert (bool(info.converged), info.method) == (True, "lsmr")
+    assert distance(info.x, np.linalg.pinv(M) @ b) < 1e-8
+    assert "A is singular: of the solutions this is the one of least norm" in info.message
+    assert distance(js.solve_linear(A, np.stack([b, 2 * b]), js.Solve(rtol=1e-10))[1], 2 * info.x) < 1e-8
+    # One without a solution fails, and so does a method that was asked for.
+    none = b + np.linalg.svd(M)[0][:, -1]
+    assert not bool(js.solve_linear_info(A, none).converged)
+    assert js.solve_linear_info(A, none).status.name in ("singular", "inconsistent")
+    assert js.solve_linear_info(A, b, js.Solve("LU")).status.name == "singular"
+    if kind not in ("by values", "dense"):
+        assert "positions of its entries" in str(js.explain(A, b))
+        x = jax.jit(lambda b: js.solve_linear(A, b, js.Solve(rtol=1e-10)))(b)
+        assert distance(x, info.x) < 1e-8

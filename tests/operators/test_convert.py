@@ -43,7 +43,7 @@ def test_operators_are_returned_as_they_are():
     "given", [None, "CG", 3.0, {"a": 1}, object()], ids=lambda given: type(given).__name__
 )
 def test_what_is_no_matrix_is_refused_with_what_is(given):
-    with pytest.raises(TypeError, match=r"A must be an array .*SciPy sparse.*or a function; got "):
+    with pytest.raises(TypeError, match=r"A must be an array .*SciPy sparse.*or a js.LinearOperator; got "):
         as_operator(given)
 
 
