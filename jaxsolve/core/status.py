@@ -39,6 +39,8 @@ class Status(enum.IntEnum):
 DIVERGED = (Status.divergence, Status.nonfinite, Status.invalid_input)
 #: States that count as an answer: the system is solved, or (rectangular only) solved in the least-squares sense.
 CONVERGED = (Status.converged, Status.least_squares)
+#: States in which x has no derivative: the system is none, or has many solutions, or none.
+UNDEFINED = (Status.invalid_input, Status.singular, Status.inconsistent)
 
 _MESSAGES = {
     Status.converged: "The true residual is within the tolerance.",

@@ -35,6 +35,7 @@ class System(eqx.Module):
         control: Tolerances and limit.
         nulls: Null space of A.
         gradient: Inverse and control for tangent and adjoint solves.
+        origin: How the system ended that this one is a derivative of, None for none.
     """
 
     A: LinearOperator
@@ -43,23 +44,27 @@ class System(eqx.Module):
     control: Control
     nulls: NullSpace
     gradient: tuple[Any, Control]
+    origin: Array | None = None
 
     def built(self) -> "System":
         """The system with its preconditioners built."""
         other, control = self.gradient
         inverse = built(self.inverse)
         gradient = inverse if other is self.inverse else built(other), control
-        return System(self.A, inverse, self.x0, self.control, self.nulls, gradient)
+        return System(self.A, inverse, self.x0, self.control, self.nulls, gradient, self.origin)
 
-    def of_gradient(self) -> "System":
-        """The system of a tangent."""
-        return System(self.A, self.gradient[0], None, self.gradient[1], self.nulls, self.gradient)
+    def of_gradient(self, ended: Array | None = None) -> "System":
+        """The system of a tangent, `ended` how this one did."""
+        origin = self.origin if ended is None else ended
+        return System(self.A, self.gradient[0], None, self.gradient[1], self.nulls, self.gradient, origin)
 
     def transposed(self) -> "System":
         """The system of a cotangent, from that of a tangent."""
         inverse = None if self.inverse is None else self.inverse.transpose()
         gradient = (inverse, self.gradient[1])
-        return System(self.A.transpose(), inverse, None, self.control, self.nulls.transposed(), gradient)
+        return System(
+            self.A.transpose(), inverse, None, self.control, self.nulls.transposed(), gradient, self.origin
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 From A x = b follows A dx = db - dA x. The tangent system is solved by the same rule as the first one, and so is the
 transposed system of a cotangent, which gives derivatives of any order. Both have their own tolerance (relative to their
-own right-hand side: the user's `atol` is in other units there), their own guess (none) and their own failures.
+own right-hand side: the user's `atol` is in other units there), their own guess (none) and their own failures. Where A
+is singular or not finite the derivative is NaN.
 
 Under a null space N(p) of A and Aᴴ, x has no part in N: from Nᴴ x = 0 follows dx = A⁺(db - dA x) - N dNᴴ x.
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +19,8 @@ from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxsolve.core.implicit import Rule, implicit
+from jaxsolve.core.results import is_any_of
+from jaxsolve.core.status import UNDEFINED
 from jaxsolve.core.vector import dot, norm
 from jaxsolve.linear.forward import Plan, System, guarded, run
 from jaxsolve.linear.pseudo import pseudo_tangent
@@ -62,6 +66,8 @@ class Solution(Rule):
         if self.kind != "solve" and (s.nulls.basis is not None or s.nulls.detect):
             control = control._replace(noise=_rounding(terms))
         outcome = run(self.plan.method, s.A, s.inverse, b, s.x0, control, s.nulls, watch=self.plan.watch)
+        if self.kind != "solve":
+            outcome = outcome._replace(x=_if_defined(self, s.origin, outcome, b))
         return guarded(self.plan, self.kind, outcome)
 
     def tangent(self, args: tuple, tangents: tuple) -> tuple[Outcome, Outcome]:
@@ -82,7 +88,7 @@ class Solution(Rule):
         if not rhs:
             dx = jnp.zeros_like(x)
         elif m == n and not self.plan.method.least_norm:
-            dx = solve(system.of_gradient(), *rhs)
+            dx = solve(system.of_gradient(outcome.status), *rhs)
         else:
             dx = pseudo_tangent(self.plan.method, system, dsystem.A, outcome, rhs, solve)
         basis = system.nulls.basis
@@ -112,6 +118,18 @@ class Solution(Rule):
 
 def _turned(kind: str) -> str:
     return "tangent" if kind == "adjoint" else "adjoint"
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _if_defined(solution: Solution, origin: Array | None, outcome: Outcome, b: Array) -> Array:
+    """x, NaN where there is no derivative."""
+    # Solutions of least norm have one whatever the rank.
+    void = is_any_of(outcome.status, UNDEFINED[:1] if solution.plan.method.least_norm else UNDEFINED)
+    if origin is not None:
+        void = void | is_any_of(origin, UNDEFINED)
+    x = jnp.where(void, jnp.nan, outcome.x)
+    # The failed lane of a batch does not touch the gradient of the others, which asks nothing of it.
+    return jnp.where(jnp.any(b != 0), x, 0) if solution.kind == "adjoint" else x
 
 
 @jax.jit

@@ -44,7 +44,11 @@ def pseudo_tangent(
         rhs: db - dA x, as a sum.
         solve: The solution of a system for tangents, from the terms of its right-hand side; `turned` for one with Aᵀ.
     """
-    A, (m, n), given = system.A, system.A.shape, system.of_gradient()
+    A, (m, n), given = (
+        system.A,
+        system.A.shape,
+        system.of_gradient(None if method.least_norm else outcome.status),
+    )
     x = outcome.x if system.x0 is None else outcome.x - system.x0
     S = _scales(A, outcome.residual) if method.least_norm and m > n and given.inverse is None else None
 
