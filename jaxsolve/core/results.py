@@ -135,7 +135,7 @@ class SolveInfo:
     def __repr__(self) -> str:
         if isinstance(self.code, jax.core.Tracer):
             return f"SolveInfo({self.method}, traced)"
-        return f"SolveInfo({describe(self, advice=False)})"
+        return f"SolveInfo({describe(self, advice=False)}, {_dtype(self)})"
 
 
 def is_any_of(code: Any, members: tuple[int, ...]) -> Any:
@@ -207,19 +207,40 @@ def _asymmetry(info: SolveInfo, system: int) -> str:
     )
 
 
+def _dtype(info: SolveInfo) -> str:
+    """The dtype of the solution."""
+    return str(np.result_type(*(leaf.dtype for leaf in jax.tree.leaves(info.x)), info.residual_norm.dtype))
+
+
 def _rounding(info: SolveInfo, norm: float, target: float) -> str:
-    """What rounding leaves of b, where that is what a solve ended at: the tolerance is below it, the residual near."""
-    request, dtype = info.solve, np.asarray(info.residual_norm).dtype
-    rtol, atol, eps = request.rtol, request.atol, np.finfo(dtype).eps
-    if any(v is None or np.ndim(v) for v in (rtol, atol)) or atol != 0 or not 0 < rtol < eps:
+    """The relative residual at which a solve stopped, and the tolerance that it allows."""
+    request, real = info.solve, np.asarray(info.residual_norm).dtype
+    rtol, atol, eps = request.rtol, request.atol, np.finfo(real).eps
+    if any(v is None or np.ndim(v) for v in (rtol, atol)) or atol != 0 or not rtol > 0:
         return ""
-    size = target / float(rtol)
-    if not norm <= math.sqrt(eps) * size:
+    reached = norm / (target / float(rtol)) if target > 0 else math.inf
+    if not reached < 0.1:
         return ""
-    return (
-        f"A relative residual of {float(rtol):.0e} can't be reached in {dtype}: on this system rounding leaves about "
-        f"{norm / size:.0e}. "
-    )
+    allowed = f"rtol={attainable(reached, eps):.0e} is within reach. "
+    if rtol < eps and reached <= math.sqrt(eps):
+        return (
+            f"A relative residual of {float(rtol):.0e} can't be reached in {real}: on this system rounding leaves "
+            f"about {reached:.0e}; {allowed}"
+        )
+    return f"The relative residual stopped at {reached:.1e} in {real}; {allowed}"
+
+
+def attainable(reached: float, eps: float) -> float:
+    """A tolerance that a solve which stopped at this relative residual meets: three times that, in one digit.
+
+    No less than a few rounding errors of b, where the order of a sum decides.
+
+    >>> attainable(3.2e-6, 1.2e-7)
+    1e-05
+    """
+    needed = max(3 * reached, 4 * float(eps))
+    digit = 10.0 ** math.floor(math.log10(needed))
+    return float(f"{math.ceil(needed / digit) * digit:.0e}")
 
 
 class ConvergenceException(RuntimeError):

@@ -52,7 +52,7 @@ _MESSAGES = {
     ),
     Status.stagnation: (
         "The residual stopped falling above the tolerance: it sits at the rounding level of this dtype and matrix, or "
-        "the method makes no more progress. Loosen `rtol`, use float64, or a direct method or better preconditioner."
+        "the method makes no more progress. Loosen `rtol`, use float64, or try another method or preconditioner."
     ),
     Status.breakdown: (
         "The recurrence broke down: a quantity it divides by vanished. Use another method (`GMres`, `biCG-stab(2)`, "

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxsolve.core.results import SolveInfo, describe
+from jaxsolve.core.results import SolveInfo, attainable, describe
 from jaxsolve.core.status import Status
 from jaxsolve.linear.prepare import described, prepared
 from jaxsolve.linear.problem import Problem, null_space
@@ -25,6 +25,8 @@ from jaxsolve.solvers.nullspace import NullSpace
 SLOW = 100
 #: A residual of this many rounding errors of b - A x is at the end of what a dtype allows.
 ROUNDING = 64
+#: A condition number times eps above this leaves x fewer than two digits that are sure.
+UNSURE = 0.01
 #: Relative asymmetry above the square root of eps times this is no rounding.
 ASYMMETRY = 0.01
 #: Condition numbers within this factor are alike: estimates are lower bounds.
@@ -153,8 +155,12 @@ def _judged(
         return ("A times a vector is not finite",), (
             "look for NaN, infinity or overflow in the entries of A",
         )
-    if not failed and steps <= SLOW:
-        return ("nothing is wrong with this solve",), ()
+    if not failed:
+        doubts = _doubts(info, A, spectrum, eps)
+        if doubts is not None:
+            return doubts
+        if steps <= SLOW:
+            return ("nothing is wrong with this solve",), ()
     worst = _worst(info)
     if worst == Status.invalid_input:
         return ("b or x0 is not finite, or too large for its dtype",), (worst.message,)
@@ -185,7 +191,7 @@ def _judged(
             f"the residual is at the level of rounding, {floor:.1e} of b: x is as good as its dtype allows"
         )
         wider = ", or use float64" if eps > 1e-10 else ""
-        advice.append(f"ask for rtol of at least {ROUNDING * floor:.0e}{wider}")
+        advice.append(f"ask for rtol of at least {attainable(reached, eps):.0e}{wider}")
     elif failed and fitting:
         advice.append(worst.message)
     used = spectrum if through is None else through
@@ -199,6 +205,30 @@ def _judged(
     if not hopeless:
         advice.extend(_by_itself(info, A))
     return tuple(findings), tuple(advice)
+
+
+def _doubts(
+    info: SolveInfo, A: LinearOperator, spectrum: Spectrum, eps: float
+) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Why the x of a system that was solved may still be wrong, and what to do; None where it is not to be feared."""
+    solve, lost = info.solve, spectrum.condition * eps
+    declared = solve.null_space is not None or bool(solve.rank_deficiency)
+    if A.shape[0] != A.shape[1] or declared or not lost > UNSURE:
+        return None
+    ones = np.full(A.shape[1], 1 / math.sqrt(A.shape[1]), A.dtype)
+    if np.linalg.norm(np.asarray(A.mv(jax.numpy.asarray(ones)))) <= 100 * eps * spectrum.norm:
+        return ("A maps the constants to zero: of the many solutions, x is the one of mean zero",), ()
+    dtype = np.asarray(info.residual_norm).dtype
+    size = f"its condition number times the rounding unit of {dtype} is {lost:.1g}"
+    wider = ("use float64",) if eps > 1e-10 else ()
+    if lost > 0.1:
+        finding = f"A is singular to working precision ({size}): x may be off by anything in its null space"
+        return (finding,), (
+            "declare the null space (`rank_deficiency=1`, `null_space=`) if there is one",
+            *wider,
+        )
+    finding = f"A is ill-conditioned ({size}): x may have that relative error, however small its residual"
+    return (finding,), (*wider, "choose units, or a formulation, that make the condition number smaller")
 
 
 def _by_itself(info: SolveInfo, A: LinearOperator) -> tuple[str, ...]:

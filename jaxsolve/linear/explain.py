@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any, overload
 
+import numpy as np
+
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.staging import is_traced
@@ -106,9 +108,26 @@ def _choice(A: Any, b: Any, solve: Solve, f_args: tuple, f_kwargs: dict) -> Expl
         method_name(choice.method),
         preconditioner_name(choice.preconditioner),
         (*choice.reasons, *reasons),
-        {**_facts(Knowledge.of(problem.A)), **({} if problem.matrices else _factors(choice, problem.A))},
+        {
+            **_facts(Knowledge.of(problem.A)),
+            **_narrowed(A, problem.A),
+            **({} if problem.matrices else _factors(choice, problem.A)),
+        },
         tuple(f"{rule.pair}: {rule.when}" for rule in others[:MOST_ALTERNATIVES]),
     )
+
+
+def _narrowed(given: Any, A: LinearOperator) -> dict[str, str]:
+    """That a matrix of NumPy or SciPy lost digits on its way into JAX, which holds float32 by default."""
+    before = getattr(given, "dtype", None)
+    if before is None or not isinstance(before, np.dtype) or before.kind not in "fc":
+        return {}
+    if before.itemsize <= np.dtype(A.dtype).itemsize:
+        return {}
+    kept = 'jax.config.update("jax_enable_x64", True) keeps it'
+    return {
+        "dtype": f"{np.dtype(A.dtype).name} (given as {before.name}, which JAX holds so by default; {kept})"
+    }
 
 
 def _factors(choice: Choice, A: LinearOperator) -> dict[str, Any]:

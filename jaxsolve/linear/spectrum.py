@@ -77,6 +77,8 @@ def spectrum_of(A: LinearOperator) -> Spectrum:
 
 def _of(H: np.ndarray, extended: np.ndarray, exact: bool) -> Spectrum:
     """The figures of a matrix H that is A, or A on a Krylov space (with one row more)."""
+    # In double precision, so that rounding of these figures is not taken for a property of A.
+    H, extended = (np.asarray(part, np.promote_types(part.dtype, np.float64)) for part in (H, extended))
     if not np.isfinite(extended).all():
         return Spectrum(exact, *[math.nan] * 7, finite=False)
     if not H.size:

@@ -95,15 +95,14 @@ class LinearOperator(Module):
         """The sums of the first rows, where they are cheap to know, else None."""
         return None
 
-    def row_sums(self, term: Callable[..., Array], x: Array, *rows: Array) -> Array | None:
-        """The sum over j of term(a_ij, x_j, ...) for each row i, where the entries are stored, else None.
+    def row_sums(self, term: Callable[[Array, Array], Any], x: Array) -> Any:
+        """The sum over j of term(a_ij, x_j) for each row i, where the entries are stored, else None.
 
         With a product as the term this is `mv`; other terms give |A||x|, norms of rows, or sums in higher precision.
 
         Args:
-            term: Elementwise; 0 where a_ij is 0.
+            term: Elementwise; 0 where a_ij is 0. Of a tuple of terms comes a tuple of sums.
             x: Shape (n,).
-            *rows: More numbers for the term, one for each row, shape (m,).
         """
         return None
 
@@ -238,9 +237,9 @@ class Declared(Wrapper):
         """The sums of the first rows, where they are cheap to know."""
         return self.operator.leading_row_sums(count)
 
-    def row_sums(self, term: Callable[..., Array], x: Array, *rows: Array) -> Array | None:
+    def row_sums(self, term: Callable[[Array, Array], Any], x: Array) -> Any:
         """Sums over the entries of each row, where they are stored."""
-        return self.operator.row_sums(term, x, *rows)
+        return self.operator.row_sums(term, x)
 
     @property
     def most_entries(self) -> tuple[int, int] | None:

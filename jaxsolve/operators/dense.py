@@ -70,9 +70,10 @@ class DenseMatrix(LinearOperator):
         """The sums of the first rows."""
         return jnp.sum(self.matrix[:count], axis=1)
 
-    def row_sums(self, term: Callable[..., Array], x: Array, *rows: Array) -> Array:
+    def row_sums(self, term: Callable[[Array, Array], Any], x: Array) -> Any:
         """Sums over the entries of each row."""
-        return jnp.sum(term(self.matrix, x[None, :], *(row[:, None] for row in rows)), axis=1)
+        terms = term(self.matrix, x[None, :])
+        return jax.tree.map(lambda part: jnp.sum(part, axis=1), terms)
 
     @property
     def most_entries(self) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -92,11 +93,10 @@ class DiagonalsOperator(LinearOperator):
         """The sums of the first rows."""
         return jnp.sum(self.values[:, :count], axis=0)
 
-    def row_sums(self, term: Callable[..., Array], x: Array, *rows: Array) -> Array:
+    def row_sums(self, term: Callable[[Array, Array], Any], x: Array) -> Any:
         """Sums over the entries of each row."""
-        if not self.offsets:
-            return jnp.zeros(self.size[0], x.dtype)
-        return jnp.sum(term(self.values, jnp.stack(self._shifted(x)), *rows), axis=0)
+        shifted = jnp.stack(self._shifted(x)) if self.offsets else jnp.zeros(self.values.shape, x.dtype)
+        return jax.tree.map(lambda part: jnp.sum(part, axis=0), term(self.values, shifted))
 
     @property
     def most_entries(self) -> tuple[int, int]:

@@ -99,17 +99,20 @@ class RowsOperator(LinearOperator):
         """The sums of the first rows, unless some of them reach into the tail."""
         return None if self.tail[0].shape[0] else jnp.sum(self.values[:, :count], axis=0)
 
-    def row_sums(self, term: Callable[..., Array], x: Array, *rows: Array) -> Array:
+    def row_sums(self, term: Callable[[Array, Array], Any], x: Array) -> Any:
         """Sums over the entries of each row."""
         m, n = self.shape
-        if not n:
-            return jnp.zeros(m, x.dtype)
-        y = jnp.sum(term(self.values, gather(x, self.columns), *rows), axis=0)
+        met = gather(x, self.columns) if n else jnp.zeros(self.columns.shape, x.dtype)
+        sums = jax.tree.map(lambda part: jnp.sum(part, axis=0), term(self.values, met))
         values, places, columns = self.tail
-        if values.shape[0]:
-            extra = term(values, gather(x, columns), *(gather(row, places) for row in rows))
-            y = y + jax.ops.segment_sum(extra, places, num_segments=m, indices_are_sorted=True)
-        return y
+        if not values.shape[0]:
+            return sums
+        extra = term(values, gather(x, columns))
+
+        def add(total: Array, part: Array) -> Array:
+            return total + jax.ops.segment_sum(part, places, num_segments=m, indices_are_sorted=True)
+
+        return jax.tree.map(add, sums, extra)
 
     @property
     def most_entries(self) -> tuple[int, int]:

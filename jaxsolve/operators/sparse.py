@@ -153,9 +153,9 @@ class SparseMatrix(LinearOperator):
         """The largest absolute entry."""
         return jnp.max(jnp.abs(self.data), axis=-1, initial=0)
 
-    def row_sums(self, term: Callable[..., Array], x: Array, *rows: Array) -> Array | None:
+    def row_sums(self, term: Callable[[Array, Array], Any], x: Array) -> Any:
         """Sums over the entries of each row."""
-        return self.layout().row_sums(term, x, *rows)
+        return self.layout().row_sums(term, x)
 
     @property
     def most_entries(self) -> tuple[int, int]:

@@ -7,10 +7,10 @@ from jax import Array, lax
 
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED, Status
-from jaxsolve.core.vector import exponent, plain_norm, power, power_of_two
+from jaxsolve.core.vector import exponent, plain_norm, power
 from jaxsolve.operators.algebra import Diagonal
 from jaxsolve.operators.base import LinearOperator, Paired
-from jaxsolve.solvers import residual, symmetry
+from jaxsolve.solvers import symmetry
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.solvers.residual import Residual
@@ -157,22 +157,16 @@ def iterate(
     if control.noise is not None:
         noise = nulls.where_singular(control.noise) * power(-of_b, real)
         target = jnp.maximum(target, noise).astype(real)
-    rest = Residual(A, b * power(-of_b, real), of_A, of_b)
-
-    def checked(x: Array) -> tuple[Array, Array, Array, Array]:
-        """The residual of x, its norm, the norm of what rounding may change in it, and the products spent."""
-        r, rounding = rest.plain(x)
-        norm = _norm(r)
-        asked = residual.uncertain(norm, rounding, target)
-        r = rest.sharp(x, r, asked)
-        return r, jnp.where(asked, _norm(r), norm), rounding, 1 + residual.PRODUCTS * asked.astype(jnp.int32)
+    residual = Residual(A, A_ordinary, b * power(-of_b, real), of_A, of_b)
 
     if x0 is None:
-        x, r, first_norm, products = jnp.zeros(size, b.dtype), rest.b, b_norm, 0
+        x, r, first_norm, products = jnp.zeros(size, b.dtype), residual.b, b_norm, 0
     else:
         # The solution for b = 0 is 0, whatever the guess.
         x = jnp.where(b_norm == 0, 0, nulls.project_solution(x0.astype(b.dtype)))
-        r, first_norm, _, products = checked(x)
+        # A guess far off leaves a residual of other size than b.
+        far = of_A + exponent(jnp.max(jnp.abs(x), initial=0)) - of_b
+        r, first_norm, _, products = residual(x, target, power(jnp.maximum(far, 0), real))
     Au = nulls.compressed(A_ordinary)
     left, right, Mu = None, None, None
     if isinstance(M, Split):
@@ -207,7 +201,7 @@ def iterate(
     # is said only where it holds to rounding, since ill-conditioned ones come close to it on their way.
     slope_of_b = jnp.zeros((), real)
     if columns is not None:
-        slope_of_b, products = slope_by_columns(rest.b), products + 1
+        slope_of_b, products = slope_by_columns(residual.b), products + 1
 
     def flat(r_norm: Array) -> Array:
         """The slope that is called zero at a residual of this norm."""
@@ -218,6 +212,7 @@ def iterate(
 
     def one_pass(c: _Pass) -> _Pass:
         of_r = exponent(c.residual_norm)
+        scale = power(of_r, real)
         # Not c.r / scale: XLA takes quotients of quotients as one by the product of the divisors, and a preconditioner
         # divides by the diagonal of A next. For A and b of 1e-20 each the product is zero in float32.
         start: Any = method.start(Au, Mu, incoming(c.r * power(-of_r, real)))
@@ -252,7 +247,8 @@ def iterate(
 
         k, s, seen = lax.while_loop(running, advance, (c.iterations, start, c.seen))
         x = iterate_of(s)
-        r, r_norm, rounding, spent = checked(x)
+        # In the units of the residual before: what overflows there has diverged, what underflows has converged.
+        r, r_norm, rounding, spent = residual(x, target, scale)
         slope, tests = jnp.full_like(r_norm, jnp.inf), 0
         estimate = method.slope(s)
         if estimate is not None or columns is not None:
@@ -318,12 +314,6 @@ def iterate(
         None,
         skew,
     )
-
-
-def _norm(r: Array) -> Array:
-    """‖r‖ in steps of ordinary size: what overflows has diverged."""
-    scale = power_of_two(jnp.max(jnp.abs(r), initial=0))
-    return plain_norm(r * (1 / scale)) * scale
 
 
 def _judge(

@@ -19,9 +19,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxsolve.core.vector import exponent, plain_norm, power, power_of_two, upper_half
+from jaxsolve.core.vector import exponent, plain_norm, power, upper_half
 from jaxsolve.operators.base import LinearOperator
-from jaxsolve.solvers.units import rescaled
 
 #: Products with A that a second, sharper residual counts as.
 PRODUCTS = 2
@@ -36,82 +35,84 @@ class Residual(eqx.Module):
 
     Attributes:
         A: The operator.
+        ordinary: 2^-of_A A.
         b: The right-hand side divided by 2^of_b, of ordinary size.
         of_A: The exponent of the size of A's entries.
         of_b: The exponent of the size of b.
     """
 
     A: LinearOperator
+    ordinary: LinearOperator
     b: Array
     of_A: Array
     of_b: Array
 
-    def plain(self, x: Array) -> tuple[Array, Array]:
-        """2^-of_b (b - A x), and a bound of its rounding in the norm."""
-        real = jnp.finfo(self.b.dtype).dtype
+    def __call__(self, x: Array, target: Array, scale: Array) -> tuple[Array, Array, Array, Array]:
+        """The residual of x, sharp where its rounding matters.
+
+        Args:
+            x: Shape (n,).
+            target: The norm that decides.
+            scale: A power of two: residuals that overflow in its units have diverged.
+
+        Returns:
+            2^-of_b (b - A x), its norm, the norm of what rounding makes of a plain residual, and the products spent.
+        """
+        real = scale.dtype
         of_x = exponent(jnp.max(jnp.abs(x), initial=0))
-        ordinary = x * power(-of_x, real)
-        unit = power(self.of_A + of_x - self.of_b, real)
-        r = self.b - unit * rescaled(self.A, -self.of_A, real).mv(ordinary)
+        ordinary, unit = x * power(-of_x, real), power(self.of_A + of_x - self.of_b, real)
+        r = self.b - unit * self.ordinary.mv(ordinary)
         entries = self.A.most_entries
         width = WIDTH if entries is None else 2 * math.sqrt(entries[0] * entries[1])
         rounding = jnp.finfo(real).eps * (width * unit * plain_norm(ordinary) + plain_norm(self.b))
-        return r, rounding.astype(real)
+        inverse = 1 / scale
 
-    def sharp(self, x: Array, r: Array, asked: Array) -> Array:
-        """The residual r of x computed again where it is asked for; under vmap only if one lane asks."""
+        def again(_: Any) -> tuple[Array, Array, Array]:
+            if entries is not None:
+                new = self._from_entries(unit * ordinary, entries[0])
+                return jnp.array(False), new, plain_norm(new * inverse) * scale
+            halves = _parts(upper_half, ordinary), _parts(lambda v: v - upper_half(v), ordinary)
+            upper, lower = lax.map(self.ordinary.mv, jnp.stack(halves))
+            other = (self.b - unit * upper) - unit * lower
+            other_norm = plain_norm(other * inverse) * scale
+            larger = other_norm > norm
+            return jnp.array(False), jnp.where(larger, other, r), jnp.where(larger, other_norm, norm)
 
-        def again(_: Any) -> tuple[Array, Array]:
-            return jnp.array(False), self._again(x, r).astype(r.dtype)
-
+        norm = plain_norm(r * inverse) * scale
+        asked = uncertain(norm, rounding, target)
         # A loop of at most one round: a branch would become a choice under vmap, with both sides computed.
-        return lax.while_loop(lambda carry: carry[0], again, (asked, r))[1]
+        _, r, norm = lax.while_loop(lambda carry: carry[0], again, (asked, r, norm))
+        return r, norm, rounding, 1 + PRODUCTS * asked.astype(jnp.int32)
 
-    def _again(self, x: Array, r: Array) -> Array:
-        real = jnp.finfo(self.b.dtype).dtype
-        of_x = exponent(jnp.max(jnp.abs(x), initial=0))
-        ordinary, unit = x * power(-of_x, real), power(self.of_A + of_x - self.of_b, real)
-        if self.A.most_entries is not None:
-            return self._from_entries(unit * ordinary)
-        halves = _parts(upper_half, ordinary), _parts(lambda v: v - upper_half(v), ordinary)
-        upper, lower = lax.map(rescaled(self.A, -self.of_A, real).mv, jnp.stack(halves))
-        other = (self.b - unit * upper) - unit * lower
-        return jnp.where(plain_norm(other) > plain_norm(r), other, r)
+    def _from_entries(self, x: Array, most: int) -> Array:
+        """b - 2^-of_A A x by sums over the entries, of which a row has at most so many."""
+        real = x.real.dtype
+        scale = power(-self.of_A, real)
+        # Above twice the sum of any row, where numbers that are cut at it add up without error.
+        bound = 4 * most * jnp.max(jnp.abs(x), initial=0)
+        cut = power(exponent(bound) + 2, real)
 
-    def _from_entries(self, x: Array) -> Array:
-        """b - 2^-of_A A x by sums over the entries."""
-        scale = power(-self.of_A, x.real.dtype)
-
-        def combine(b: Array, *factors: tuple[Callable[[Array], Array], Array]) -> Array:
-            """b minus the sum of a row's products part(a) v, over all factors (part, v), real."""
-
-            def total(term: Callable[..., Array], *rows: Array) -> Array:
-                sums = 0
-                for part, v in factors:
-                    sums += self.A.row_sums(
-                        lambda a, w, *r, part=part: term(part(a) * scale, w, *r), v, *rows
-                    )
-                return jnp.asarray(sums)
-
-            size = total(lambda a, v: jnp.abs(a * v)) + jnp.abs(b)
-            # Numbers cut at 4 power_of_two(size) > 2 size add up without error.
-            cut = 4 * power_of_two(size)
-            head, tail = total(_head, cut), total(_tail, cut)
-            # The difference of b and the head, and what it rounds off (Knuth).
-            difference = b - head
-            back = difference - b
-            lost = (b - (difference - back)) - (head + back)
-            return difference + (lost - tail)
+        def subtracted(b: Array, *factors: tuple[Callable[[Array], Array], Array]) -> Array:
+            """b minus the sum of a row's products part(a) v, over all real factors (part, v)."""
+            lost = jnp.zeros_like(b)
+            for part, v in factors:
+                # Of the difference, what it rounds off is kept too (Knuth).
+                head, tail = self.A.row_sums(lambda a, w, part=part: _split(part(a) * scale, w, cut), v)
+                difference = b - head
+                back = difference - b
+                lost += ((b - (difference - back)) - (head + back)) - tail
+                b = difference
+            return b + lost
 
         if not (jnp.iscomplexobj(x) or jnp.iscomplexobj(self.b)):
-            return combine(self.b, (jnp.real, x))
+            return subtracted(self.b, (jnp.real, x))
         if not jnp.issubdtype(self.A.dtype, jnp.complexfloating):
             return lax.complex(
-                combine(self.b.real, (jnp.real, x.real)), combine(self.b.imag, (jnp.real, x.imag))
+                subtracted(self.b.real, (jnp.real, x.real)), subtracted(self.b.imag, (jnp.real, x.imag))
             )
         return lax.complex(
-            combine(self.b.real, (jnp.real, x.real), (jnp.imag, -x.imag)),
-            combine(self.b.imag, (jnp.real, x.imag), (jnp.imag, x.real)),
+            subtracted(self.b.real, (jnp.real, x.real), (jnp.imag, -x.imag)),
+            subtracted(self.b.imag, (jnp.real, x.imag), (jnp.imag, x.real)),
         )
 
 
@@ -126,14 +127,10 @@ def _parts(f: Callable[[Array], Array], v: Array) -> Array:
     return lax.complex(f(v.real), f(v.imag)) if jnp.iscomplexobj(v) else f(v)
 
 
-def _head(a: Array, x: Array, cut: Array) -> Array:
-    """The product of the upper halves, rounded to a multiple of the last digit of `cut`."""
-    return (cut + upper_half(a) * upper_half(x)) - cut
-
-
-def _tail(a: Array, x: Array, cut: Array) -> Array:
-    """The product without that."""
+def _split(a: Array, x: Array, cut: Array) -> tuple[Array, Array]:
+    """The product a x as a multiple of the last digit of `cut`, and the rest."""
     upper_a, upper_x = upper_half(a), upper_half(x)
     lower_a, lower_x = a - upper_a, x - upper_x
     product = upper_a * upper_x
-    return (product - ((cut + product) - cut)) + (upper_a * lower_x + lower_a * upper_x) + lower_a * lower_x
+    head = (cut + product) - cut
+    return head, (product - head) + (upper_a * lower_x + lower_a * upper_x) + lower_a * lower_x

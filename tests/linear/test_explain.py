@@ -210,3 +210,45 @@ def test_batches_and_matrices_with_nan_are_explained(capsys):
     assert "1 of 2 systems failed" in str(js.explain(info))
     found = js.explain(failed(jnp.full((40, 40), jnp.nan), "GMres"))
     assert found.findings == ("A times a vector is not finite",)
+
+
+def test_a_solved_system_whose_x_may_be_wrong_is_doubted(capsys):
+    A = np.array([[1, 1], [1, 1 + 1e-6]], np.float32)
+    info = js.solve_linear_info(A, np.array([1, 2], np.float32))
+    assert info.converged
+    found = js.explain(info)
+    assert "singular to working precision" in found.findings[0]
+    assert "rounding unit of float32 is 0.5" in found.findings[0]
+    assert "use float64" in found.advice
+    # The same numbers in double precision leave ten digits of x.
+    wide = js.solve_linear_info(A.astype(float), np.array([1.0, 2]))
+    assert js.explain(wide).findings == ("nothing is wrong with this solve",)
+    near = js.solve_linear_info(np.array([[1, 1], [1, 1 + 1e-5]], np.float32), np.array([1, 2], np.float32))
+    assert "ill-conditioned" in js.explain(near).findings[0]
+
+
+def test_a_singular_system_that_was_not_declared_so_is_reported(capsys):
+    A, b = np.diag([1.0, 2, 3, 0]) + 0.0, np.array([1.0, 2, 3, 0])
+    A[0, 3] = 1
+    info = js.solve_linear_info(A, b, js.Solve("lsmr"))
+    assert info.converged
+    found = js.explain(info)
+    assert "anything in its null space" in found.findings[0]
+    assert "null_space=" in found.advice[0]
+    null = np.array([[1.0], [0], [0], [-1]])
+    symmetric = np.diag([0.5, 2, 3, 0.5]) + 0.0
+    symmetric[0, 3] = symmetric[3, 0] = 0.5
+    told = js.solve_linear_info(symmetric, np.array([1.0, 2, 3, 1]), js.Solve("minres", null_space=null))
+    assert js.explain(told).findings == ("nothing is wrong with this solve",)
+    constants = js.solve_linear_info(np.array([[1.0, -1], [-1, 1]]), np.array([1.0, -1]), js.Solve("CG"))
+    assert "mean zero" in js.explain(constants).findings[0]
+
+
+def test_a_matrix_that_lost_digits_on_its_way_into_jax_is_told(capsys):
+    A = sps.csr_array(np.diag([1.0, 2, 3]))
+    with jax.enable_x64(False):
+        told = js.explain(A, np.ones(3, np.float32)).facts["dtype"]
+        info = js.solve_linear_info(A, np.ones(3))
+    assert told.startswith("float32 (given as float64")
+    assert repr(info).endswith("float32)")
+    assert js.explain(A, np.ones(3)).facts["dtype"] == "float64"

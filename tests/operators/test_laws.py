@@ -468,3 +468,29 @@ def test_a_block_of_zeros_transposes_and_solves():
     close(K.as_matrix(), dense)
     b = problems.random(5, seed=4)
     close(js.solve_linear(K, b, js.Solve("minres", rtol=1e-13)), np.linalg.solve(dense, b))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128])
+@pytest.mark.parametrize("shape", [(9, 9), (9, 5), (5, 9)])
+def test_sums_over_the_entries_of_rows_are_those_of_the_dense_matrix(shape, dtype):
+    full = problems.random(*shape, seed=6301, dtype=dtype)
+    banded = np.triu(np.tril(full, 1), -2)
+    ragged = np.where(problems.random(*shape, seed=6302) > 1, full, 0)
+    ragged[1] = full[1]
+    x = problems.random(shape[1], seed=6303)
+    for A, operator in (
+        (full, DenseMatrix(jnp.asarray(full))),
+        (banded, SparseMatrix.from_dense(banded).layout()),
+        (ragged, SparseMatrix.from_dense(ragged).layout()),
+        (banded, SparseMatrix.from_dense(banded).declare(lower=False)),
+    ):
+        for count in (1, 3, shape[0], 64):
+            sums = operator.leading_row_sums(count)
+            if sums is not None:
+                np.testing.assert_allclose(sums, A[:count].sum(1), atol=1e-14)
+        both = operator.row_sums(lambda a, v: (a * v, jnp.abs(a)), jnp.asarray(x))
+        np.testing.assert_allclose(both[0], A @ x, atol=1e-13)
+        np.testing.assert_allclose(both[1], np.abs(A).sum(1), atol=1e-13)
+        rows, columns = operator.most_entries
+        assert rows >= (A != 0).sum(1).max()
+        assert columns >= (A != 0).sum(0).max()
