@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsolve.core.errors import NotLinearError, StructureError
+from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
 from jaxsolve.core.staging import detached
 from jaxsolve.core.tree import Packing, inexact, typed
 from jaxsolve.linear.parts import by_parts, joined
@@ -94,9 +94,10 @@ def _pose_function(
 ) -> Problem:
     rhs = Packing.of(b)
     unknown = rhs if x0 is None else Packing.of(x0)
-    needed = needs_entries(solve) or isinstance(f, LinearFunction)
-    # With entries any method can be chosen.
-    wanted = needed or (solve.method == AUTO and solve.preconditioner is None)
+    needed = needs_entries(solve)
+    # With entries any method can be chosen, and one that was compiled to be read is read.
+    automatic = solve.method == AUTO and solve.preconditioner is None
+    wanted = needed or automatic or isinstance(f, LinearFunction)
 
     def posed(f: Any, b: Any, x0: Any, unknown: Packing, rhs: Packing) -> Problem:
         dtype = inexact(*rhs.dtypes, *([] if x0 is None else unknown.dtypes))
@@ -145,10 +146,15 @@ def _traced(
         TraceError: If the matrix is needed, and the function could not be read.
     """
     x_like = unknown.struct(dtype)
-    if isinstance(f, LinearFunction):
-        found = f.plan(x_like, args, kwargs)
-    else:
-        found = (read if needed else readable)(f, x_like, args, kwargs)
+    try:
+        if isinstance(f, LinearFunction):
+            found = f.plan(x_like, args, kwargs)
+        else:
+            found = (read if needed else readable)(f, x_like, args, kwargs)
+    except TraceError:
+        if needed:
+            raise
+        found = None
     if found is None:
         return None
     plan, arguments = found

@@ -217,6 +217,16 @@ def test_what_was_refused_is_not_read_again(monkeypatch):
     assert js.solve_linear_info(lambda u: spectral(u), jnp.ones(42)).method == "IDR(s)"
 
 
+@pytest.mark.parametrize("name", ["auto", "IDR(s)"])
+def test_a_compiled_function_that_has_no_sparse_matrix_stays_matrix_free(monkeypatch, name):
+    L = js.jit_compile_linear(lambda u: u + jnp.fft.irfft(jnp.fft.rfft(u) / (2 + jnp.arange(23.0)), n=44))
+    monkeypatch.setattr("jaxsolve.tracer.products.MOST_ENTRIES", 500)
+    info = js.solve_linear_info(L, jnp.ones(44), js.Solve(name))
+    assert (info.method, info.status) == ("IDR(s)", js.Status.converged)
+    with pytest.raises(ValueError, match=r"entries \(limit"):
+        js.solve_linear(L, jnp.ones(44), js.Solve("GMres", preconditioner="ilu"))
+
+
 def test_a_fault_of_the_reading_is_raised(monkeypatch):
     def broken(*_):
         raise TypeError("a fault")
