@@ -118,9 +118,9 @@ def _pose_function(
     def posed_by_parts(unknown: Packing, rhs: Packing) -> Problem:
         unknown, rhs = (dataclasses.replace(p, split=True) for p in (unknown, rhs))
         dtype = rhs.vector_dtype(*rhs.dtypes, *unknown.dtypes)
-        vectors = [None if v is None else p.pack(v, dtype) for v, p in ((b, rhs), (x0, unknown))]
+        guess = None if x0 is None else unknown.pack(x0, dtype)
         sizes = [Packing.vector(p.size, dtype) for p in (unknown, rhs)]
-        problem = posed(by_parts(f, unknown, rhs), *vectors, *sizes)
+        problem = posed(by_parts(f, unknown, rhs), rhs.pack(b, dtype), guess, *sizes)
         wide = problem.b.dtype
         return dataclasses.replace(problem, unknown=unknown.widened(wide), rhs=rhs.widened(wide))
 

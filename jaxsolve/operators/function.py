@@ -163,7 +163,7 @@ def _combined(operator: FunctionOperator, u: Array) -> tuple[Array, Array]:
     factor = 2j if jnp.iscomplexobj(u) else 2.0
     images = [operator.mv(u), operator.mv(v), operator.mv(u + factor * v)]
     gap = jnp.max(jnp.abs(images[2] - images[0] - factor * images[1]), initial=0)
-    sizes = [jnp.max(jnp.abs(image), initial=0) for image in (*images, operator.offset)]
+    sizes = [jnp.max(jnp.abs(image), initial=0) for image in (*images, operator.value(0 * u))]
     return gap, sizes[0] + sizes[1] + sizes[2] + sizes[3]
 
 

@@ -208,8 +208,11 @@ def test_the_method_does_not_depend_on_what_was_solved_before(monkeypatch):
 
 
 def test_what_was_refused_is_not_read_again(monkeypatch):
+    key, half = jax.random.key(1), jnp.ones(42, jnp.bfloat16)
+
     def spectral(u):
-        return u + jnp.fft.irfft(jnp.fft.rfft(u) / (2 + jnp.arange(22.0)), n=42)
+        noise = jax.random.uniform(key, (42,)) + half.astype(float)
+        return (3 + noise) * u + jnp.fft.irfft(jnp.fft.rfft(u) / (2 + jnp.arange(22.0)), n=42)
 
     monkeypatch.setattr("jaxsolve.tracer.products.MOST_ENTRIES", 500)
     assert js.solve_linear_info(spectral, jnp.ones(42)).method == "IDR(s)"
