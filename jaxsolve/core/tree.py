@@ -64,9 +64,32 @@ class Packing:
         """The common inexact dtype of the leaves."""
         return inexact(*self.dtypes)
 
+    @property
+    def mixed(self) -> bool:
+        """Whether some leaves are complex and others are not."""
+        return len({_complex(dtype) for dtype in self.dtypes}) == 2
+
+    @property
+    def has_complex(self) -> bool:
+        """Whether some leaves are complex."""
+        return any(map(_complex, self.dtypes))
+
+    def vector_dtype(self, *dtypes: Any) -> Any:
+        """The dtype of vectors of leaves that have these dtypes."""
+        dtype = inexact(*dtypes)
+        return jnp.finfo(dtype).dtype if self.split else dtype
+
     def pack(self, tree: Any, dtype: Any) -> Array:
-        """The vector of a tree with this structure."""
-        pairs = zip(jax.tree.leaves(tree), self._halved, strict=True)
+        """The vector of a tree with this structure.
+
+        Raises:
+            StructureError: If complex values would lie in a real leaf of a real vector.
+        """
+        pairs = list(zip(jax.tree.leaves(tree), self._halved, strict=True))
+        if self.split and any(jnp.iscomplexobj(v) and not halved for v, halved in pairs):
+            raise StructureError(
+                f"complex values where the leaf is real: {Packing.of(tree).dtypes} for {self.dtypes}."
+            )
         leaves = [jnp.stack([jnp.real(v), jnp.imag(v)]) if halved else v for v, halved in pairs]
         leaves = [typed(v if v.ndim == 1 else v.reshape(-1), dtype) for v in leaves]
         if len(leaves) == 1:
@@ -101,10 +124,20 @@ class Packing:
         """The same structure with leaves that hold `dtype`."""
         return dataclasses.replace(self, dtypes=tuple(jnp.promote_types(d, dtype) for d in self.dtypes))
 
+    def joined(self, other: "Packing") -> "Packing":
+        """The same structure, complex where either is, leaf by leaf."""
+        dtypes = zip(self.dtypes, other.dtypes, strict=True)
+        wide = [jnp.promote_types(a, jnp.complex64) if _complex(b) else a for a, b in dtypes]
+        return dataclasses.replace(self, dtypes=tuple(map(jnp.dtype, wide)))
+
+    def fits(self, other: "Packing") -> bool:
+        """Whether both have one structure and the same shapes."""
+        return (self.treedef, self.shapes) == (other.treedef, other.shapes)
+
     def check(self, tree: Any, what: str) -> None:
         """Raises `StructureError` unless `tree` has this structure and these shapes."""
         other = Packing.of(tree)
-        if other.treedef != self.treedef or other.shapes != self.shapes:
+        if not self.fits(other):
             raise StructureError(f"{what}: expected {self}, got {other}.")
 
     def __str__(self) -> str:

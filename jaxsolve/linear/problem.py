@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsolve.core.errors import StructureError
+from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
 from jaxsolve.core.staging import detached
 from jaxsolve.core.tree import Packing, inexact, typed
+from jaxsolve.linear.parts import by_parts, joined
 from jaxsolve.linear.request import AUTO, Solve, needs_entries
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.convert import ACCEPTED, as_operator, batch_shape, is_function, with_dtype
@@ -93,24 +94,47 @@ def _pose_function(
 ) -> Problem:
     rhs = Packing.of(b)
     unknown = rhs if x0 is None else Packing.of(x0)
-    dtype = inexact(rhs.dtype, *([] if x0 is None else unknown.dtypes))
-    found = None
-    needed = needs_entries(solve) or isinstance(f, LinearFunction)
-    # With entries any method can be chosen.
-    if needed or (solve.method == AUTO and solve.preconditioner is None):
-        found = _traced(f, unknown, rhs, dtype, args, kwargs, needed)
-    operator, offset = found or function_operator(f, unknown, rhs, dtype, args, kwargs)
-    if not grad_for_f:
-        operator, offset = detached((operator, offset))
-    if operator.dtype != dtype:
-        # What f returns is wider than b: so is x, as it is for a matrix of that dtype.
-        dtype = inexact(operator.dtype, dtype)
-        rhs, unknown = rhs.widened(dtype), unknown.widened(dtype)
-    vector = rhs.pack(b, dtype)
-    if offset is not None:
-        vector = vector - offset
-    guess = None if x0 is None else unknown.pack(x0, dtype)
-    return Problem(operator, vector, guess, unknown, rhs, (), False)
+    needed = needs_entries(solve)
+    # With entries any method can be chosen, and one that was compiled to be read is read.
+    automatic = solve.method == AUTO and solve.preconditioner is None
+    wanted = needed or automatic or isinstance(f, LinearFunction)
+
+    def posed(f: Any, b: Any, x0: Any, unknown: Packing, rhs: Packing) -> Problem:
+        dtype = inexact(*rhs.dtypes, *([] if x0 is None else unknown.dtypes))
+        found = _traced(f, unknown, rhs, dtype, args, kwargs, needed) if wanted else None
+        operator, offset = found or function_operator(f, unknown, rhs, dtype, args, kwargs)
+        if not grad_for_f:
+            operator, offset = detached((operator, offset))
+        if operator.dtype != dtype:
+            # What f returns is wider than b: so is x, as it is for a matrix of that dtype.
+            dtype = inexact(operator.dtype, dtype)
+            rhs, unknown = rhs.widened(dtype), unknown.widened(dtype)
+        vector = rhs.pack(b, dtype)
+        if offset is not None:
+            vector = vector - offset
+        guess = None if x0 is None else unknown.pack(x0, dtype)
+        return Problem(operator, vector, guess, unknown, rhs, (), False)
+
+    def posed_by_parts(unknown: Packing, rhs: Packing) -> Problem:
+        unknown, rhs = (dataclasses.replace(p, split=True) for p in (unknown, rhs))
+        dtype = rhs.vector_dtype(*rhs.dtypes, *unknown.dtypes)
+        guess = None if x0 is None else unknown.pack(x0, dtype)
+        sizes = [Packing.vector(p.size, dtype) for p in (unknown, rhs)]
+        problem = posed(by_parts(f, unknown, rhs), rhs.pack(b, dtype), guess, *sizes)
+        wide = problem.b.dtype
+        return dataclasses.replace(problem, unknown=unknown.widened(wide), rhs=rhs.widened(wide))
+
+    if max(len(unknown.shapes), len(rhs.shapes)) > 1:
+        unknown, rhs = joined(f, unknown, rhs, args, kwargs)
+        if unknown.mixed:
+            return posed_by_parts(unknown, rhs)
+    try:
+        return posed(f, b, x0, unknown, rhs)
+    except NotLinearError:
+        unknown, rhs = joined(f, unknown, rhs, args, kwargs)
+        if not unknown.has_complex:
+            raise
+    return posed_by_parts(unknown, rhs)
 
 
 def _traced(
@@ -122,10 +146,15 @@ def _traced(
         TraceError: If the matrix is needed, and the function could not be read.
     """
     x_like = unknown.struct(dtype)
-    if isinstance(f, LinearFunction):
-        found = f.plan(x_like, args, kwargs)
-    else:
-        found = (read if needed else readable)(f, x_like, args, kwargs)
+    try:
+        if isinstance(f, LinearFunction):
+            found = f.plan(x_like, args, kwargs)
+        else:
+            found = (read if needed else readable)(f, x_like, args, kwargs)
+    except TraceError:
+        if needed:
+            raise
+        found = None
     if found is None:
         return None
     plan, arguments = found

@@ -50,7 +50,8 @@ def solve_linear(
         **f_kwargs: The same by name.
 
     Returns:
-        x in the structure of `x0`, else of b.
+        x in the structure of `x0`, else of b. A leaf is complex where that of b, of `x0` or of what A returns is. A
+        function of real and of complex leaves, or one that conjugates, is solved over real and imaginary parts.
 
     Raises:
         NotConverged: If the tolerance was not reached; `exc.result` is the `SolveInfo`. Also out of gradients.

@@ -18,7 +18,9 @@ from jaxsolve.core.traits import Traits, traits_for
 class LinearOperator(Module):
     """A linear map from vectors of shape (n,) to vectors of shape (m,).
 
-    Subclass it with `shape`, `dtype` and `mv`; all else follows, and may be overridden where it can be done better.
+    Subclass it with `shape`, `dtype` and `mv`; all else follows, and may be overridden where it can be done better: the
+    transpose by reverse mode, and entries, where a method or a preconditioner needs them, by reading `mv` as functions
+    are read.
     The subclass is an Equinox module: its array fields are differentiated, batched and traced like any pytree.
 
     >>> import jax.numpy as jnp, jaxsolve as js

@@ -13,7 +13,7 @@ from jaxsolve.core.compat import is_known
 from jaxsolve.core.errors import NotLinearError, StructureError
 from jaxsolve.core.staging import is_traced, staged
 from jaxsolve.core.traits import Traits
-from jaxsolve.core.tree import Packing, inexact, typed
+from jaxsolve.core.tree import Packing, typed
 from jaxsolve.core.vector import scattered
 from jaxsolve.operators.base import LinearOperator, on_parts
 from jaxsolve.operators.linearity import Degree, degree
@@ -103,7 +103,7 @@ def function_operator(
         args, kwargs = merged(values)
         y = f(unknown.unpack(x), *args, **kwargs)
         check_output(f, y, rhs)
-        return rhs.pack(y, inexact(dtype, *(leaf.dtype for leaf in jax.tree.leaves(y))))
+        return rhs.pack(y, rhs.vector_dtype(dtype, *(leaf.dtype for leaf in jax.tree.leaves(y))))
 
     shapes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in values]
     x = jax.ShapeDtypeStruct((unknown.size,), dtype)
@@ -163,14 +163,14 @@ def _combined(operator: FunctionOperator, u: Array) -> tuple[Array, Array]:
     factor = 2j if jnp.iscomplexobj(u) else 2.0
     images = [operator.mv(u), operator.mv(v), operator.mv(u + factor * v)]
     gap = jnp.max(jnp.abs(images[2] - images[0] - factor * images[1]), initial=0)
-    sizes = [jnp.max(jnp.abs(image), initial=0) for image in (*images, operator.offset)]
+    sizes = [jnp.max(jnp.abs(image), initial=0) for image in (*images, operator.value(0 * u))]
     return gap, sizes[0] + sizes[1] + sizes[2] + sizes[3]
 
 
 def check_output(f: Callable[..., Any], y: Any, rhs: Packing) -> None:
     """Raises `StructureError` unless y, which f returned, has the structure of the right-hand side."""
     found = Packing.of(jax.tree.map(lambda v: v if hasattr(v, "shape") else jnp.asarray(v), y))
-    if found.treedef != rhs.treedef or found.shapes != rhs.shapes:
+    if not rhs.fits(found):
         name = getattr(f, "__name__", "the function")
         raise StructureError(
             f"{name} returned {found}, but the right-hand side is {rhs}. It must return the structure of b; "

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsolve.core.compat import (
+    Equation,
     JaxprEqn,
     Literal,
     bind,
@@ -191,7 +192,7 @@ def _dependent(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> li
     return []
 
 
-def _drops_parts(eqn: JaxprEqn) -> bool:
+def _drops_parts(eqn: Equation) -> bool:
     """Whether an equation is linear over the real numbers, and not over the complex ones."""
     if eqn.primitive in _REAL_LINEAR:
         return True

@@ -38,9 +38,8 @@ class Program:
         self._hash = hash(self._key)
 
     def __call__(self, *inputs: Array) -> list[Array]:
-        if _HELD.get():
-            inputs = tuple(self.held.get(k, value) for k, value in enumerate(inputs))
-        return function_of(self.jaxpr)(*inputs)
+        known = self.held if _HELD.get() else {}
+        return function_of(self.jaxpr)(*(known.get(k, value) for k, value in enumerate(inputs)))
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
@@ -79,7 +78,11 @@ def values_held() -> Iterator[None]:
 
 def digest(values: Any) -> bytes:
     """What stands for the values of a concrete array in comparisons."""
-    return hashlib.blake2b(np.ascontiguousarray(values), digest_size=16).digest()
+    if jnp.issubdtype(values.dtype, jax.dtypes.prng_key):
+        values = jax.random.key_data(values)
+    # As bytes, since NumPy hands out no other memory of half precision.
+    flat = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    return hashlib.blake2b(flat.data, digest_size=16).digest()
 
 
 def separated(args: tuple, kwargs: dict) -> tuple[list[Array], Callable[[list[Array]], tuple[tuple, dict]]]:

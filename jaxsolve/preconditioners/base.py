@@ -23,6 +23,7 @@ from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.ell import RowsOperator, gather_or_zero, plan_rows
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.tracer.assemble import entries_of
 
 
 class AbstractPreconditioner(Module):
@@ -168,6 +169,10 @@ def with_entries(A: Any, name: str) -> SparseMatrix:
         )
     if isinstance(A, DiagonalsOperator):
         return _from_diagonals(A)
+    # A user's operator is read as a function is.
+    found = None if isinstance(A, CoordinateOperator) else entries_of(A)
+    if found is not None:
+        return found
     raise StructureError(
         f"preconditioner {name!r} needs to know where the entries of the matrix are; {_untold(A)} "
         "Pass an array or a sparse matrix (of a function: `js.matrix_from_function(f, x)[0]`, or trace "
@@ -178,7 +183,7 @@ def with_entries(A: Any, name: str) -> SparseMatrix:
 def _untold(A: LinearOperator) -> str:
     if isinstance(A, CoordinateOperator):
         return "the indices of this one are traced. Make it outside of jit, or hand over a js.SparseMatrix."
-    return f"a {type(A).__name__} does not tell."
+    return f"the products of a {type(A).__name__} do not tell."
 
 
 def _from_diagonals(A: DiagonalsOperator) -> SparseMatrix:

@@ -192,7 +192,9 @@ def whole(
 
 
 def _on_host(constant: Any) -> Any:
-    return constant if isinstance(constant, Tracer) else np.asarray(constant)
+    """A constant on the host, unless it is traced or a random key."""
+    stays = isinstance(constant, Tracer) or jnp.issubdtype(constant.dtype, jax.dtypes.extended)
+    return constant if stays else np.asarray(constant)
 
 
 def dense_if_linear(scope: Scope, eqn: Equation, inputs: Sequence[Any]) -> list[Linear]:

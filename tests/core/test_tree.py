@@ -79,3 +79,10 @@ def test_a_wrong_structure_is_refused_with_both_structures():
 )
 def test_the_common_dtype_is_inexact_and_no_wider_than_needed(dtypes, expected):
     assert inexact(*[jnp.dtype(d) for d in dtypes]) == expected
+
+
+def test_a_real_vector_of_parts_takes_no_complex_value_for_a_real_leaf():
+    packing = Packing.of((jnp.ones(2), jnp.ones(2, complex)), split=True)
+    assert packing.vector_dtype(*packing.dtypes) == np.float64
+    with pytest.raises(StructureError, match="complex values where the leaf is real"):
+        packing.pack((1j * jnp.ones(2), 1j * jnp.ones(2)), np.float64)

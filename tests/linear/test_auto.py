@@ -208,13 +208,26 @@ def test_the_method_does_not_depend_on_what_was_solved_before(monkeypatch):
 
 
 def test_what_was_refused_is_not_read_again(monkeypatch):
+    key, half = jax.random.key(1), jnp.ones(42, jnp.bfloat16)
+
     def spectral(u):
-        return u + jnp.fft.irfft(jnp.fft.rfft(u) / (2 + jnp.arange(22.0)), n=42)
+        noise = jax.random.uniform(key, (42,)) + half.astype(float)
+        return (3 + noise) * u + jnp.fft.irfft(jnp.fft.rfft(u) / (2 + jnp.arange(22.0)), n=42)
 
     monkeypatch.setattr("jaxsolve.tracer.products.MOST_ENTRIES", 500)
     assert js.solve_linear_info(spectral, jnp.ones(42)).method == "IDR(s)"
     monkeypatch.setattr("jaxsolve.tracer.assemble.Plan", None)
     assert js.solve_linear_info(lambda u: spectral(u), jnp.ones(42)).method == "IDR(s)"
+
+
+@pytest.mark.parametrize("name", ["auto", "IDR(s)"])
+def test_a_compiled_function_that_has_no_sparse_matrix_stays_matrix_free(monkeypatch, name):
+    L = js.jit_compile_linear(lambda u: u + jnp.fft.irfft(jnp.fft.rfft(u) / (2 + jnp.arange(23.0)), n=44))
+    monkeypatch.setattr("jaxsolve.tracer.products.MOST_ENTRIES", 500)
+    info = js.solve_linear_info(L, jnp.ones(44), js.Solve(name))
+    assert (info.method, info.status) == ("IDR(s)", js.Status.converged)
+    with pytest.raises(ValueError, match=r"entries \(limit"):
+        js.solve_linear(L, jnp.ones(44), js.Solve("GMres", preconditioner="ilu"))
 
 
 def test_a_fault_of_the_reading_is_raised(monkeypatch):

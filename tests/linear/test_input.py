@@ -71,6 +71,36 @@ def test_every_kind_of_matrix_is_solved_inside_jit(A):
 
 
 @pytest.mark.parametrize(
+    "solve",
+    [
+        js.Solve("banded"),
+        *(js.Solve("GMres", rtol=1e-10, preconditioner=p) for p in ("ilu", "ssor", "block-jacobi", "amg")),
+    ],
+    ids=["banded", "ilu", "ssor", "block-jacobi", "amg"],
+)
+def test_the_entries_of_an_operator_are_read_off_its_products(solve):
+    def x(value, solve=solve):
+        return js.solve_linear(Own(value, N), B, solve)
+
+    assert distance(x(jnp.asarray(2.2)), X) < 1e-8
+    assert distance(jax.jit(x)(2.2), X) < 1e-8
+
+
+def test_gradients_reach_an_operator_whose_entries_are_read():
+    def total(value, solve):
+        return js.solve_linear(Own(value, N), B, solve).sum()
+
+    slope = jax.grad(total)(2.2, js.Solve("GMres", rtol=1e-12, preconditioner="ilu"))
+    assert float(slope) == pytest.approx(-np.linalg.solve(D.T, np.ones(N)) @ X, rel=1e-8)
+
+
+def test_the_entries_of_a_large_operator_are_read_off_its_products():
+    b = jnp.ones(20_000)
+    info = js.solve_linear_info(Own(jnp.asarray(2.2), len(b)), b, js.Solve("sparse-direct", rtol=1e-10))
+    assert info.converged
+
+
+@pytest.mark.parametrize(
     "b", [B.tolist(), tuple(B), jnp.asarray(B), B], ids=["list", "tuple", "jax", "numpy"]
 )
 def test_right_hand_sides_may_be_any_array(b):

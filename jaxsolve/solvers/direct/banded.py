@@ -17,6 +17,7 @@ from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.solvers.direct.refinement import AbstractDirect
+from jaxsolve.tracer.assemble import entries_of
 
 
 class Banded(AbstractDirect):
@@ -40,6 +41,9 @@ class Banded(AbstractDirect):
 
     def prepare(self, A: LinearOperator) -> LinearOperator:
         """The inverse by factors of the band."""
+        if not isinstance(A, DenseMatrix | SparseMatrix | DiagonalsOperator):
+            # The band of a user's operator is read off its products, where they show it.
+            A = entries_of(A) or A
         return _factors(A, *self._band(A))
 
     def _band(self, A: LinearOperator) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.ell import RowsOperator, gather_or_zero, plan_rows
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.tracer.assemble import entries_of
 
 #: Columns up to which an operator without known entries is written out by as many products.
 MOST_COLUMNS = 10_000
@@ -27,6 +28,9 @@ def explicit(A: LinearOperator) -> SparseMatrix | DenseMatrix:
         StructureError: If the entries are not known and there are too many columns to find them by products.
     """
     if A.shape[1] > MOST_COLUMNS:
+        found = entries_of(A)
+        if found is not None:
+            return found
         raise StructureError(
             f"the entries of this {type(A).__name__} of shape {A.shape} are needed, and finding them takes "
             f"{A.shape[1]} products. Pass a js.SparseMatrix (js.matrix_from_function makes one from a function)."
