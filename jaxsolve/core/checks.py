@@ -19,6 +19,8 @@ from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from jaxsolve.core.options import require_function
+
 checked_p = Primitive("checked")
 
 #: What marks the text of an exception raised inside a compiled program.
@@ -172,6 +174,7 @@ def jit(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     >>> solve(2 * jnp.eye(3), jnp.ones(3)).tolist()
     [0.5, 0.5, 0.5]
     """
+    require_function("js.jit", f)
     compiled = eqx.filter_jit(f, **options)
 
     @functools.wraps(f)

@@ -68,3 +68,14 @@ def require_one_of(owner: str, option: str, value: Any, choices: Collection[str]
         few = f"{', '.join(map(repr, others))} or {last!r}"
         wanted = few if len(others) < 3 else f"one of {', '.join(choices)}"
         raise StructureError(f"{owner}: {option} must be {wanted}; got {value!r}.")
+
+
+def require_function(owner: str, value: Any) -> None:
+    """Refuses what cannot be called.
+
+    >>> require_function("js.jit", 3)
+    Traceback (most recent call last):
+    TypeError: js.jit expects a function; got int.
+    """
+    if not callable(value):
+        raise TypeError(f"{owner} expects a function; got {type(value).__name__}.")

@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+import numbers
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -188,3 +190,42 @@ def inexact(*dtypes: Any) -> Any:
             "Convert them first: A.astype(jnp.float32), b.astype(jnp.float32)."
         )
     return dtype
+
+
+def as_arrays(name: str, tree: Any) -> Any:
+    """A pytree with arrays for leaves; a list of numbers is one array.
+
+    Raises:
+        TypeError: If a leaf is no number; the text names what it is.
+        StructureError: If a list of lists is ragged.
+    """
+    if isinstance(tree, jax.Array):
+        return tree
+    if tree is None:
+        raise TypeError(f"{name} must be an array or a pytree of arrays; got None.")
+
+    def array(leaf: Any) -> Array:
+        if not (eqx.is_array_like(leaf) or _is_list_of_numbers(leaf)):
+            raise TypeError(
+                f"{name} must be an array or a pytree of arrays; got a {type(leaf).__name__} in it."
+            )
+        try:
+            return jnp.asarray(leaf)
+        except (TypeError, ValueError) as error:
+            kind = (
+                "a list of rows of different lengths"
+                if isinstance(leaf, list)
+                else f"a {type(leaf).__name__}"
+            )
+            raise StructureError(
+                f"{name} must be an array or a pytree of arrays; got {kind}: {error}"
+            ) from None
+
+    return jax.tree.map(array, tree, is_leaf=_is_list_of_numbers)
+
+
+def _is_list_of_numbers(value: Any) -> bool:
+    """Whether a value is a list of numbers, or a list of such lists."""
+    return isinstance(value, list) and all(
+        isinstance(v, numbers.Number) or _is_list_of_numbers(v) for v in value
+    )

@@ -12,7 +12,8 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.module import Module
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.status import Status
-from jaxsolve.linear.problem import as_arrays, pose
+from jaxsolve.core.tree import as_arrays
+from jaxsolve.linear.problem import pose
 from jaxsolve.linear.request import Solve
 from jaxsolve.linear.select import Choice
 from jaxsolve.linear.system import answered

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.checks import checked
+from jaxsolve.core.memo import PROGRAMS, compiled
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED
 from jaxsolve.linear.inverse import built
@@ -113,13 +114,15 @@ def _run(
     return lane_by_lane(solve, built, inverse, A, b, x0, control, nulls)
 
 
-run = functools.partial(jax.jit, static_argnums=0, static_argnames="watch")(_run)
+run = compiled(_run, static=1)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def factorised(method: AbstractDense, A: LinearOperator, nulls: NullSpace) -> Any:
+def _factorised(method: AbstractDense, A: LinearOperator, nulls: NullSpace) -> Any:
     """The dense factors of A, made invertible on its null space."""
     return method.prepare(nulls.regularized(A))
+
+
+factorised = compiled(_factorised, static=1)
 
 
 def launch(
@@ -139,7 +142,7 @@ def launch(
     return _program(method, treedef, shapes, watch, lanes)(*leaves)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=PROGRAMS)
 def _program(method: AbstractMethod, treedef: Any, shapes: tuple, watch: Watch, lanes: tuple | None) -> Any:
     def launched(*leaves: Any) -> Outcome:
         parts = jax.tree.unflatten(treedef, leaves)

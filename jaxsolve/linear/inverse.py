@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsolve.core.memo import compiled
 from jaxsolve.core.results import Frozen
 from jaxsolve.core.staging import detached
 from jaxsolve.operators.base import LinearOperator
@@ -58,9 +59,14 @@ def build(method: AbstractMethod, recipe: AbstractPreconditioner, A: LinearOpera
     if method.definite_preconditioner and real and not A.traits.hermitian:
         # These methods ask for A = Aᵀ, which halves the set-up of some preconditioners.
         A = A.declare(hermitian=True)
-    return detached(recipe.build(A) if recipe.eager else _compiled(recipe, A))
+    if recipe.eager:
+        return detached(recipe.build(A))
+    frozen = frozen_recipe(recipe)
+    return detached(_compiled(frozen, frozen.split(recipe), A))
 
 
-@eqx.filter_jit
-def _compiled(recipe: AbstractPreconditioner, A: LinearOperator) -> LinearOperator:
-    return recipe.build(A)
+def _build(recipe: Frozen, settings: list[Any], A: LinearOperator) -> LinearOperator:
+    return recipe.join(settings).build(A)
+
+
+_compiled = compiled(_build, static=1)

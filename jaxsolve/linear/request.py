@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxsolve.core.names import normalized, unknown_name
+from jaxsolve.core.options import is_count
 from jaxsolve.core.results import ConvergenceException
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.preconditioners.base import AbstractPreconditioner
@@ -108,6 +109,8 @@ class Solve(eqx.Module):
                 f"preprocess expects a function of the operator; got {type(preprocess).__name__}."
             )
         self.preprocess = preprocess
+        if not (progress is None or isinstance(progress, bool) or is_count(progress)):
+            raise TypeError(f"progress expects True, False or a number of iterations; got {progress!r}.")
         self.progress = progress
 
     def with_arrays(self) -> "Solve":
@@ -262,7 +265,7 @@ def _count(name: str, value: Any) -> Any:
 
 
 def _classes(suppress: Any) -> tuple[type, ...]:
-    classes: tuple[Any, ...] = (suppress,) if isinstance(suppress, type | str) else tuple(suppress)
+    classes: tuple[Any, ...] = tuple(suppress) if isinstance(suppress, tuple | list | set) else (suppress,)
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, ConvergenceException)):
             raise TypeError(

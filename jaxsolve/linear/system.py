@@ -15,11 +15,12 @@ from jaxsolve.core.memo import by_identity
 from jaxsolve.core.results import Frozen, SolveInfo, failure_of
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.status import Status
+from jaxsolve.core.tree import as_arrays
 from jaxsolve.linear.diagnosis import remember
 from jaxsolve.linear.execute import execute, execute_stack
 from jaxsolve.linear.observe import shown, watch_for
 from jaxsolve.linear.prepare import chosen
-from jaxsolve.linear.problem import Problem, as_arrays, null_space, pose
+from jaxsolve.linear.problem import Problem, null_space, pose
 from jaxsolve.linear.request import Solve, method_name
 from jaxsolve.linear.select import DEFICIENT, Choice, least_norm
 from jaxsolve.linear.verdict import Judge

@@ -126,7 +126,7 @@ class LinearOperator(Module):
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, LinearOperator):
             return Product(self, other)
-        x = jnp.asarray(other)
+        x = _vector(self, other)
         if x.ndim != 1 or x.shape[0] != self.shape[1]:
             raise StructureError(
                 f"an operator of shape {self.shape} multiplies vectors of shape ({self.shape[1]},); got {x.shape}. "
@@ -135,7 +135,7 @@ class LinearOperator(Module):
         return self.mv(x)
 
     def __rmatmul__(self, other: Any) -> Array:
-        x = jnp.asarray(other)
+        x = _vector(self, other)
         if x.ndim != 1 or x.shape[0] != self.shape[0]:
             raise StructureError(
                 f"a vector of shape ({self.shape[0]},) multiplies an operator of shape {self.shape} from the left, as "
@@ -144,10 +144,10 @@ class LinearOperator(Module):
         return self.transpose().mv(x)
 
     def __add__(self, other: "LinearOperator") -> "LinearOperator":
-        return Sum(self, other)
+        return Sum(self, _summand(self, other))
 
     def __sub__(self, other: "LinearOperator") -> "LinearOperator":
-        return Sum(self, Scaled(other, -1))
+        return Sum(self, Scaled(_summand(self, other), -1))
 
     def __mul__(self, factor: Any) -> "LinearOperator":
         return Scaled(self, factor)
@@ -160,6 +160,26 @@ class LinearOperator(Module):
 
     def __neg__(self) -> "LinearOperator":
         return Scaled(self, -1)
+
+
+def _vector(A: LinearOperator, x: Any) -> Array:
+    """What an operator is multiplied with, as an array."""
+    try:
+        return jnp.asarray(x)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"an operator of shape {A.shape} multiplies vectors and operators; got a {type(x).__name__}."
+        ) from None
+
+
+def _summand(A: LinearOperator, other: Any) -> LinearOperator:
+    """What is added to an operator, which is one."""
+    if not isinstance(other, LinearOperator):
+        raise TypeError(
+            f"an operator of shape {A.shape} and a {type(other).__name__} do not add; make it an operator: "
+            "js.DenseMatrix(M), js.SparseMatrix.from_scipy(M), c * js.Identity(n)."
+        )
+    return other
 
 
 def check_scalar(factor: Any) -> None:

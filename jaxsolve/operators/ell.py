@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsolve.core.memo import compiled
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.base import LinearOperator
@@ -201,4 +202,4 @@ def gather_or_zero(x: Array, indices: Array) -> Array:
 
 
 #: `gather_or_zero` compiled: one dispatch in eager mode.
-spread = jax.jit(gather_or_zero)
+spread = compiled(gather_or_zero)

@@ -11,6 +11,7 @@ from jax import Array
 
 from jaxsolve.core.compat import is_known
 from jaxsolve.core.errors import NotLinearError, StructureError
+from jaxsolve.core.memo import compiled
 from jaxsolve.core.staging import is_traced, staged
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import Packing, typed
@@ -128,7 +129,7 @@ def function_operator(
     return operator, offset
 
 
-@jax.jit
+@compiled
 def _at_zero(operator: FunctionOperator) -> Array:
     return operator.value(jnp.zeros(operator.shape[1], operator.dtype))
 
@@ -156,7 +157,7 @@ def _check_linear(operator: FunctionOperator) -> None:
         )
 
 
-@jax.jit
+@compiled
 def _combined(operator: FunctionOperator, u: Array) -> tuple[Array, Array]:
     """How far the image of a combination is from the combination of images, and the size of these."""
     v = u[::-1]

@@ -45,6 +45,10 @@ class SparseMatrix(LinearOperator):
     @classmethod
     def from_scipy(cls, matrix: Any) -> "SparseMatrix":
         """The same matrix as a SciPy sparse matrix or array; duplicates are summed, explicit zeros kept."""
+        if not (scipy.sparse.issparse(matrix) or isinstance(matrix, np.ndarray)):
+            raise TypeError(
+                f"SparseMatrix.from_scipy takes a SciPy sparse matrix; got {type(matrix).__name__}."
+            )
         csr: Any = scipy.sparse.csr_matrix(matrix, copy=False)
         if not csr.has_canonical_format:
             csr = csr.copy()
@@ -63,7 +67,15 @@ class SparseMatrix(LinearOperator):
                 "SparseMatrix.from_dense needs concrete values: the pattern of a traced array is unknown. "
                 "Build the matrix outside of jit, or with SparseMatrix(data, pattern)."
             )
-        host = np.asarray(matrix)
+        try:
+            host = np.asarray(matrix)
+        except ValueError as error:
+            raise StructureError(f"SparseMatrix.from_dense takes an array of shape (m, n): {error}") from None
+        if host.ndim != 2 or host.dtype.kind not in "biufc":
+            given = f"an array of shape {host.shape}" if host.ndim else type(matrix).__name__
+            raise StructureError(
+                f"SparseMatrix.from_dense takes an array of numbers of shape (m, n); got {given}."
+            )
         rows, cols = np.nonzero(host)
         pattern, _, _ = Pattern.from_coo(rows, cols, host.shape)
         return cls(jnp.asarray(host[rows, cols]), pattern)
@@ -75,6 +87,10 @@ class SparseMatrix(LinearOperator):
         Raises:
             StructureError: If the indices are traced, or the matrix has dense dimensions.
         """
+        if not isinstance(matrix, BCOO | BCSR):
+            raise TypeError(
+                f"SparseMatrix.from_bcoo takes a BCOO or a BCSR of JAX; got {type(matrix).__name__}."
+            )
         if isinstance(matrix, BCSR):
             matrix = matrix.to_bcoo()
         if matrix.n_dense or matrix.n_sparse != 2:
@@ -210,7 +226,7 @@ class SparseMatrix(LinearOperator):
         return SparseMatrix(_merged(jnp.concatenate(parts, axis=-1), pattern, order, slots), pattern)
 
     def __sub__(self, other: LinearOperator) -> LinearOperator:
-        return self + (-other)
+        return self + (-other) if isinstance(other, LinearOperator) else super().__sub__(other)
 
     def __repr__(self) -> str:
         batch = "".join(f"{k}x" for k in self.data.shape[:-1])

@@ -47,7 +47,10 @@ def plot(
     """
     if over not in ("iterations", "time"):
         raise ValueError(f"over is 'iterations' or 'time'; got {over!r}.")
-    infos = [solves] if isinstance(solves, SolveInfo) else list(solves)
+    infos = [solves] if isinstance(solves, SolveInfo) or not isinstance(solves, Iterable) else list(solves)
+    for info in infos:
+        if not isinstance(info, SolveInfo):
+            raise TypeError(f"js.plot draws a SolveTape or SolveInfos; got a {type(info).__name__}.")
     if not infos:
         raise ValueError("there is nothing to plot: no solve was recorded.")
     names = [_label(info) for info in infos] if labels is None else list(labels)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxsolve.core.memo import compiled
 from jaxsolve.core.staging import index_array, is_traced
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dense import DenseMatrix
@@ -51,7 +52,7 @@ def _plausible(A: SparseMatrix | DenseMatrix) -> bool:
     return bool(abs(first.sum()) <= 1000 * np.finfo(values.dtype).eps * largest)
 
 
-@jax.jit
+@compiled
 def _pinned(A: SparseMatrix | DenseMatrix, nulls: NullSpace) -> LinearOperator:
     unit = A.magnitude()
     present = _present(A)

@@ -39,6 +39,7 @@ def set_logging_level(level: int | str) -> None:
 
     Raises:
         ValueError: For an unknown name.
+        TypeError: For what is neither a name nor a number.
 
     >>> set_logging_level("warning")
     """
@@ -49,6 +50,10 @@ def set_logging_level(level: int | str) -> None:
                 f"unknown logging level {level!r}; known are {', '.join(name.lower() for name in names)}."
             )
         level = names[level.upper()]
+    if not isinstance(level, int):
+        raise TypeError(
+            f"set_logging_level expects a name such as 'debug' or a number; got {type(level).__name__}."
+        )
     LOGGER.setLevel(level)
     if not LOGGER.hasHandlers():
         LOGGER.addHandler(_Console())

@@ -7,6 +7,7 @@ import jax.core
 import numpy as np
 
 from jaxsolve.core.optional import require
+from jaxsolve.core.options import is_count
 from jaxsolve.core.results import Frozen, SolveInfo
 from jaxsolve.core.status import Status
 from jaxsolve.telemetry.ear import Listening
@@ -41,8 +42,8 @@ class SolveTape:
     """
 
     def __init__(self, record_trajectories: bool = False, every: int = 1, norms_only: bool = False):
-        if every < 1:
-            raise ValueError(f"every={every}: a record is made every 1, 2, 3, ... iterations.")
+        if not is_count(every):
+            raise ValueError(f"every={every!r}: a record is made every 1, 2, 3, ... iterations.")
         self._wish = Wish(every, norms_only) if record_trajectories else None
         self._listening: Listening | None = None
         self._open = False

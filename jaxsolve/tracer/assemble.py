@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.experimental.sparse import BCOO
 
 from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
+from jaxsolve.core.options import require_function
 from jaxsolve.core.tree import Packing, inexact
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dia import DiagonalsOperator
@@ -55,6 +56,7 @@ def matrix_from_function(f: Callable[..., Any], x_like: Any, *params: Any, **kwa
     >>> A.todense().tolist(), offset.tolist()
     ([[-2.0, 2.0, 0.0], [0.0, -2.0, 2.0]], [1.0, 1.0])
     """
+    require_function("js.matrix_from_function", f)
     plan, arguments = read(f, x_like, params, kwargs)
     matrix = SparseMatrix(jnp.asarray(plan.values(arguments.values)), plan.pattern)
     return matrix.to_bcoo(), offset_of(plan, f, x_like, params, kwargs)
@@ -224,7 +226,12 @@ def structure_of(x_like: Any) -> Any:
 
     def shape(leaf: Any) -> jax.ShapeDtypeStruct:
         if not isinstance(leaf, jax.ShapeDtypeStruct):
-            leaf = jax.typeof(jnp.asarray(leaf))
+            try:
+                leaf = jax.typeof(jnp.asarray(leaf))
+            except (TypeError, ValueError):
+                raise TypeError(
+                    f"x_like is a pytree of arrays or shapes; got a {type(leaf).__name__} in it."
+                ) from None
         if not is_inexact(leaf.dtype):
             raise StructureError(
                 f"the unknown of a linear function is real or complex; x_like has dtype {leaf.dtype.name}. "

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsolve.core.errors import TraceError
+from jaxsolve.core.options import require_function
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.arguments import Split, split
 from jaxsolve.tracer.assemble import offset_of, operator_of, read, structure_of
@@ -116,4 +117,5 @@ def jit_compile_linear(f: Callable[..., Any]) -> LinearFunction:
     >>> laplace.matrix(jnp.zeros(3), 2.0).todense().tolist()
     [[4.0, -2.0, 0.0], [-2.0, 4.0, -2.0], [0.0, -2.0, 4.0]]
     """
+    require_function("js.jit_compile_linear", f)
     return LinearFunction(f)

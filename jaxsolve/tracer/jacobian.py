@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
+from jaxsolve.core.options import require_function
+from jaxsolve.core.tree import as_arrays
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.assemble import trace_operator
 from jaxsolve.tracer.matrix import TracedMatrix
@@ -28,6 +29,7 @@ def linearize_operator(f: Callable[..., Any], x0: Any, *params: Any, **kwargs: A
     >>> linearize_operator(lambda x: x**2 + jnp.roll(x, 1), jnp.array([1.0, 2.0, 3.0])).todense().tolist()
     [[2.0, 0.0, 1.0], [1.0, 4.0, 0.0], [0.0, 1.0, 6.0]]
     """
+    require_function("js.linearize_operator", f)
     matrix = jacobian_operator(f, x0, *params, **kwargs)
     return matrix.plain() if isinstance(matrix, TracedMatrix) else matrix
 
@@ -38,7 +40,7 @@ def jacobian_operator(f: Callable[..., Any], x0: Any, *params: Any, **kwargs: An
     def tangent(v: Any, point: Any, params: Any, kwargs: Any) -> Any:
         return jax.jvp(lambda x: f(x, *params, **kwargs), (point,), (v,))[1]
 
-    x0 = jax.tree.map(jnp.asarray, x0)
+    x0 = as_arrays("x0", x0)
     operator, _ = trace_operator(tangent, x0, x0, params, kwargs)
     assert isinstance(operator, SparseMatrix)
     return operator

@@ -1,15 +1,14 @@
 """Banded elimination: LAPACK's for three diagonals, a pivoted band LU in JAX for more."""
 
-import functools
 from typing import Any, ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.memo import compiled
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.vector import power_of_two
 from jaxsolve.operators.base import LinearOperator
@@ -44,7 +43,7 @@ class Banded(AbstractDirect):
         if not isinstance(A, DenseMatrix | SparseMatrix | DiagonalsOperator):
             # The band of a user's operator is read off its products, where they show it.
             A = entries_of(A) or A
-        return _factors(A, *self._band(A))
+        return _factors(*self._band(A), A)
 
     def _band(self, A: LinearOperator) -> tuple[int, int]:
         found = _bandwidth(A)
@@ -67,14 +66,16 @@ class Banded(AbstractDirect):
         return band
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _factors(A: LinearOperator, lower: int, upper: int) -> LinearOperator:
+def _factorised(lower: int, upper: int, A: LinearOperator) -> LinearOperator:
     diagonals = _diagonals(A, lower, upper)
     unit = power_of_two(jnp.max(jnp.abs(diagonals), initial=0))
     if lower <= 1 and upper <= 1:
         dl, d, du = _diagonals(A, 1, 1) / unit
         return Tridiagonal(dl, d, du, unit)
     return BandFactors(*_factorise(diagonals / unit, lower, upper), unit, lower, upper)
+
+
+_factors = compiled(_factorised, static=2)
 
 
 def _bandwidth(A: LinearOperator) -> tuple[int, int] | None:

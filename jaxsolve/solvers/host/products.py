@@ -11,6 +11,7 @@ import scipy.sparse
 from scipy.sparse.linalg import LinearOperator as HostOperator
 from scipy.sparse.linalg import aslinearoperator
 
+from jaxsolve.core.memo import compiled
 from jaxsolve.operators.algebra import Diagonal, Identity
 from jaxsolve.operators.base import (
     Conjugated,
@@ -185,12 +186,12 @@ def _operator(combined: Any) -> HostOperator:
     return combined
 
 
-@jax.jit
+@compiled
 def _product(A: LinearOperator, x: Any) -> Any:
     return A.mv(x)
 
 
-@jax.jit
+@compiled
 def _adjoint_product(A: LinearOperator, x: Any) -> Any:
     return A.H.mv(x)
 
