@@ -7,7 +7,7 @@ import jaxsolve as js
 from jaxsolve.solvers.registry import METHODS
 from tests.gallery.compositions import COMPOSITIONS
 from tests.gallery.derivatives import compiled, holds, holds_in_lanes, third_derivatives, whole_derivatives
-from tests.gallery.methods import made
+from tests.gallery.methods import made, mostly_slow
 
 #: One of each way to solve: short and long recurrences, least squares, on the device and on the host.
 SOME = ("CG", "GMres", "lsmr", "LU", "sparse-direct")
@@ -49,7 +49,7 @@ def in_turn():
             yield pytest.param(method, names, marks=marks, id=f"{method}-{' of '.join(names)}")
 
 
-@pytest.mark.parametrize(("method", "names"), in_turn())
+@pytest.mark.parametrize(("method", "names"), list(in_turn()))
 def test_derivatives_of_a_composition(method, names):
     holds(names, by(method), kind(method))
 
@@ -70,9 +70,12 @@ def test_derivatives_of_every_method_in_a_composition(method, names):
     holds(names, by(method), kind(method))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("names", [(), ("scan",), ("vmap of all",)], ids=" of ".join)
-@some
+@pytest.mark.parametrize(
+    "names",
+    [("scan",), *(pytest.param(names, marks=pytest.mark.slow) for names in ((), ("vmap of all",)))],
+    ids=" of ".join,
+)
+@pytest.mark.parametrize("method", mostly_slow(SOME, ["LU"]))
 def test_compiled_derivatives(method, names):
     holds(names, by(method), kind(method), run=compiled)
 

@@ -13,6 +13,7 @@ from jaxsolve.solvers.registry import METHODS
 from tests.gallery import problems
 from tests.gallery.derivatives import holds, third_derivatives
 from tests.gallery.families import N
+from tests.gallery.methods import mostly_slow
 
 RECTANGULAR = [name for name in METHODS if METHODS[name]().rectangular]
 TIGHT = 1e-11
@@ -21,10 +22,6 @@ LOOPS = [("scan",), ("vmap of all",), ("checkpoint", "scan")]
 loops = pytest.mark.parametrize(
     "names", [LOOPS[0], *(pytest.param(n, marks=pytest.mark.slow) for n in LOOPS[1:])]
 )
-
-
-def slowly(names, quick):
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 class User(js.LinearOperator):
@@ -115,7 +112,9 @@ FORMS = {
 @loops
 @pytest.mark.parametrize(
     "form",
-    slowly(FORMS, ["sparse", "function by position", "function by keyword", "function by closure", "pytree"]),
+    mostly_slow(
+        FORMS, ["sparse", "function by position", "function by keyword", "function by closure", "pytree"]
+    ),
 )
 def test_every_form_of_a_matrix(form, names):
     solve = js.Solve("biCG-stab", rtol=TIGHT)
@@ -138,7 +137,7 @@ def test_forms_of_a_complex_matrix(form):
 
 
 @loops
-@pytest.mark.parametrize("name", slowly(PRECONDITIONERS, ["jacobi", "ilu"]))
+@pytest.mark.parametrize("name", mostly_slow(PRECONDITIONERS, ["jacobi", "ilu"]))
 def test_preconditioners_with_traced_values(name, names):
     pattern = js.SparseMatrix.from_dense(problems.poisson_2d(4, 4)).pattern
     solve = js.Solve("GMres", rtol=TIGHT, preconditioner=name)
@@ -162,7 +161,7 @@ OPTIONS = {
 
 
 @loops
-@pytest.mark.parametrize("option", slowly(OPTIONS, ["function"]))
+@pytest.mark.parametrize("option", mostly_slow(OPTIONS, ["function"]))
 def test_options_that_depend_on_parameters_change_no_derivative(option, names):
     holds(
         names,
@@ -183,8 +182,8 @@ FACTORED = {
 
 
 @loops
-@pytest.mark.parametrize("dtype", slowly([np.float64, np.complex128], [np.float64]))
-@pytest.mark.parametrize("form", slowly(FACTORED, ["solve"]))
+@pytest.mark.parametrize("dtype", mostly_slow([np.float64, np.complex128], [np.float64]))
+@pytest.mark.parametrize("form", mostly_slow(FACTORED, ["solve"]))
 def test_factorisations(form, dtype, names):
     holds(names, FACTORED[form], dtype=dtype)
 
@@ -203,7 +202,7 @@ def test_a_factorisation_made_outside_of_the_loop():
 
 @loops
 @pytest.mark.parametrize("kind", ["tall", "wide"])
-@pytest.mark.parametrize("method", slowly(RECTANGULAR, ["lsmr", "QR"]))
+@pytest.mark.parametrize("method", mostly_slow(RECTANGULAR, ["lsmr", "QR"]))
 def test_rectangular_systems(method, kind, names):
     solve = js.Solve(method, rtol=TIGHT)
     holds(names, lambda A, b: js.solve_linear(A, b, solve), kind)
@@ -228,7 +227,7 @@ def test_a_guess_of_a_wide_system_changes_no_derivative(method):
 
 @loops
 @pytest.mark.parametrize("kind", ["deficient tall", "deficient wide", "deficient square"])
-@pytest.mark.parametrize("method", slowly(["lsmr", "lsqr"], ["lsmr"]))
+@pytest.mark.parametrize("method", mostly_slow(["lsmr", "lsqr"], ["lsmr"]))
 def test_systems_of_less_than_full_rank(method, kind, names):
     solve = js.Solve(method, rtol=TIGHT)
     holds(names, lambda A, b: js.solve_linear(A, b, solve), kind)
@@ -251,8 +250,8 @@ NULLS = {
 
 
 @loops
-@pytest.mark.parametrize("null", slowly(NULLS, ["detected"]))
-@pytest.mark.parametrize("method", slowly(SINGULAR, ["CG"]))
+@pytest.mark.parametrize("null", mostly_slow(NULLS, ["detected"]))
+@pytest.mark.parametrize("method", mostly_slow(SINGULAR, ["CG"]))
 def test_systems_with_a_null_space_that_stays(method, null, names):
     def solver(A, b, q):
         return js.solve_linear(A, b, js.Solve(method, rtol=TIGHT, **NULLS[null](q)))
@@ -261,7 +260,7 @@ def test_systems_with_a_null_space_that_stays(method, null, names):
 
 
 @loops
-@pytest.mark.parametrize("method", slowly(SINGULAR, ["CG"]))
+@pytest.mark.parametrize("method", mostly_slow(SINGULAR, ["CG"]))
 def test_systems_with_a_null_space_that_turns(method, names):
     def solver(A, b, q):
         return js.solve_linear(A, b, js.Solve(method, rtol=TIGHT, null_space=q))

@@ -15,8 +15,9 @@ import pytest
 import jaxsolve as js
 from jaxsolve.solvers.registry import METHODS
 from tests.gallery.compositions import COMPOSITIONS, nested
-from tests.gallery.derivatives import compiled, forward, reverse, scalar
+from tests.gallery.derivatives import forward, reverse, scalar
 from tests.gallery.families import N, P, V, family
+from tests.gallery.interpreter import interpreted
 from tests.gallery.methods import made
 
 #: How A may be given.
@@ -44,12 +45,11 @@ def families_of(name):
     return ["general", "definite", *(["tall", "wide"] if method.rectangular else [])]
 
 
-def random_step(rng):
+def random_step(rng, dtype):
     """A solve of a random family by a random method; the same by a dense formula; and its name."""
     name = str(rng.choice(list(METHODS)))
     kind = str(rng.choice(families_of(name)))
     form = str(rng.choice(list(FORMS))) if kind == "general" else "array"
-    dtype = np.complex128 if rng.uniform() < 0.25 else np.float64
     solve, systems = js.Solve(made(name), rtol=1e-12), family(kind, dtype)
 
     def step(p, t, u):
@@ -70,10 +70,13 @@ def loudest(x):
 def random_program(seed):
     """A real function of p, the same in plain Python, an order of derivatives, and the names of it all."""
     rng = np.random.default_rng(seed)
-    first, plain_first, one = random_step(rng)
-    second, plain_second, two = random_step(rng)
     order = str(rng.choice(ORDERS))
     menu = [name for name, each in COMPOSITIONS.items() if each.reverse or set(order) == {"f"}]
+    # JAX itself cannot save complex numbers under a policy of `checkpoint`.
+    dtype = np.float64 if rng.uniform() < 0.6 else np.complex128
+    menu = [name for name in menu if dtype is np.float64 or not name.startswith("checkpoint of")]
+    first, plain_first, one = random_step(rng, dtype)
+    second, plain_second, two = random_step(rng, dtype)
     outer, inner = (
         [str(n) for n in rng.choice(menu, rng.integers(low, high))] for low, high in ((1, 3), (0, 2))
     )
@@ -107,8 +110,8 @@ def check(seed):
     f, plain, order, names = random_program(seed)
     v = jnp.asarray(V)
     print(f"seed {seed}: {names}")
-    right = compiled(in_order(plain, "f" * (len(order) - 1) + order[-1], v))(P)
-    found = compiled(in_order(f, order, v))(P)
+    right = interpreted(in_order(plain, "f" * (len(order) - 1) + order[-1], v))(P)
+    found = interpreted(in_order(f, order, v))(P)
     error = np.max(np.abs(found - right)) / max(np.max(np.abs(right)), 0.1)
     assert error < 1e-6, f"seed {seed}: {names}: {found} is not {right}"
 
