@@ -13,6 +13,7 @@ to transpose the product with A, which fails for products that only the operator
 
 import abc
 import functools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -43,6 +44,10 @@ class Rule(abc.ABC):
             tangents: The same structure, `SymbolicZero` where an array does not move.
         """
 
+    def held_linear(self, *args: Any) -> Any:
+        """Those of the arguments that may move where the first array of the value is to be linear."""
+        return args[-1]
+
     def transposed(self, args: tuple, places: Any, cotangents: list[Any]) -> Any:
         """The cotangent of the last argument, in its structure.
 
@@ -72,8 +77,14 @@ def implicit(rule: Rule, *args: Any) -> Any:
 
 
 def solves(eqn: Any) -> bool:
-    """Whether an equation solves a linear system: its first output is linear in what only its right-hand side reads."""
+    """Whether an equation solves a linear system."""
     return eqn.primitive is implicit_p and eqn.params["rule"].linear
+
+
+def is_linear_in(eqn: Any, moving: Iterable[int]) -> bool:
+    """Whether the first output of such an equation is linear in these of its inputs, the others held."""
+    rule, treedef = eqn.params["rule"], eqn.params["treedef"]
+    return set(moving) <= set(jax.tree.leaves(rule.held_linear(*treedef.unflatten(range(treedef.num_leaves)))))
 
 
 def _program(rule: Rule, treedef: Any, lanes: tuple[_Lanes, ...], leaves: Any) -> tuple[Any, Any]:

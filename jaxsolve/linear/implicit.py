@@ -99,6 +99,10 @@ class Solution(Rule):
         still = jax.tree.map(lambda _: None, outcome)
         return outcome, still._replace(x=dx, residual=dr, residual_norm=along)
 
+    def held_linear(self, system: System, terms: tuple[Array, ...]) -> Any:
+        # A first guess leaves no trace but within the tolerance.
+        return terms, system.x0
+
     def transposed(self, args: tuple, places: tuple, cotangents: list[Any]) -> tuple[Array, ...]:
         """The cotangent of b: Aᵀ⁻¹ applied to that of x, and what comes by r = b - A x."""
         system = args[0].built().of_gradient()

@@ -31,7 +31,7 @@ from jaxsolve.core.compat import (
     while_parts,
 )
 from jaxsolve.core.errors import NotLinearError
-from jaxsolve.core.implicit import solves
+from jaxsolve.core.implicit import is_linear_in, solves
 
 
 class Degree(enum.IntEnum):
@@ -202,8 +202,8 @@ def _drops_parts(eqn: Equation) -> bool:
     return jnp.issubdtype(before, jnp.complexfloating) and not jnp.issubdtype(after, jnp.complexfloating)
 
 
-def derivative_is_constant(eqn: Any, moving: Sequence[int], outputs: int | None = None) -> bool:
-    """Whether JAX's derivative of an equation (of its first outputs) along some of its inputs does not read them."""
+def derivative_is_constant(eqn: Any, moving: Sequence[int]) -> bool:
+    """Whether JAX's derivative of an equation along some of its inputs does not read them."""
     avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
 
     def derivative(values: list[Any], tangents: list[Any]) -> list[Any]:
@@ -213,7 +213,7 @@ def derivative_is_constant(eqn: Any, moving: Sequence[int], outputs: int | None 
                 every[k] = value
             return bind(eqn, every)
 
-        return jax.jvp(applied, tuple(values[k] for k in moving), tuple(tangents))[1][:outputs]
+        return jax.jvp(applied, tuple(values[k] for k in moving), tuple(tangents))[1]
 
     try:
         jaxpr = jax.make_jaxpr(derivative)(avals, [avals[k] for k in moving]).jaxpr
@@ -228,7 +228,7 @@ def derivative_is_constant(eqn: Any, moving: Sequence[int], outputs: int | None 
 
 def _solved(eqn: JaxprEqn, operands: list[Degree]) -> list[Degree]:
     """x is affine in b (a first guess may leave its trace); what else is said of the solve is not."""
-    if not derivative_is_constant(eqn, [k for k, d in enumerate(operands) if d.depends], outputs=1):
+    if not is_linear_in(eqn, [k for k, d in enumerate(operands) if d.depends]):
         _refuse(eqn, "solves with a matrix that depends on the unknown")
     return [Degree.affine] + [Degree.opaque] * (len(eqn.outvars) - 1)
 

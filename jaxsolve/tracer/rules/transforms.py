@@ -8,8 +8,7 @@ import numpy as np
 
 from jaxsolve.core.compat import Equation, prims
 from jaxsolve.core.errors import TraceError
-from jaxsolve.core.implicit import implicit_p, solves
-from jaxsolve.operators.linearity import derivative_is_constant
+from jaxsolve.core.implicit import implicit_p, is_linear_in, solves
 from jaxsolve.tracer import moves, parts, sums
 from jaxsolve.tracer.dense import dense
 from jaxsolve.tracer.factors import OPAQUE, is_host
@@ -110,7 +109,7 @@ def _solve(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
         not_linear(
             eqn, scope.enclosing, "solves equations that depend on that argument and need not be linear"
         )
-    if not derivative_is_constant(eqn, moving, outputs=1):
+    if not is_linear_in(eqn, moving):
         not_linear(eqn, scope.enclosing, "solves with a matrix that depends on that argument")
     size = sum(inputs[k].size for k in moving)
     if size > MOST_SOLVES:
