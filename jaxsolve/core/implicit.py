@@ -84,7 +84,9 @@ def solves(eqn: Any) -> bool:
 def is_linear_in(eqn: Any, moving: Iterable[int]) -> bool:
     """Whether the first output of such an equation is linear in these of its inputs, the others held."""
     rule, treedef = eqn.params["rule"], eqn.params["treedef"]
-    return set(moving) <= set(jax.tree.leaves(rule.held_linear(*treedef.unflatten(range(treedef.num_leaves)))))
+    return set(moving) <= set(
+        jax.tree.leaves(rule.held_linear(*treedef.unflatten(range(treedef.num_leaves))))
+    )
 
 
 def _program(rule: Rule, treedef: Any, lanes: tuple[_Lanes, ...], leaves: Any) -> tuple[Any, Any]:

@@ -115,8 +115,12 @@ class Solution(Rule):
             through = system.A.transpose().mv(direct)
             c = -through if c is None else c - through
         if system.nulls.basis is not None or system.nulls.detect:
-            c = _effective(system.A, system.nulls, c)
-        found = implicit_solve(self.plan.of_gradient(), system.transposed(), c, kind=_turned(self.kind)).x
+            parts = c, _ineffective(system.A, system.nulls, c)
+        else:
+            parts = (c,)
+        found = implicit_solve(
+            self.plan.of_gradient(), system.transposed(), *parts, kind=_turned(self.kind)
+        ).x
         return (found if direct is None else found + direct,) * len(places)
 
 
@@ -153,7 +157,10 @@ def _rounding(terms: Sequence[Array]) -> Array:
 
 
 @jax.jit
-def _effective(A: LinearOperator, nulls: NullSpace, c: Array) -> Array:
-    """A cotangent of x without what no x has, all being orthogonal to the null space."""
+def _ineffective(A: LinearOperator, nulls: NullSpace, c: Array) -> Array:
+    """What to add to a cotangent of x so that it asks for nothing that no x has, all being orthogonal to the null space.
+
+    Of a cotangent of constants rounding is left.
+    """
     found, _ = nulls.detected(A, unit_of(A, lax.stop_gradient(c))[0])
-    return found.transposed().project_solution(c)
+    return found.transposed().project_solution(c) - c
