@@ -3,6 +3,10 @@
 C is the residual of equations, or the gradient of what is minimised; under constraints x comes with its multipliers.
 The rule holds for the solution, so it needs nothing of the search; the search is not differentiated, and may run on the
 host.
+
+Derivatives of every order are those of this rule at the last iterate, whether the search converged or not: they are as
+exact as x is, and a tighter tolerance makes both so. (A step of Newton's method in the rule would make them exact to the
+square of that, for one more linear solve in each gradient; and they would belong to another x than the one returned.)
 """
 
 import dataclasses
