@@ -4,9 +4,9 @@ C is the residual of equations, or the gradient of what is minimised; under cons
 The rule holds for the solution, so it needs nothing of the search; the search is not differentiated, and may run on the
 host.
 
-Derivatives of every order are those of this rule at the last iterate, whether the search converged or not: they are as
-exact as x is, and a tighter tolerance makes both so. (A step of Newton's method in the rule would make them exact to the
-square of that, for one more linear solve in each gradient; and they would belong to another x than the one returned.)
+Derivatives of every order are those of this rule at the last iterate, whether the search converged or not: as exact as
+x, and a tighter tolerance makes both more so. (A step of Newton in the rule would square their error, for
+one more linear solve in each gradient; and they would belong to another x than the one returned.)
 """
 
 import dataclasses
