@@ -15,7 +15,7 @@ UNITS = (1e-6, 1e6)
 FITS = [name for name, make in NONLINEAR.items() if FIT in make().solves]
 MINIMA = [name for name, make in NONLINEAR.items() if MINIMUM in make().solves]
 #: Cheap to compile, and one of each kind of stopping.
-FEW = ("L-BFGS", "GD", "Newton-CG", "L-BFGS-B", "COBYLA")
+FEW = ("L-BFGS", "Newton-CG", "L-BFGS-B", "COBYLA")
 minima = pytest.mark.parametrize(
     "name", [name if name in FEW else pytest.param(name, marks=pytest.mark.slow) for name in MINIMA]
 )
@@ -45,7 +45,9 @@ def test_minima_are_found_in_every_parameter_whatever_its_unit(name, unit):
     np.testing.assert_allclose(info.x * jnp.array([1, unit]), [1, 2], rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["levenberg-marquardt", "gauss-newton"])
+@pytest.mark.parametrize(
+    "name", ["levenberg-marquardt", pytest.param("gauss-newton", marks=pytest.mark.slow)]
+)
 def test_the_steps_of_a_fit_do_not_depend_on_units(name):
     data = 2.5 * jnp.exp(-1.3 * T) + 0.05 * jnp.sin(17 * T)
 
@@ -61,7 +63,10 @@ def test_the_steps_of_a_fit_do_not_depend_on_units(name):
     np.testing.assert_allclose(other.x * jnp.array([2.0**-30, 2.0**20]), plain.x, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["levenberg-marquardt", "trf", "dogbox", "lm"])
+@pytest.mark.parametrize(
+    "name",
+    ["levenberg-marquardt", "trf", *(pytest.param(n, marks=pytest.mark.slow) for n in ("dogbox", "lm"))],
+)
 def test_a_fit_ends_where_no_column_tells_of_the_residual(name):
     # A quadratic in the year: the columns are nearly dependent, and none shows by itself what is left.
     year = jnp.arange(1950.0, 2021.0)
@@ -89,7 +94,9 @@ def test_a_residual_that_starts_huge_is_no_excuse(name):
     assert abs(J @ r) <= 1e-5 * jnp.linalg.norm(J) * jnp.linalg.norm(r) * (1 + 1e-6)
 
 
-@pytest.mark.parametrize("bounds", [(None, (0.5, None)), (None, (None, 1.5))])
+@pytest.mark.parametrize(
+    "bounds", [(None, (0.5, None)), pytest.param((None, (None, 1.5)), marks=pytest.mark.slow)]
+)
 def test_bounds_hold_in_every_unit(bounds):
     unit = 1e-6
     upper = jnp.array([jnp.inf if side is None else side for side in bounds[1]])
@@ -116,7 +123,7 @@ def test_a_gradient_that_is_small_in_the_units_of_the_start_alone_is_not_enough(
     np.testing.assert_allclose(info.x * jnp.array([1, 1e-6]), [1, 2], rtol=1e-2)
 
 
-@pytest.mark.parametrize("n", [3, 200])
+@pytest.mark.parametrize("n", [pytest.param(3, marks=pytest.mark.slow), 200])
 def test_sizes_follow_the_units(n):
     units = 10.0 ** jnp.linspace(-6, 6, n)
 

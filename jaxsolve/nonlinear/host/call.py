@@ -38,8 +38,8 @@ def called(
     bounds = (None, None)
     if oracle.statement.bounded:
         bounds = (np.asarray(given.lower, float), np.asarray(given.upper, float))
-    numbers = float(target), float(rtol), float(atol), int(limit)
-    job = Job(np.array(x0, float), *numbers, *bounds, eps=float(np.finfo(x0.dtype).eps))
+    tolerances = float(target), float(rtol), float(atol)
+    job = Job(np.array(x0, float), *tolerances, int(limit), *bounds, eps=float(np.finfo(x0.dtype).eps))
     report = run(method, oracle.limits, ask, job)
     path = None
     if history is not None:
