@@ -292,7 +292,7 @@ class Transposed(Wrapper):
         return self._pulled(x)
 
     def _pulled(self, x: Array) -> Array:
-        # By vjp and not by linear_transpose: see `transposable`.
+        # By vjp and not by linear_transpose, which refuses `u.at[i].set(v)` unless the indices are known to differ.
         zeros = jnp.zeros(self.operator.shape[1], jnp.promote_types(self.operator.dtype, x.dtype))
         out, pull = jax.vjp(self.operator.mv, zeros)
         return pull(x.astype(out.dtype))[0]
@@ -501,25 +501,6 @@ class Product(LinearOperator):
 def on_parts(product: Callable[[Array], Array], x: Array) -> Array:
     """The product of a real matrix and a complex vector, by two products with real ones."""
     return lax.complex(product(x.real), product(x.imag))
-
-
-def transposable(product: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """The same linear function as its own derivative, which JAX can transpose wherever it has the reverse mode.
-
-    `jax.linear_transpose` of the function itself refuses `u.at[i].set(v)` unless no two of the indices are known to be
-    equal; its derivative masks the updates that are lost, and can be transposed. What transposes a product
-    (`lax.custom_linear_solve` does) gets it in this form. Where it is only applied, the function itself costs less.
-
-    >>> i = jnp.array([0, 2])
-    >>> f = lambda u: (2 * u).at[i].set(u[i])
-    >>> jax.linear_transpose(transposable(f), jnp.ones(3))(jnp.arange(3.0))[0].tolist()
-    [0.0, 2.0, 2.0]
-    """
-
-    def derivative(x: Array) -> Array:
-        return jax.jvp(product, (jnp.zeros_like(x),), (x,))[1]
-
-    return derivative
 
 
 def product_if(condition: Array, A: LinearOperator, x: Array) -> Array:
