@@ -20,7 +20,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxsolve.core.implicit import Rule, implicit
 from jaxsolve.core.results import is_any_of
-from jaxsolve.core.status import UNDEFINED
+from jaxsolve.core.status import UNDEFINED, Status
 from jaxsolve.core.vector import dot, norm
 from jaxsolve.linear.forward import Plan, System, guarded, run
 from jaxsolve.linear.pseudo import pseudo_tangent
@@ -68,6 +68,11 @@ class Solution(Rule):
         outcome = run(self.plan.method, s.A, s.inverse, b, s.x0, control, s.nulls, watch=self.plan.watch)
         if self.kind != "solve":
             outcome = outcome._replace(x=_if_defined(self, s.origin, outcome, b))
+            if self.plan.method.least_norm:
+                # A⁺ of any vector is meant, also where A is square and does not reach it.
+                nearest = outcome.status == int(Status.inconsistent)
+                status = jnp.where(nearest, int(Status.least_squares), outcome.status)
+                outcome = outcome._replace(status=status.astype(outcome.status.dtype))
         return guarded(self.plan, self.kind, outcome)
 
     def tangent(self, args: tuple, tangents: tuple) -> tuple[Outcome, Outcome]:

@@ -84,7 +84,20 @@ def _scales(A: LinearOperator, r: Array) -> Array | None:
     return None if found is None else column_scales(found[0])
 
 
-class ColumnScaled(Wrapper):
+class _Product(Wrapper):
+    """A product with A: its entries are not those of A, and are nowhere stored."""
+
+    def row_sums(self, term: Callable[[Array, Array], Any], x: Array) -> Any:
+        """None, as the entries are not stored."""
+        return None
+
+    @property
+    def most_entries(self) -> tuple[int, int] | None:
+        """None, as the entries are not stored."""
+        return None
+
+
+class ColumnScaled(_Product):
     """A S with a diagonal S: A with columns of one unit."""
 
     operator: LinearOperator
@@ -103,7 +116,7 @@ class ColumnScaled(Wrapper):
         return ColumnScaled(self.operator.conj(), self.scales)
 
 
-class RowScaled(Wrapper):
+class RowScaled(_Product):
     """S A with a diagonal S."""
 
     operator: LinearOperator
@@ -120,7 +133,3 @@ class RowScaled(Wrapper):
     def conj(self) -> LinearOperator:
         """The entrywise conjugate."""
         return RowScaled(self.operator.conj(), self.scales)
-
-    def row_sums(self, term: Callable[..., Array], x: Array, *rows: Array) -> Array | None:
-        """Sums over the entries of each row, where they are stored."""
-        return self.operator.row_sums(lambda a, x, s, *rows: term(s * a, x, *rows), x, self.scales, *rows)

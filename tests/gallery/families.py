@@ -96,13 +96,17 @@ def _deficient(m, n, dtype) -> Family:
     rank = 2
     tall = [2 * np.eye(m, rank) + _numbers(m, rank, seed=7, dtype=dtype), *_moves(m, rank, 50, dtype)]
     wide = [2 * np.eye(rank, n) + _numbers(rank, n, seed=8, dtype=dtype), *_moves(rank, n, 55, dtype)]
-    side = _side(m, dtype)
+    side, inside = _side(m, dtype), _side(rank, dtype, 70)
+
+    def b(p, t, u):
+        # A square system has a solution, or it is not solved.
+        return moving(tall, p, t, u) @ inside(p, t, u) if m == n else side(p, t, u)
 
     def system(p, t, u):
-        return moving(tall, p, t, u) @ moving(wide, p, t, u), side(p, t, u)
+        return moving(tall, p, t, u) @ moving(wide, p, t, u), b(p, t, u)
 
     def solution(p, t, u):
-        return least_norm(moving(wide, p, t, u), least_squares(moving(tall, p, t, u), side(p, t, u)))
+        return least_norm(moving(wide, p, t, u), least_squares(moving(tall, p, t, u), b(p, t, u)))
 
     return Family(system, solution)
 
