@@ -131,9 +131,11 @@ def trace_program(f: Callable[..., Any], *inputs: Any) -> tuple[Program, list[An
 
 def _without_numbers(equations: Sequence[Equation]) -> tuple[list[Equation], list[Any], list[np.ndarray]]:
     """The equations with variables in the places of their numbers, these variables, and the numbers."""
-    changed, places, numbers = [], [], []
+    changed: list[Equation] = []
+    places: list[Any] = []
+    numbers: list[np.ndarray] = []
     for eqn in equations:
-        invars = list(eqn.invars)
+        invars: list[Any] = list(eqn.invars)
         for k, v in enumerate(invars):
             if len(places) < MOST_NUMBERS and isinstance(v, Literal) and _varies(v):
                 invars[k] = Var(v.aval)
