@@ -9,7 +9,7 @@ from jax import lax
 
 import jaxsolve as js
 from tests.gallery import problems
-from tests.gallery.methods import distance, made
+from tests.gallery.methods import distance, made, mostly_slow
 
 N = 5
 TIGHT = 1e-12
@@ -22,7 +22,7 @@ CASES = {
     "sparse-direct": problems.dominant(N, 1),
     "auto": problems.dominant(N, 1),
 }
-cases = pytest.mark.parametrize("method", CASES)
+cases = pytest.mark.parametrize("method", mostly_slow(CASES, ["CG", "LU"]))
 B, W = (jnp.asarray(problems.random(N, seed=k)) for k in (2, 3))
 
 
