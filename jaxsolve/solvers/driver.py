@@ -206,7 +206,7 @@ def iterate(
     def flat(r_norm: Array) -> Array:
         """The slope that is called zero at a residual of this norm."""
         if m <= size:
-            return FLAT * eps
+            return jnp.asarray(FLAT * eps, real)
         loose = 1 if columns is None else jnp.minimum(1, slope_of_b * b_norm / r_norm)
         return jnp.maximum(control.rtol * loose, FLAT * eps).astype(real)
 
