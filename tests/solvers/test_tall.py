@@ -87,3 +87,13 @@ def test_the_shortest_solution_stays_the_shortest_where_columns_have_one_unit():
 def test_columns_are_scaled_where_their_norms_differ():
     np.testing.assert_array_equal(column_scales(jnp.array([1.0, 15.0, 0.0])), [1, 1, 1])
     np.testing.assert_array_equal(column_scales(jnp.array([1.0, 40.0, 0.0])), [1, 1 / 32, 1])
+
+
+@pytest.mark.parametrize("method", ["lsqr", "lsmr"])
+def test_every_column_is_judged_where_none_is_scaled(method):
+    A = problems.random(60, 20, seed=5227) * np.geomspace(1, 1 / 8, 20)
+    for seed in range(5228, 5232):
+        b = problems.random(60, seed=seed)
+        info = js.solve_linear_info(A, b, js.Solve(method, rtol=0.03))
+        assert info.status is js.Status.least_squares
+        assert orthogonality(A, b, np.asarray(info.x)) <= 1.01 * 0.03
