@@ -7,7 +7,7 @@ from jax import Array, lax
 
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED, Status
-from jaxsolve.core.vector import exponent, plain_norm, power
+from jaxsolve.core.vector import exponent, mul, plain_norm, power
 from jaxsolve.operators.algebra import Diagonal
 from jaxsolve.operators.base import LinearOperator, Paired
 from jaxsolve.solvers import symmetry
@@ -215,7 +215,7 @@ def iterate(
         scale = power(of_r, real)
         # Not c.r / scale: XLA takes quotients of quotients as one by the product of the divisors, and a preconditioner
         # divides by the diagonal of A next. For A and b of 1e-20 each the product is zero in float32.
-        start: Any = method.start(Au, Mu, incoming(c.r * power(-of_r, real)))
+        start: Any = method.start(Au, Mu, incoming(mul(power(-of_r, real), c.r)))
         # Estimates are proportional to the true norm at the start; 0.9 spares a second pass for rounding.
         ratio = start.residual_norm / jnp.where(c.residual_norm > 0, c.residual_norm, 1)
         # No pass reduces the true residual by more than rounding allows; the rest is for the next one.
@@ -230,7 +230,7 @@ def iterate(
         def iterate_of(s):
             d = method.finish(Au, Mu, s)
             d = nulls.project_solution(d if right is None else right.mv(d))
-            return c.x + d * unit_of_d
+            return c.x + mul(unit_of_d, d)
 
         def running(carry):
             k, s, _ = carry
@@ -255,7 +255,7 @@ def iterate(
             asked = (s.halt == int(Status.least_squares)) & (r_norm > target)
             if estimate is not None:
                 asked |= (estimate <= flat(r_norm)) & (r_norm > target)
-            rhs = r * power(-exponent(jnp.max(jnp.abs(r), initial=0)), real)
+            rhs = mul(power(-exponent(jnp.max(jnp.abs(r), initial=0)), real), r)
             if columns is None:
                 rhs = incoming(rhs)
                 slope = lax.cond(asked, lambda: method.true_slope(Au, Mu, s, rhs), lambda: slope)
