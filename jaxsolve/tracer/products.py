@@ -189,7 +189,7 @@ def contract(
                 columns = np.where(zero, columns.dtype.type(-1), columns)
             other = factors.compact(other)
         factor = t.factor if is_scalar(t.factor) else arrange(t.factor, [xb, xf, xc], 0, True)
-        terms.append(_squeezed(Term(columns, factors.mul(factor, other), t.conjugate), len(shape)))
+        terms.append(_squeezed(Term(columns, factors.times(factor, other), t.conjugate), len(shape)))
     return Linear(shape, dtype, tuple(terms), (), x.affine)
 
 

@@ -30,9 +30,9 @@ def add(parts: Sequence[Linear], dtype: Any, affine: bool = False) -> Linear:
 
 def scaled(x: Linear, number: complex) -> Linear:
     """The value times a Python number."""
-    terms = tuple(Term(t.columns, factors.mul(t.factor, number), t.conjugate) for t in x.terms)
+    terms = tuple(Term(t.columns, factors.times(t.factor, number), t.conjugate) for t in x.terms)
     scatters = tuple(
-        Scatter(s.rows, s.columns, factors.mul(s.factor, number), s.conjugate) for s in x.scatters
+        Scatter(s.rows, s.columns, factors.times(s.factor, number), s.conjugate) for s in x.scatters
     )
     return Linear(x.shape, x.dtype, terms, scatters, x.affine)
 
