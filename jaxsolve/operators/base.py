@@ -295,7 +295,7 @@ class Transposed(Wrapper):
 
     def _pulled(self, x: Array) -> Array:
         # By vjp and not by linear_transpose, which refuses `u.at[i].set(v)` unless the indices are known to differ.
-        zeros = jnp.zeros(self.operator.shape[1], jnp.promote_types(self.operator.dtype, x.dtype))
+        zeros = jnp.zeros(self.operator.shape[1], common(self.operator.dtype, x.dtype))
         out, pull = jax.vjp(self.operator.mv, zeros)
         return pull(x.astype(out.dtype))[0]
 

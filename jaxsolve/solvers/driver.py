@@ -148,7 +148,7 @@ def iterate(
     largest = jnp.max(jnp.abs(b), initial=0)
     real, of_b = largest.dtype, exponent(largest)
     unit_of_b = power(of_b, real)
-    b_norm = plain_norm(b * power(-of_b, real))
+    b_norm = plain_norm(mul(power(-of_b, real), b))
     target = jnp.maximum(control.rtol * b_norm, control.atol * power(-of_b, real)).astype(real)
     unit, probes = unit_of(A, b)
     of_A = exponent(unit)
@@ -157,7 +157,7 @@ def iterate(
     if control.noise is not None:
         noise = nulls.where_singular(control.noise) * power(-of_b, real)
         target = jnp.maximum(target, noise).astype(real)
-    residual = Residual(A, A_ordinary, b * power(-of_b, real), of_A, of_b)
+    residual = Residual(A, A_ordinary, mul(power(-of_b, real), b), of_A, of_b)
 
     if x0 is None:
         x, r, first_norm, products = jnp.zeros(size, b.dtype), residual.b, b_norm, 0
@@ -304,7 +304,7 @@ def iterate(
     usable = jnp.isfinite(b_norm) & jnp.isfinite(unit)
     return Outcome(
         jnp.where(usable, end.x, jnp.nan),
-        end.r * unit_of_b,
+        mul(unit_of_b, end.r),
         end.residual_norm * unit_of_b,
         told,
         end.iterations,

@@ -106,7 +106,7 @@ class Compressed(Wrapper):
     def dtype(self) -> Any:
         """The dtype of the product of matrix and projector."""
         basis = self.nulls.basis
-        return self.operator.dtype if basis is None else jnp.result_type(self.operator.dtype, basis.dtype)
+        return self.operator.dtype if basis is None else common(self.operator.dtype, basis.dtype)
 
     def mv(self, x: Array) -> Array:
         """The product P A P x."""
