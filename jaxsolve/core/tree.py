@@ -129,7 +129,7 @@ class Packing:
     def joined(self, other: "Packing") -> "Packing":
         """The same structure, complex where either is, leaf by leaf."""
         dtypes = zip(self.dtypes, other.dtypes, strict=True)
-        wide = [jnp.promote_types(a, jnp.complex64) if _complex(b) else a for a, b in dtypes]
+        wide = [common(a, jnp.complex64) if _complex(b) else a for a, b in dtypes]
         return dataclasses.replace(self, dtypes=tuple(map(jnp.dtype, wide)))
 
     def fits(self, other: "Packing") -> bool:
