@@ -49,7 +49,7 @@ def calls(*choices: Any) -> Callable[[Callable[..., Call]], Callable[..., Call]]
     return listed
 
 
-def grid(dtype: Any = np.float64) -> sps.csr_array:
+def grid(dtype: Any = np.float64) -> Any:
     """Diffusion on a grid, large enough for a hierarchy."""
     return sps.csr_array(problems.poisson_2d(11, 11) + 0.1 * np.eye(121)).astype(dtype)
 
