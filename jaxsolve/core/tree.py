@@ -124,12 +124,12 @@ class Packing:
 
     def widened(self, dtype: Any) -> "Packing":
         """The same structure with leaves that hold `dtype`."""
-        return dataclasses.replace(self, dtypes=tuple(jnp.promote_types(d, dtype) for d in self.dtypes))
+        return dataclasses.replace(self, dtypes=tuple(common(d, dtype) for d in self.dtypes))
 
     def joined(self, other: "Packing") -> "Packing":
         """The same structure, complex where either is, leaf by leaf."""
         dtypes = zip(self.dtypes, other.dtypes, strict=True)
-        wide = [jnp.promote_types(a, jnp.complex64) if _complex(b) else a for a, b in dtypes]
+        wide = [common(a, jnp.complex64) if _complex(b) else a for a, b in dtypes]
         return dataclasses.replace(self, dtypes=tuple(map(jnp.dtype, wide)))
 
     def fits(self, other: "Packing") -> bool:
@@ -173,6 +173,16 @@ def typed(v: Array, dtype: Any) -> Array:
     return v if v.dtype == dtype else v.astype(dtype)
 
 
+def common(*values: Any) -> Any:
+    """The dtype in which arrays, numbers or dtypes come together, by JAX's ordinary rules.
+
+    `jax_numpy_dtype_promotion="strict"` asks for every conversion to be written out: this is the dtype to convert to.
+    """
+    # Nothing is traced in here, so that no compiled program depends on the switch.
+    with jax.numpy_dtype_promotion("standard"):
+        return jnp.result_type(*values)
+
+
 def inexact(*dtypes: Any) -> Any:
     """The promoted dtype, floating point at least (the default one where all are integers).
 
@@ -182,8 +192,8 @@ def inexact(*dtypes: Any) -> Any:
     if dtypes and all(d == dtypes[0] for d in dtypes) and jnp.issubdtype(dtypes[0], jnp.inexact):
         dtype = jnp.dtype(dtypes[0])
     else:
-        dtype = jnp.result_type(*dtypes) if dtypes else jnp.result_type(float)
-        dtype = dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.result_type(dtype, float)
+        dtype = common(*dtypes) if dtypes else jnp.result_type(float)
+        dtype = dtype if jnp.issubdtype(dtype, jnp.inexact) else common(dtype, float)
     if dtype.itemsize < 4:
         raise TypeError(
             f"systems are solved in float32, float64, complex64 or complex128; got {dtype.name}. "

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxsolve.core.tree import common, typed
+
 
 def squared_norm(v: Array) -> Array:
     """‖v‖² as a real number, for vectors of ordinary size."""
@@ -27,12 +29,15 @@ def norm(v: Array) -> Array:
     1.0...
     """
     scale = power_of_two(jnp.max(jnp.abs(v), initial=0))
-    return plain_norm(v / scale) * scale
+    return plain_norm(v / scale.astype(v.dtype)) * scale
 
 
 def dot(v: Array, w: Array) -> Array:
     """The inner product vᴴw."""
     # In full precision: GPUs and TPUs would round the factors of a float32 product to 10 or 8 bits.
+    if v.dtype != w.dtype:
+        dtype = common(v, w)
+        v, w = v.astype(dtype), w.astype(dtype)
     return jnp.vdot(v, w, precision=lax.Precision.HIGHEST)
 
 
@@ -41,9 +46,21 @@ def real_dot(v: Array, w: Array) -> Array:
     return dot(v, w).real
 
 
+def mul(factor: Any, v: Array) -> Array:
+    """factor * v, also of a real factor, a number or an array, and a complex v."""
+    dtype = common(factor, v)
+    return jnp.asarray(factor, dtype) * typed(v, dtype)
+
+
+def applied(matrix: Array, v: Array) -> Array:
+    """matrix @ v, also of a real matrix and a complex v."""
+    dtype = common(matrix, v)
+    return typed(matrix, dtype) @ typed(v, dtype)
+
+
 def scattered(n: int, dtype: Any) -> Array:
     """Numbers in [-0.5, 0.5) without visible order, the same for the same n."""
-    wide = np.promote_types(dtype, np.float32)
+    wide = common(dtype, jnp.float32)
     return (_hashed(lax.iota(np.uint32, n)).astype(wide) / 2**24 - jnp.asarray(0.5, wide)).astype(dtype)
 
 

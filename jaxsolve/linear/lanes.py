@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from jaxsolve.operators.base import LinearOperator
@@ -41,6 +42,8 @@ def lane_by_lane(
         *rest: More arguments.
     """
     alone = jax.custom_batching.custom_vmap(solve)
+    # The rule outlives this call: it keeps the shapes of A, none of its values.
+    shapes = jax.tree.map(lambda v: jax.ShapeDtypeStruct(jnp.shape(v), jnp.result_type(v)), A)
 
     @alone.def_vmap
     def _(size: int, batched: Any, inverse: Any, *parts: Any) -> tuple[Any, Any]:
@@ -56,7 +59,7 @@ def lane_by_lane(
             left = iter(own)
             return treedef.unflatten(next(left) if b else x for x, b in zip(leaves, several, strict=True))
 
-        if _suits(A, inverse):
+        if _suits(shapes, inverse):
             out = lax.map(lambda own: alone(*lane(own)), lanes)
         else:
             out = jax.vmap(lambda own: solve(*lane(own)))(lanes)

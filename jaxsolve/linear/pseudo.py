@@ -17,7 +17,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxsolve.core.vector import exponent
+from jaxsolve.core.vector import exponent, mul
 from jaxsolve.linear.forward import System
 from jaxsolve.linear.push import pushed
 from jaxsolve.operators.base import LinearOperator, Wrapper
@@ -53,7 +53,7 @@ def pseudo_tangent(
     S = _scales(A, outcome.residual) if method.least_norm and m > n and given.inverse is None else None
 
     def unscaled(v: Array) -> Array:
-        return v if S is None else S * v
+        return v if S is None else mul(S, v)
 
     AS = given if S is None else dataclasses.replace(given, A=ColumnScaled(A, S))
 
@@ -70,7 +70,7 @@ def pseudo_tangent(
         rhs = rhs if moved is None else [*rhs, solve_adjoint(moved)]
     if (m < n or method.least_norm) and pushed(A, tangent, lambda A: A.mv(x)) is not None:
         # From a guess, x is the solution next to it.
-        u = solve_adjoint(x if S is None else x / S)
+        u = solve_adjoint(x if S is None else x / S.astype(x.dtype))
         moved = moved_adjoint(u)
         assert moved is not None
         return unscaled(moved + solve(AS, *rhs, -AS.A.mv(moved)))
@@ -105,7 +105,7 @@ class ColumnScaled(_Product):
 
     def mv(self, x: Array) -> Array:
         """The product A S x."""
-        return self.operator.mv(self.scales * x)
+        return self.operator.mv(mul(self.scales, x))
 
     def transpose(self) -> LinearOperator:
         """The transpose, S Aᵀ."""
@@ -124,7 +124,7 @@ class RowScaled(_Product):
 
     def mv(self, x: Array) -> Array:
         """The product S A x."""
-        return self.scales * self.operator.mv(x)
+        return mul(self.scales, self.operator.mv(x))
 
     def transpose(self) -> LinearOperator:
         """The transpose, Aᵀ S."""

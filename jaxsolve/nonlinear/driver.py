@@ -154,10 +154,11 @@ def settled(
     stuck = (status != int(Status.converged)) & (status != int(Status.max_iterations)) & jnp.isfinite(size)
 
     def noise():
-        signs = 1 - 2 * (jnp.arange(x.shape[0]) % 2)
-        step = (DIGITS * jnp.finfo(x.dtype).eps * signs).astype(x.dtype)
-        sides = lax.map(lambda z: statement.condition(given, z), x * (1 + jnp.stack([step, -step])))
-        return ROUNDING / DIGITS * norm(jnp.min(jnp.abs(sides + gap), axis=0) * weights)
+        signs = (1 - 2 * (jnp.arange(x.shape[0]) % 2)).astype(x.dtype)
+        step = DIGITS * jnp.finfo(x.dtype).eps * signs
+        near = jnp.stack([x * (1 + step), x * (1 - step)])
+        sides = lax.map(lambda z: statement.condition(given, z), near)
+        return ROUNDING / DIGITS * norm(jnp.min(jnp.abs(sides + gap[None]), axis=0) * weights)
 
     weights = jnp.where(jnp.asarray(sizes) > 0, 1 / sizes, 0).astype(size.dtype)
     floor = lax.cond(stuck, noise, lambda: jnp.zeros_like(size))

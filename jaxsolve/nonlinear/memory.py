@@ -56,10 +56,10 @@ class Memory(eqx.Module):
             lax.dynamic_update_index_in_dim(rows, jnp.where(useful, new, rows[row]), row, 0)
             for rows, new in ((self.steps, s), (self.changes, y))
         )
-        here = (jnp.arange(memory) == row) & useful
-        old = jnp.where(here[:, None] | here, 0, self.inverse)
+        here = (jnp.arange(memory, dtype=row.dtype) == row) & useful
+        old = jnp.where(here[:, None] | here[None, :], 0, self.inverse)
         # The last column of the inverse of [[R, Sᵀy], [0, s·y]].
-        column = (here - old @ (steps @ y)) / jnp.where(useful, curved, 1)
+        column = (here.astype(old.dtype) - old @ (steps @ y)) / jnp.where(useful, curved, 1)
         squares = changes @ y
         return Memory(
             steps,
@@ -68,7 +68,7 @@ class Memory(eqx.Module):
             jnp.where(here, curved, self.curvatures),
             jnp.where(here, squares[:, None], jnp.where(here[:, None], squares, self.squares)),
             jnp.where(useful, curved / jnp.where(useful, dot(y, y), 1), self.scale),
-            self.count + useful,
+            self.count + useful.astype(self.count.dtype),
         )
 
     def forgotten(self, forget: Array) -> "Memory":

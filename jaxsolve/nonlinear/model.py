@@ -70,7 +70,7 @@ def model_at(
         r, product = jax.linearize(residual, x)
         J = jax.vmap(product, out_axes=1)(jnp.eye(n, dtype=x.dtype))
         sizes = column_sizes(J)
-        Q, R = jnp.linalg.qr(J / jnp.where(sizes > 0, sizes, 1))
+        Q, R = jnp.linalg.qr(J / jnp.where(sizes > 0, sizes, 1)[None])
         along = Q.T @ r
         # Directions in which rounding hides J are left out, as far as they are hidden.
         hidden = jnp.asarray(n * jnp.finfo(x.dtype).eps, x.dtype)
@@ -109,7 +109,7 @@ def model_step(
     """
     if model.factors is not None:
         R, along = model.factors
-        R = R * (model.units / metric)
+        R = R * (model.units / metric)[None]
         step = _damped(R, jnp.where(active, along, 0), damping)
         return -step / metric, jnp.array(x.shape[0], jnp.int32)
     _, J = jax.linearize(lambda x: statement.value(given, x), x)

@@ -91,7 +91,10 @@ class Optimality:
         multipliers = self.multipliers(given, x, near)
         slope, curved = jax.linearize(lambda x: jax.grad(self._lagrangian, 1)(given, x, multipliers), x)
         # Along all that is near: what presses by less than the slope changes within reach may as well not press.
-        across = at_bound + (at_limit / jnp.where(sizes > 0, sizes, 1)) @ slopes
+        across = (
+            at_bound.astype(x.dtype)
+            + jnp.where(at_limit & (sizes > 0), 1 / jnp.where(sizes > 0, sizes, 1), 0) @ slopes
+        )
         length = norm(across)
         weak = reach * norm(curved(across)) / jnp.where(length > 0, length, 1)
         pressed, equal = multipliers * sizes, low == high
@@ -108,7 +111,7 @@ class Optimality:
         slopes = self._slopes(given, x)
         sizes = jnp.linalg.norm(slopes, axis=1)
         sizes = jnp.where(active & (sizes > 0), sizes, 1)
-        rows = jnp.where(active[:, None] & ~(below | above), slopes / sizes[:, None], 0)
+        rows = jnp.where(active[:, None] & ~(below | above)[None, :], slopes / sizes[:, None], 0)
         # Constraints that depend on each other share what they carry.
         tiny = rows.shape[0] * jnp.finfo(x.dtype).eps
         normal = rows @ rows.T + jnp.diag(jnp.where(active, tiny, 1).astype(x.dtype))

@@ -11,7 +11,7 @@ from jax import Array
 
 from jaxsolve.core.errors import NotLinearError, StructureError
 from jaxsolve.core.staging import is_traced
-from jaxsolve.core.tree import Packing, inexact, typed
+from jaxsolve.core.tree import Packing, common, inexact, typed
 from jaxsolve.core.vector import squared_norm
 from jaxsolve.nonlinear.modes import differentiable
 from jaxsolve.operators.linearity import Degree, degree
@@ -188,7 +188,7 @@ def _joined(packing: Packing, tree: Any) -> Packing:
     other = packing if tree is None else Packing.of(tree)
     if (packing.treedef, packing.shapes) != (other.treedef, other.shapes):
         return packing
-    dtypes = tuple(jnp.promote_types(a, b) for a, b in zip(packing.dtypes, other.dtypes, strict=True))
+    dtypes = tuple(common(a, b) for a, b in zip(packing.dtypes, other.dtypes, strict=True))
     return dataclasses.replace(packing, dtypes=dtypes)
 
 

@@ -62,7 +62,7 @@ def target_of(size: Array, judged: Array, allowed: Array) -> Array:
 def column_sizes(J: Array) -> Array:
     """The norms of the columns of a matrix."""
     scale = power_of_two(jnp.max(jnp.abs(J), axis=0, initial=0))
-    return scale * jnp.sqrt(jnp.sum(jnp.square(J / scale), axis=0))
+    return scale * jnp.sqrt(jnp.sum(jnp.square(J / scale[None]), axis=0))
 
 
 def probes(count: int, size: int, dtype: jnp.dtype) -> Array:
@@ -87,10 +87,10 @@ def curvature_sizes(
         sizes = jnp.abs(first)
     elif n <= EXACT:
         H = jax.vmap(hessian)(jnp.eye(n, dtype=x.dtype))
-        sizes = _balanced(lambda D: jnp.max(jnp.abs(H) / D, axis=1) / D, x, EXACT_ROUNDS)
+        sizes = _balanced(lambda D: jnp.max(jnp.abs(H) / D[None], axis=1) / D, x, EXACT_ROUNDS)
     else:
         Z = probes(PROBES, n, x.dtype)
-        sizes = _balanced(lambda D: jnp.max(jnp.abs(jax.vmap(hessian)(Z / D)), axis=0) / D, x, ROUNDS)
+        sizes = _balanced(lambda D: jnp.max(jnp.abs(jax.vmap(hessian)(Z / D[None])), axis=0) / D, x, ROUNDS)
     least = jnp.abs(gradient) / jnp.where(value != 0, jnp.sqrt(8 * jnp.abs(value)), jnp.inf)
     sizes = jnp.maximum(sizes, jnp.where(jnp.isfinite(least), least, 0))
     largest = jnp.max(sizes)

@@ -10,6 +10,8 @@ from jax import Array
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.traits import Traits, traits_for
+from jaxsolve.core.tree import common
+from jaxsolve.core.vector import mul
 from jaxsolve.operators.base import LinearOperator
 
 _IDENTITY = traits_for(False, diagonal=True, positive_definite=True)
@@ -75,7 +77,7 @@ class Diagonal(LinearOperator):
 
     def mv(self, x: Array) -> Array:
         """The elementwise product."""
-        return self.values * x
+        return mul(self.values, x)
 
     def transpose(self) -> LinearOperator:
         """The operator itself."""
@@ -123,7 +125,7 @@ class Block(LinearOperator):
     @property
     def dtype(self) -> Any:
         """The common dtype of the blocks."""
-        return jnp.result_type(*[A.dtype for row in self.blocks for A in row if A is not None])
+        return common(*[A.dtype for row in self.blocks for A in row if A is not None])
 
     def mv(self, x: Array) -> Array:
         """The blockwise product."""

@@ -13,6 +13,8 @@ from jax import Array, lax
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.module import Module
 from jaxsolve.core.traits import Traits, traits_for
+from jaxsolve.core.tree import common
+from jaxsolve.core.vector import mul
 
 
 class LinearOperator(Module):
@@ -293,7 +295,7 @@ class Transposed(Wrapper):
 
     def _pulled(self, x: Array) -> Array:
         # By vjp and not by linear_transpose, which refuses `u.at[i].set(v)` unless the indices are known to differ.
-        zeros = jnp.zeros(self.operator.shape[1], jnp.promote_types(self.operator.dtype, x.dtype))
+        zeros = jnp.zeros(self.operator.shape[1], common(self.operator.dtype, x.dtype))
         out, pull = jax.vjp(self.operator.mv, zeros)
         return pull(x.astype(out.dtype))[0]
 
@@ -381,7 +383,7 @@ class Scaled(Wrapper):
     @property
     def dtype(self) -> Any:
         """The dtype of the product of number and operator."""
-        return jnp.result_type(self.operator.dtype, self.factor)
+        return common(self.operator.dtype, self.factor)
 
     @property
     def traits(self) -> Traits:
@@ -390,7 +392,7 @@ class Scaled(Wrapper):
 
     def mv(self, x: Array) -> Array:
         """The product factor * A x."""
-        return self.factor * self.operator.mv(x)
+        return mul(self.factor, self.operator.mv(x))
 
     def transpose(self) -> LinearOperator:
         """The scaled transpose."""
@@ -398,7 +400,7 @@ class Scaled(Wrapper):
 
     def diagonal(self) -> Array:
         """The diagonal."""
-        return self.factor * self.operator.diagonal()
+        return mul(self.factor, self.operator.diagonal())
 
     def layout(self) -> LinearOperator:
         """The scaled fast form."""
@@ -425,7 +427,7 @@ class Sum(LinearOperator):
     @property
     def dtype(self) -> Any:
         """The common dtype of the terms."""
-        return jnp.result_type(self.left.dtype, self.right.dtype)
+        return common(self.left.dtype, self.right.dtype)
 
     @property
     def traits(self) -> Traits:
@@ -474,7 +476,7 @@ class Product(LinearOperator):
     @property
     def dtype(self) -> Any:
         """The common dtype of the factors."""
-        return jnp.result_type(self.left.dtype, self.right.dtype)
+        return common(self.left.dtype, self.right.dtype)
 
     @property
     def traits(self) -> Traits:

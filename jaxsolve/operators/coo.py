@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.traits import Traits
+from jaxsolve.core.vector import mul
 from jaxsolve.operators.base import LinearOperator, declaration
 
 
@@ -53,7 +54,7 @@ class CoordinateOperator(LinearOperator):
 
     def mv(self, x: Array) -> Array:
         """The product A x."""
-        terms = self.data * x.at[self.columns].get(mode="fill", fill_value=0)
+        terms = mul(self.data, x.at[self.columns].get(mode="fill", fill_value=0))
         zeros = jnp.zeros(self.size[0], terms.dtype)
         return zeros.at[self.rows].add(terms, mode="drop", indices_are_sorted=self.sorted_rows)
 

@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.traits import Traits
+from jaxsolve.core.vector import applied
 from jaxsolve.operators.base import LinearOperator, declaration
 
 
@@ -44,7 +45,7 @@ class DenseMatrix(LinearOperator):
 
     def mv(self, x: Array) -> Array:
         """The product A x."""
-        return self.matrix @ x
+        return applied(self.matrix, x)
 
     def transpose(self) -> "DenseMatrix":
         """The transposed matrix."""

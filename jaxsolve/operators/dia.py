@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.traits import Traits
+from jaxsolve.core.tree import common
+from jaxsolve.core.vector import mul
 from jaxsolve.operators.base import LinearOperator
 
 
@@ -48,11 +50,11 @@ class DiagonalsOperator(LinearOperator):
     def mv(self, x: Array) -> Array:
         """The product A x."""
         if not self.offsets:
-            return jnp.zeros(self.size[0], jnp.result_type(self.values, x))
+            return jnp.zeros(self.size[0], common(self.values, x))
         shifted = self._shifted(x)
-        y = self.values[0] * shifted[0]
+        y = mul(self.values[0], shifted[0])
         for k in range(1, len(self.offsets)):
-            y = y + self.values[k] * shifted[k]
+            y = y + mul(self.values[k], shifted[k])
         return y
 
     def _shifted(self, x: Array) -> list[Array]:

@@ -14,6 +14,8 @@ from jax import Array
 from jaxsolve.core.memo import compiled
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
+from jaxsolve.core.tree import common
+from jaxsolve.core.vector import mul
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 
@@ -63,16 +65,16 @@ class RowsOperator(LinearOperator):
         m, n = self.shape
         width = self.values.shape[0]
         if not width or not n:
-            y = jnp.zeros(m, jnp.result_type(self.values, x))
+            y = jnp.zeros(m, common(self.values, x))
         elif width <= UNROLLED_WIDTH:
-            y = self.values[0] * gather(x, self.columns[0])
+            y = mul(self.values[0], gather(x, self.columns[0]))
             for k in range(1, width):
-                y = y + self.values[k] * gather(x, self.columns[k])
+                y = y + mul(self.values[k], gather(x, self.columns[k]))
         else:
-            y = jnp.sum(self.values * gather(x, self.columns), axis=0)
+            y = jnp.sum(mul(self.values, gather(x, self.columns)), axis=0)
         values, rows, columns = self.tail
         if values.shape[0]:
-            extra = values * gather(x, columns)
+            extra = mul(values, gather(x, columns))
             y = y + jax.ops.segment_sum(extra, rows, num_segments=m, indices_are_sorted=True)
         return y
 

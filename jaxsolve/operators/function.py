@@ -14,7 +14,7 @@ from jaxsolve.core.errors import NotLinearError, StructureError
 from jaxsolve.core.memo import compiled
 from jaxsolve.core.staging import is_traced, staged
 from jaxsolve.core.traits import Traits
-from jaxsolve.core.tree import Packing, typed
+from jaxsolve.core.tree import Packing, common, typed
 from jaxsolve.core.vector import scattered
 from jaxsolve.operators.base import LinearOperator, on_parts
 from jaxsolve.operators.linearity import Degree, degree
@@ -110,7 +110,7 @@ def function_operator(
     x = jax.ShapeDtypeStruct((unknown.size,), dtype)
     program, constants, out = trace_program(flat, shapes, x)
     if out.dtype != dtype:
-        wide = jnp.promote_types(out.dtype, dtype)
+        wide = common(out.dtype, dtype)
         return function_operator(f, unknown.widened(wide), rhs, wide, args, kwargs)
     parameters = tuple(
         c if isinstance(c, np.ndarray) and not c.ndim else jnp.asarray(c) for c in (*constants, *values)

@@ -13,6 +13,8 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.options import require_count, require_flag
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
+from jaxsolve.core.tree import common
+from jaxsolve.core.vector import applied
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.ell import gather, gather_or_zero
 from jaxsolve.operators.pattern import Pattern
@@ -138,7 +140,7 @@ class Deflation(AbstractPreconditioner):
                     f"Deflation expects a basis of shape ({n}, k), a vector in each column; "
                     f"got {self.basis.shape}."
                 )
-            Z = self.basis.astype(jnp.result_type(self.basis, A.dtype))
+            Z = self.basis.astype(common(self.basis, A.dtype))
             AZ = jax.vmap(A.layout().mv, in_axes=1, out_axes=1)(Z)
             correction = BasisCorrection(Z, generalised_inverse(jnp.conj(Z.T) @ AZ), inherited(A))
         return Sequence(A.layout(), (correction, self.inner.build(A), correction), inherited(A))
@@ -213,11 +215,11 @@ def generalised_inverse(E: Array, hermitian: bool = False) -> Array:
     """
     kind = E.dtype
     # LAPACK has no half precision.
-    E = E.astype(jnp.result_type(kind, jnp.float32))
+    E = E.astype(common(kind, jnp.float32))
     d = jnp.abs(jnp.diagonal(E))
     largest = jnp.max(d, initial=0)
     d = jnp.where(d > 0, d, jnp.where(largest > 0, largest, 1))
-    scale = 1 / jnp.sqrt(d)
+    scale = (1 / jnp.sqrt(d)).astype(E.dtype)
     scaled = E * scale[:, None] * scale[None, :]
     k = max(E.shape[0], 1)
     tiny = 4 * k * jnp.finfo(E.dtype).eps
@@ -263,7 +265,7 @@ class ClusterCorrection(LinearOperator):
     def mv(self, x: Array) -> Array:
         """The correction for the residual x."""
         sums = jnp.sum(gather_or_zero(x, self.members), axis=0)
-        return gather(self.inverse @ sums, self.labels)
+        return gather(applied(self.inverse, sums), self.labels)
 
     def transpose(self) -> LinearOperator:
         """The same with the transposed inverse."""
@@ -297,7 +299,7 @@ class BasisCorrection(LinearOperator):
 
     def mv(self, x: Array) -> Array:
         """The correction for the residual x."""
-        return self.basis @ (self.inverse @ (jnp.conj(self.basis.T) @ x))
+        return applied(self.basis, applied(self.inverse, applied(jnp.conj(self.basis.T), x)))
 
     def transpose(self) -> LinearOperator:
         """The same with the transposed inverse and the conjugate basis."""

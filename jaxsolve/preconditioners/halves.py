@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.staging import namespace
+from jaxsolve.core.vector import mul
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.preconditioners.grid import Grid
 from jaxsolve.preconditioners.lines import (
@@ -50,7 +51,7 @@ class GridProlongation(LinearOperator):
     def mv(self, x: Array) -> Array:
         """The interpolated vector."""
         e = x.reshape(self.lower.shape)
-        odd = self.lower * e + self.upper * shifted(e, self.axis, 1, self.fine.periodic)
+        odd = mul(self.lower, e) + mul(self.upper, shifted(e, self.axis, 1, self.fine.periodic))
         both = jnp.stack([e, odd], axis=self.axis + 1)
         doubled = [2 * k if a == self.axis else k for a, k in enumerate(e.shape)]
         return lax.slice(both.reshape(doubled), [0] * e.ndim, self.fine.shape).reshape(-1)
@@ -58,8 +59,8 @@ class GridProlongation(LinearOperator):
     def restricted(self, x: Array) -> Array:
         """The product with the transpose: odd values go to their two ends."""
         even, odd = halves(x.reshape(self.fine.shape), self.axis)
-        back = shifted(self.upper * odd, self.axis, -1, self.fine.periodic)
-        return (even + self.lower * odd + back).reshape(-1)
+        back = shifted(mul(self.upper, odd), self.axis, -1, self.fine.periodic)
+        return (even + mul(self.lower, odd) + back).reshape(-1)
 
     def transpose(self) -> LinearOperator:
         """The restriction with these weights."""

@@ -12,6 +12,7 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.options import require_count
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
+from jaxsolve.core.tree import common, typed
 from jaxsolve.operators.algebra import Diagonal
 from jaxsolve.operators.base import Declared, LinearOperator
 from jaxsolve.operators.dense import DenseMatrix
@@ -128,7 +129,8 @@ def diagonal_blocks(A: LinearOperator, size: int) -> Array:
         blocks = gather_or_zero(matrix.data, index_array(_block_positions(matrix.pattern, size)))
     rows = np.arange(count * size).reshape(count, size)
     beyond = np.where(rows >= n, 1, 0)[:, :, None] * np.eye(size, dtype=int)
-    return blocks + jnp.asarray(beyond[-1:], blocks.dtype) * (jnp.arange(count) == count - 1)[:, None, None]
+    last = (jnp.arange(count) == count - 1)[:, None, None]
+    return blocks + jnp.where(last, jnp.asarray(beyond[-1:], blocks.dtype), 0)
 
 
 def _block_positions(pattern: Pattern, size: int) -> np.ndarray:
@@ -143,7 +145,7 @@ def _block_positions(pattern: Pattern, size: int) -> np.ndarray:
 def guarded_inverse(blocks: Array) -> Array:
     """The inverse of each block of shape (..., k, k), that of its diagonal where the block is singular."""
     d = jnp.diagonal(blocks, axis1=-2, axis2=-1)
-    plain = reciprocal(d)[..., None] * jnp.eye(blocks.shape[-1], dtype=blocks.dtype)
+    plain = jnp.where(jnp.eye(blocks.shape[-1], dtype=bool), reciprocal(d)[..., None], 0)
     # Rows are scaled first, so that the test for singularity is free of units.
     scale = jnp.max(jnp.abs(blocks), axis=-1, keepdims=True)
     scale = jnp.where(scale > 0, scale, 1).astype(blocks.dtype)
@@ -219,8 +221,11 @@ class BlockDiagonal(LinearOperator):
     def mv(self, x: Array) -> Array:
         """The blockwise product."""
         count, k, _ = self.blocks.shape
+        dtype = common(self.blocks, x)
         padded = jnp.pad(x, (0, count * k - self.size)).reshape(count, k)
-        return jnp.einsum("bij,bj->bi", self.blocks, padded).reshape(-1)[: self.size]
+        return jnp.einsum("bij,bj->bi", typed(self.blocks, dtype), typed(padded, dtype)).reshape(-1)[
+            : self.size
+        ]
 
     def transpose(self) -> LinearOperator:
         """The transposed blocks."""

@@ -9,6 +9,8 @@ import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.staging import index_array
+from jaxsolve.core.tree import common
+from jaxsolve.core.vector import mul
 from jaxsolve.operators.base import Wrapper
 from jaxsolve.operators.ell import gather, gather_or_zero, spread
 from jaxsolve.operators.pattern import Pattern
@@ -91,7 +93,7 @@ class LevelInverse(Wrapper):
 
     def mv(self, x: Array) -> Array:
         """The solution y of y + N y = x."""
-        x = x.astype(jnp.result_type(x, self.values))
+        x = x.astype(common(x, self.values))
         if self.levels <= 1:
             return x
         height = self.values.shape[-1]
@@ -99,7 +101,7 @@ class LevelInverse(Wrapper):
         def step(y: Array, at: tuple[Array, Array, Array]) -> tuple[Array, None]:
             start, values, columns = at
             own = lax.dynamic_slice(y, (start,), (height,))
-            own = own - jnp.sum(values * gather(y, columns), axis=0)
+            own = own - jnp.sum(mul(values, gather(y, columns)), axis=0)
             return lax.dynamic_update_slice(y, own, (start,)), None
 
         y, _ = lax.scan(step, gather_or_zero(x, self.rows), (self.starts, self.values, self.columns))

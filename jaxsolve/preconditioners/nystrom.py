@@ -11,6 +11,7 @@ from jax import Array
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.options import require_count
 from jaxsolve.core.traits import Traits
+from jaxsolve.core.vector import applied, mul
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.preconditioners.base import AbstractPreconditioner, as_square
@@ -70,7 +71,7 @@ class Nystrom(AbstractPreconditioner):
         # K ≈ B Bᴴ with B = Y (Ωᴴ Y)^(-1/2) on the directions where that is positive beyond rounding.
         tiny = 4 * max(rank, 1) * jnp.finfo(real).eps
         kept = w > tiny * jnp.max(jnp.abs(w), initial=0)
-        B = (Y @ V) * jnp.where(kept, jax.lax.rsqrt(jnp.where(kept, w, 1)), 0).astype(A.dtype)
+        B = (Y @ V) * jnp.where(kept, jax.lax.rsqrt(jnp.where(kept, w, 1)), 0).astype(A.dtype)[None, :]
         U, s, _ = jnp.linalg.svd(B, full_matrices=False)
         values = jnp.maximum(s**2 - noise, 0)
         largest = jnp.max(values, initial=0)
@@ -123,7 +124,8 @@ class LowRankInverse(LinearOperator):
 
     def mv(self, x: Array) -> Array:
         """The approximate solution for the right-hand side x."""
-        return self.rest * x + self.basis @ (self.weights * (jnp.conj(self.basis.T) @ x))
+        weighted = mul(self.weights, applied(jnp.conj(self.basis.T), x))
+        return mul(self.rest, x) + applied(self.basis, weighted)
 
     def transpose(self) -> LinearOperator:
         """The conjugate, since the operator is Hermitian."""

@@ -10,7 +10,8 @@ from jax import Array, lax
 from jaxsolve.core.options import require_count, require_number
 from jaxsolve.core.staging import detached, index_array
 from jaxsolve.core.traits import Traits
-from jaxsolve.core.vector import plain_norm, scattered
+from jaxsolve.core.tree import common
+from jaxsolve.core.vector import mul, plain_norm, scattered
 from jaxsolve.operators.base import LinearOperator, Wrapper
 from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.operators.sparse import SparseMatrix
@@ -141,9 +142,10 @@ def largest_eigenvalue(A: LinearOperator, inverse: Array, row_sums: Array | None
         k, v, size = carry
         w = inverse * A.mv(v)
         norm = plain_norm(w)
-        return k + 1, w / jnp.where(norm > 0, norm, 1), jnp.where(size < bound, SAFETY * norm, size)
+        v = w / jnp.where(norm > 0, norm, 1).astype(w.dtype)
+        return k + 1, v, jnp.where(size < bound, SAFETY * norm, size)
 
-    first = start / plain_norm(start)
+    first = start / plain_norm(start).astype(start.dtype)
     _, _, size = lax.while_loop(goes_on, advance, (0, first, jnp.zeros((), real)))
     estimate = jnp.minimum(size, bound)
     return jnp.where(estimate > 0, estimate, 1)
@@ -162,13 +164,15 @@ def chebyshev_steps(
     centre, radius = (upper + lower) / 2, (upper - lower) / 2
     sigma = centre / radius
     rho = 1 / sigma
-    r = (b if x is None else b - A.mv(x)) / diagonal
-    d = r / centre
+    dtype = common(diagonal, b)
+    diagonal = diagonal.astype(dtype)
+    r = (b if x is None else b - A.mv(x)).astype(dtype) / diagonal
+    d = r / jnp.asarray(centre, r.dtype)
     y = d if x is None else x + d
     for _ in range(steps - 1):
         r = r - A.mv(d) / diagonal
         previous, rho = rho, 1 / (2 * sigma - rho)
-        d = rho * previous * d + (2 * rho / radius) * r
+        d = mul(rho * previous, d) + mul(2 * rho / radius, r)
         y = y + d
     return y
 
@@ -216,9 +220,10 @@ class NeumannSeries(Wrapper):
 
     def mv(self, x: Array) -> Array:
         """The damped Jacobi sweeps from zero towards the solution for the right-hand side x."""
-        y = x / self.scale
+        scale = self.scale.astype(common(self.scale, x))
+        y = x.astype(scale.dtype) / scale
         for _ in range(self.degree):
-            y = y + (x - self.operator.mv(y)) / self.scale
+            y = y + (x.astype(scale.dtype) - self.operator.mv(y)) / scale
         return y
 
     def transpose(self) -> LinearOperator:

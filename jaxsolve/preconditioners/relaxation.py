@@ -14,6 +14,8 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.options import require_number
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
+from jaxsolve.core.tree import common
+from jaxsolve.core.vector import mul
 from jaxsolve.operators.base import LinearOperator, Wrapper
 from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.operators.ell import RowsOperator, gather, gather_or_zero, rows_operator
@@ -78,7 +80,8 @@ class TriangularSweeps(Wrapper):
 
     def mv(self, x: Array) -> Array:
         """Forward and backward substitution."""
-        A = self.operator.matrix
+        dtype = common(self.operator.matrix, x)
+        A, x = self.operator.matrix.astype(dtype), x.astype(dtype)
         d = 1 / reciprocal(jnp.diagonal(A))
         D = jnp.diag(d)
         solve = jax.scipy.linalg.solve_triangular
@@ -131,14 +134,14 @@ class ColourSweeps(LinearOperator):
         r = gather(x, self.order[0])
         sizes = [len(d) for d in self.inverses]
         ends = np.cumsum(sizes)
-        y = self.inverses[0] * r[: sizes[0]]
+        y = mul(self.inverses[0], r[: sizes[0]])
         for c, L in enumerate(self.below, start=1):
-            step = self.inverses[c] * (r[ends[c - 1] : ends[c]] - self.omega * L.mv(y))
+            step = mul(self.inverses[c], r[ends[c - 1] : ends[c]] - self.omega * L.mv(y))
             y = jnp.concatenate([y, step])
         # (D + ωU) z = D y: z = y - ω D⁻¹ U z, from the last colour to the first.
         z = y[ends[-1] - sizes[-1] :]
         for c in range(len(sizes) - 2, -1, -1):
-            step = y[ends[c] - sizes[c] : ends[c]] - self.omega * self.inverses[c] * self.above[c].mv(z)
+            step = y[ends[c] - sizes[c] : ends[c]] - mul(self.omega * self.inverses[c], self.above[c].mv(z))
             z = jnp.concatenate([step, z])
         return self.omega * (2 - self.omega) * gather(z, self.order[1])
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.staging import namespace
+from jaxsolve.core.vector import mul
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.preconditioners.grid import Grid
 from jaxsolve.preconditioners.lines import Restriction, added, galerkin, line_sums, moved, stacked, times
@@ -46,9 +47,9 @@ class BlockProlongation(LinearOperator):
         e = x.reshape(self.weights.shape[1:])
         before, first, middle, last, after = self.weights
         parts = [
-            first * e + before * shifted(e, self.axis, -1, self.fine.periodic),
-            middle * e,
-            last * e + after * shifted(e, self.axis, 1, self.fine.periodic),
+            mul(first, e) + mul(before, shifted(e, self.axis, -1, self.fine.periodic)),
+            mul(middle, e),
+            mul(last, e) + mul(after, shifted(e, self.axis, 1, self.fine.periodic)),
         ]
         tripled = [3 * k if a == self.axis else k for a, k in enumerate(e.shape)]
         whole = jnp.stack(parts, axis=self.axis + 1).reshape(tripled)
@@ -60,9 +61,9 @@ class BlockProlongation(LinearOperator):
         """The product with the transpose: weighted sums over blocks and the points next to them."""
         one, two, three = thirds(x.reshape(self.fine.shape), self.axis)
         before, first, middle, last, after = self.weights
-        total = first * one + middle * two + last * three
-        total = total + shifted(before * one, self.axis, 1, self.fine.periodic)
-        return (total + shifted(after * three, self.axis, -1, self.fine.periodic)).reshape(-1)
+        total = mul(first, one) + mul(middle, two) + mul(last, three)
+        total = total + shifted(mul(before, one), self.axis, 1, self.fine.periodic)
+        return (total + shifted(mul(after, three), self.axis, -1, self.fine.periodic)).reshape(-1)
 
     def transpose(self) -> LinearOperator:
         """The restriction with these weights."""

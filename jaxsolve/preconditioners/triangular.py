@@ -12,6 +12,7 @@ from jax import Array, lax
 
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
+from jaxsolve.core.vector import mul
 from jaxsolve.operators.base import LinearOperator, Wrapper
 from jaxsolve.operators.ell import TAIL_COST, gather, plan_rows
 from jaxsolve.operators.layout import is_banded
@@ -165,9 +166,9 @@ class FactoredInverse(LinearOperator):
 
     def mv(self, x: Array) -> Array:
         """The approximate solution of A y = x."""
-        y = self._ordered(self.left * x, 0)
-        y = self.upper.mv(self.inverse_pivots * self.lower.mv(y))
-        return self.right * self._ordered(y, 1)
+        y = self._ordered(mul(self.left, x), 0)
+        y = self.upper.mv(mul(self.inverse_pivots, self.lower.mv(y)))
+        return mul(self.right, self._ordered(y, 1))
 
     def _ordered(self, y: Array, end: int) -> Array:
         return y if self.orders is None else gather(y, index_array(self.orders[end].array))

@@ -7,7 +7,7 @@ from jax import Array, lax
 
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED, Status
-from jaxsolve.core.vector import exponent, plain_norm, power
+from jaxsolve.core.vector import exponent, mul, plain_norm, power
 from jaxsolve.operators.algebra import Diagonal
 from jaxsolve.operators.base import LinearOperator, Paired
 from jaxsolve.solvers import symmetry
@@ -148,7 +148,7 @@ def iterate(
     largest = jnp.max(jnp.abs(b), initial=0)
     real, of_b = largest.dtype, exponent(largest)
     unit_of_b = power(of_b, real)
-    b_norm = plain_norm(b * power(-of_b, real))
+    b_norm = plain_norm(mul(power(-of_b, real), b))
     target = jnp.maximum(control.rtol * b_norm, control.atol * power(-of_b, real)).astype(real)
     unit, probes = unit_of(A, b)
     of_A = exponent(unit)
@@ -157,7 +157,7 @@ def iterate(
     if control.noise is not None:
         noise = nulls.where_singular(control.noise) * power(-of_b, real)
         target = jnp.maximum(target, noise).astype(real)
-    residual = Residual(A, A_ordinary, b * power(-of_b, real), of_A, of_b)
+    residual = Residual(A, A_ordinary, mul(power(-of_b, real), b), of_A, of_b)
 
     if x0 is None:
         x, r, first_norm, products = jnp.zeros(size, b.dtype), residual.b, b_norm, 0
@@ -215,7 +215,7 @@ def iterate(
         scale = power(of_r, real)
         # Not c.r / scale: XLA takes quotients of quotients as one by the product of the divisors, and a preconditioner
         # divides by the diagonal of A next. For A and b of 1e-20 each the product is zero in float32.
-        start: Any = method.start(Au, Mu, incoming(c.r * power(-of_r, real)))
+        start: Any = method.start(Au, Mu, incoming(mul(power(-of_r, real), c.r)))
         # Estimates are proportional to the true norm at the start; 0.9 spares a second pass for rounding.
         ratio = start.residual_norm / jnp.where(c.residual_norm > 0, c.residual_norm, 1)
         # No pass reduces the true residual by more than rounding allows; the rest is for the next one.
@@ -237,7 +237,7 @@ def iterate(
         def iterate_of(s):
             d = method.finish(Au, Mu, s)
             d = nulls.project_solution(d if right is None else right.mv(d))
-            return c.x + d * unit_of_d
+            return c.x + mul(unit_of_d, d)
 
         def running(carry):
             k, s, _ = carry
@@ -262,7 +262,7 @@ def iterate(
             asked = (s.halt == int(Status.least_squares)) & (r_norm > target)
             if estimate is not None:
                 asked |= (estimate <= flat(r_norm)) & (r_norm > target)
-            rhs = r * power(-exponent(jnp.max(jnp.abs(r), initial=0)), real)
+            rhs = mul(power(-exponent(jnp.max(jnp.abs(r), initial=0)), real), r)
             if columns is None:
                 rhs = incoming(rhs)
                 slope = lax.cond(asked, lambda: method.true_slope(Au, Mu, s, rhs), lambda: slope)
@@ -311,7 +311,7 @@ def iterate(
     usable = jnp.isfinite(b_norm) & jnp.isfinite(unit)
     return Outcome(
         jnp.where(usable, end.x, jnp.nan),
-        end.r * unit_of_b,
+        mul(unit_of_b, end.r),
         end.residual_norm * unit_of_b,
         told,
         end.iterations,

@@ -9,7 +9,8 @@ from jax import Array, lax
 
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED, Status
-from jaxsolve.core.vector import norm
+from jaxsolve.core.tree import common
+from jaxsolve.core.vector import mul, norm
 from jaxsolve.operators.base import LinearOperator, Sum, Wrapper, product_if
 
 #: So many rows are summed before all are: the first boundary condition rules the constants out.
@@ -34,7 +35,7 @@ class NullSpace(eqx.Module):
         m, n = A.shape
         if not self.detect or m != n or n < 2:
             return self, 0
-        ones = jnp.ones(n, jnp.result_type(A.dtype, unit))
+        ones = jnp.ones(n, common(A.dtype, unit))
         # Rows of a few dozen entries sum to zero up to rounding of about their number times eps.
         tiny = 100 * jnp.finfo(unit.dtype).eps * unit
 
@@ -105,7 +106,7 @@ class Compressed(Wrapper):
     def dtype(self) -> Any:
         """The dtype of the product of matrix and projector."""
         basis = self.nulls.basis
-        return self.operator.dtype if basis is None else jnp.result_type(self.operator.dtype, basis.dtype)
+        return self.operator.dtype if basis is None else common(self.operator.dtype, basis.dtype)
 
     def mv(self, x: Array) -> Array:
         """The product P A P x."""
@@ -138,11 +139,11 @@ class _Projector(LinearOperator):
 
     def mv(self, x: Array) -> Array:
         """The projection of x, scaled."""
-        return self.scale * (self.basis @ (jnp.conj(self.basis.T) @ x))
+        return mul(self.scale, self.basis @ (jnp.conj(self.basis.T) @ x))
 
     def as_matrix(self) -> Array:
         """The dense matrix."""
-        return self.scale * (self.basis @ jnp.conj(self.basis.T))
+        return mul(self.scale, self.basis @ jnp.conj(self.basis.T))
 
 
 def orthonormal(basis: Array) -> Array:

@@ -19,7 +19,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxsolve.core.vector import exponent, plain_norm, power, upper_half
+from jaxsolve.core.vector import exponent, mul, plain_norm, power, upper_half
 from jaxsolve.operators.base import LinearOperator
 
 #: Products with A that a second, sharper residual counts as.
@@ -60,8 +60,8 @@ class Residual(eqx.Module):
         """
         real = scale.dtype
         of_x = exponent(jnp.max(jnp.abs(x), initial=0))
-        ordinary, unit = x * power(-of_x, real), power(self.of_A + of_x - self.of_b, real)
-        r = self.b - unit * self.ordinary.mv(ordinary)
+        ordinary, unit = mul(power(-of_x, real), x), power(self.of_A + of_x - self.of_b, real)
+        r = self.b - mul(unit, self.ordinary.mv(ordinary))
         entries = self.A.most_entries
         width = WIDTH if entries is None else 2 * math.sqrt(entries[0] * entries[1])
         rounding = jnp.finfo(real).eps * (width * unit * plain_norm(ordinary) + plain_norm(self.b))
@@ -69,16 +69,16 @@ class Residual(eqx.Module):
 
         def again(_: Any) -> tuple[Array, Array, Array]:
             if entries is not None:
-                new = self._from_entries(unit * ordinary, entries[0])
-                return jnp.array(False), new, plain_norm(new * inverse) * scale
+                new = self._from_entries(mul(unit, ordinary), entries[0])
+                return jnp.array(False), new, plain_norm(mul(inverse, new)) * scale
             halves = _parts(upper_half, ordinary), _parts(lambda v: v - upper_half(v), ordinary)
             upper, lower = lax.map(self.ordinary.mv, jnp.stack(halves))
-            other = (self.b - unit * upper) - unit * lower
-            other_norm = plain_norm(other * inverse) * scale
+            other = (self.b - mul(unit, upper)) - mul(unit, lower)
+            other_norm = plain_norm(mul(inverse, other)) * scale
             larger = other_norm > norm
             return jnp.array(False), jnp.where(larger, other, r), jnp.where(larger, other_norm, norm)
 
-        norm = plain_norm(r * inverse) * scale
+        norm = plain_norm(mul(inverse, r)) * scale
         asked = uncertain(norm, rounding, target)
         # A loop of at most one round: a branch would become a choice under vmap, with both sides computed.
         _, r, norm = lax.while_loop(lambda carry: carry[0], again, (asked, r, norm))

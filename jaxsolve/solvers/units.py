@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.traits import Traits
-from jaxsolve.core.vector import exponent, plain_norm, power, scattered
+from jaxsolve.core.vector import exponent, mul, plain_norm, power, scattered
 from jaxsolve.operators.base import LinearOperator, Wrapper
 
 #: Columns of an operator without entries are formed up to so many, to know their norms.
@@ -31,7 +31,7 @@ class Rescaled(Wrapper):
 
     def mv(self, x: Array) -> Array:
         """The product 2^k A x."""
-        return self.outer * self.operator.mv(self.inner * x)
+        return mul(self.outer, self.operator.mv(mul(self.inner, x)))
 
     def transpose(self) -> LinearOperator:
         """The scaled transpose."""
@@ -48,7 +48,7 @@ class Rescaled(Wrapper):
     def leading_row_sums(self, count: int) -> Array | None:
         """The sums of the first rows, where they are cheap to know."""
         sums = self.operator.leading_row_sums(count)
-        return None if sums is None else self.outer * (self.inner * sums)
+        return None if sums is None else mul(self.outer, mul(self.inner, sums))
 
 
 def rescaled(A: LinearOperator, k: Array, real: jnp.dtype) -> Rescaled:
@@ -76,7 +76,7 @@ def _rms(v: Array) -> Array:
     largest = jnp.max(jnp.abs(v), initial=0)
     scale = power(-exponent(largest), largest.dtype)
     # What is not finite stays so: its scale is 1.
-    return plain_norm(v * scale) / jnp.sqrt(jnp.asarray(max(v.shape[0], 1), largest.dtype)) / scale
+    return plain_norm(mul(scale, v)) / jnp.sqrt(jnp.asarray(max(v.shape[0], 1), largest.dtype)) / scale
 
 
 def column_norms(A: LinearOperator, k: Array, real: jnp.dtype) -> tuple[Array, int] | None:

@@ -29,8 +29,9 @@ class Trajectory:
     Attributes:
         iterations: Shape (..., k): the number of iterations at each record, increasing; -1 where there is none (in a
             batch, after the last iteration of a system; while traced, up to the end of the buffer).
-        residual_norm: Shape (..., k): ‖b - A x‖, NaN where there is none. Computed from x at the start and the end;
-            in between the estimate of the method.
+        residual_norm: Shape (..., k): ‖b - A x‖, NaN where there is none (infinite while traced, so that
+            `jax_debug_nans` finds nothing). Computed from x at the start and the end; in between the estimate of the
+            method.
         x: Iterates in the structure of the solution, each leaf of shape (..., k, *leaf); None if not asked for.
     """
 
@@ -46,7 +47,9 @@ class Trajectory:
         used = np.asarray(self.iterations) >= 0
         rows = np.flatnonzero(used.reshape(-1, used.shape[-1]).any(0)) if used.size else np.arange(0)
         lead = used.ndim - 1
-        return jax.tree.map(lambda leaf: np.take(np.asarray(leaf), rows, axis=lead), self)
+        norms = np.where(used, np.asarray(self.residual_norm), np.nan)
+        whole = dataclasses.replace(self, residual_norm=norms.astype(self.residual_norm.dtype))
+        return jax.tree.map(lambda leaf: np.take(np.asarray(leaf), rows, axis=lead), whole)
 
 
 class Wish(NamedTuple):
@@ -88,7 +91,7 @@ class History:
         rows = self.rows + 1
         empty = Trajectory(
             jnp.full(rows, -1, jnp.int32),
-            jnp.full(rows, jnp.nan, norm.dtype),
+            jnp.full(rows, jnp.inf, norm.dtype),
             None if self.norms_only else jnp.zeros((rows, *x.shape), x.dtype),
         )
         return self._written(empty, jnp.array(0), jnp.array(0, jnp.int32), norm, lambda: x)

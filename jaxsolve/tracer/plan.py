@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from jaxsolve.core.compat import Tracer, constants_as_arguments, open_jaxpr
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import LITERAL_BYTES, index_array, staged
+from jaxsolve.core.tree import common
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.tracer.bands import Bands, find_bands
 from jaxsolve.tracer.dense import whole
@@ -52,9 +52,7 @@ class Plan:
         outputs = jax.tree.leaves(self.structure)
         self.sizes = [math.prod(out.shape) for out in outputs]
         self.shape = (sum(self.sizes), sum(sizes))
-        self.dtype = (
-            jnp.result_type(*[leaf.dtype for leaf in (*outputs, *leaves)]) if outputs else leaves[0].dtype
-        )
+        self.dtype = common(*[leaf.dtype for leaf in (*outputs, *leaves)]) if outputs else leaves[0].dtype
         self._scope = Scope(not any(is_complex(leaf.dtype) for leaf in leaves), self.shape[1])
         self.pieces: list[Piece] = []
         self.affine = False

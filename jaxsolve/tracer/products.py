@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsolve.core.tree import common
 from jaxsolve.tracer import factors
 from jaxsolve.tracer.factors import OPAQUE, is_host, is_number, is_scalar
 from jaxsolve.tracer.moves import reshape, take, transpose
@@ -93,9 +94,7 @@ def keep(x: Linear, mask: Any, dtype: Any) -> Linear:
 def _where(mask: Any, factor: Any, dtype: Any) -> Any:
     if mask is OPAQUE or factor is OPAQUE:
         return OPAQUE
-    return jnp.where(
-        mask, factor if not is_number(factor) else jnp.asarray(factor, jnp.result_type(dtype, factor)), 0
-    )
+    return jnp.where(mask, factor if not is_number(factor) else jnp.asarray(factor, common(dtype, factor)), 0)
 
 
 def total(x: Linear, axes: Sequence[int]) -> Linear:

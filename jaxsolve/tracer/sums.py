@@ -8,6 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsolve.core.tree import common
 from jaxsolve.tracer import factors
 from jaxsolve.tracer.factors import is_number, is_scalar
 from jaxsolve.tracer.value import Linear, Scatter, Term, as_scatter, trailing
@@ -88,10 +89,8 @@ def _listed(entries: Sequence[Scatter], x: Linear, columns: int, conjugate: bool
     own = np.where(present.reshape(shape), own, own.dtype.type(-1))
     if any(s.factor is factors.OPAQUE for s in entries):
         return Term(own, factors.OPAQUE, conjugate)
-    dtype = jnp.result_type(x.dtype, *(s.factor for s in entries if not is_number(s.factor)))
-    dtype = (
-        jnp.result_type(dtype, np.complex64) if any(isinstance(s.factor, complex) for s in entries) else dtype
-    )
+    dtype = common(x.dtype, *(s.factor for s in entries if not is_number(s.factor)))
+    dtype = common(dtype, np.complex64) if any(isinstance(s.factor, complex) for s in entries) else dtype
     values = [factors.full(s.factor, s.rows.shape, dtype) for s in entries]
     if all(factors.is_host(v) for v in values):
         summed = np.zeros(size + 1, dtype)

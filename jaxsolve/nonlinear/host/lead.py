@@ -52,7 +52,7 @@ def led(
         (number, kind, x, v, iterations, code), asked = carry
         given_answers = answers(kind, x, v)
         found = host_call(step, question, failed, number, kind, x, v, iterations, code, *given_answers)
-        return tuple(found), asked + ((kind != DONE) & (kind != WAIT))
+        return tuple(found), asked + ((kind != DONE) & (kind != WAIT)).astype(asked.dtype)
 
     bounds = (given.lower, given.upper) if oracle.statement.bounded else (x0, x0)
     # What depends on the lane of a vmap has to be among the arguments, so that each lane gets a session.

@@ -60,13 +60,13 @@ def host_search(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _norms(statement: Statement, given: Given, numbers: Array, points: Array) -> Array:
-    """The norms of the condition at iterates, NaN where there are none."""
+    """The norms of the condition at iterates, infinite where there are none."""
     used = jnp.sum(numbers >= 0)
 
     def measured(k: Array, norms: Array) -> Array:
         return norms.at[k].set(norm(statement.condition(given, points[k])))
 
-    return lax.fori_loop(0, used, measured, jnp.full(points.shape[0], jnp.nan, points.dtype))
+    return lax.fori_loop(0, used, measured, jnp.full(points.shape[0], jnp.inf, points.dtype))
 
 
 def _trusted(method: Any, limits: Limits | None) -> bool:

@@ -149,7 +149,7 @@ class Step:
 def recalled(path: tuple[np.ndarray, ...], every: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Every so many of the iterates of a path in so many rows, and their numbers: -1 where there are none."""
     kept = np.arange(0, len(path), every)[:rows]
-    numbers, points = np.full(rows, -1, np.int32), np.full((rows, path[0].size), np.nan)
+    numbers, points = np.full(rows, -1, np.int32), np.zeros((rows, path[0].size))
     numbers[: len(kept)] = kept
     points[: len(kept)] = [path[k] for k in kept]
     return numbers, points

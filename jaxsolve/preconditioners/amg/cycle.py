@@ -9,6 +9,8 @@ from jax import Array
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.options import require_count
 from jaxsolve.core.traits import Traits
+from jaxsolve.core.tree import common
+from jaxsolve.core.vector import applied
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.ell import RowsOperator
@@ -81,15 +83,15 @@ class MultigridCycle(LinearOperator):
 
     def mv(self, x: Array) -> Array:
         """The cycle's approximation of the solution for the right-hand side x."""
-        out = jnp.result_type(self.dtype, x)
-        inner = jnp.result_type(self.bottom.dtype, jnp.float32)
+        out = common(self.dtype, x)
+        inner = common(self.bottom.dtype, jnp.float32)
         if jnp.issubdtype(out, jnp.complexfloating):
-            inner = jnp.result_type(inner, jnp.complex64)
+            inner = common(inner, jnp.complex64)
         return self._cycle(0, x.astype(inner), runtime_one(x)).astype(out)
 
     def _cycle(self, k: int, b: Array, one: Array) -> Array:
         if k == len(self.levels):
-            return self.bottom @ b
+            return applied(self.bottom, b)
         level = self.levels[k]
         x = apart(level.before.mv(b), one)
         # The coarsest level is solved exactly: a second visit would change nothing.

@@ -9,6 +9,7 @@ import scipy.sparse
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import is_traced
+from jaxsolve.core.tree import common
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.amg.strength import representative_values
 
@@ -78,5 +79,5 @@ def inner_dtype(A: SparseMatrix, dtype: Any) -> Any:
     if dtype is None:
         return A.dtype
     if jnp.issubdtype(A.dtype, jnp.complexfloating):
-        return jnp.result_type(jnp.dtype(dtype), jnp.complex64)
+        return common(jnp.dtype(dtype), jnp.complex64)
     return jnp.dtype(dtype)

@@ -10,7 +10,8 @@ from jax import Array, lax
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.memo import compiled
 from jaxsolve.core.staging import is_traced
-from jaxsolve.core.vector import power_of_two
+from jaxsolve.core.tree import common
+from jaxsolve.core.vector import applied, mul, power_of_two
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.operators.dia import DiagonalsOperator
@@ -69,10 +70,11 @@ class Banded(AbstractDirect):
 def _factorised(lower: int, upper: int, A: LinearOperator) -> LinearOperator:
     diagonals = _diagonals(A, lower, upper)
     unit = power_of_two(jnp.max(jnp.abs(diagonals), initial=0))
+    scale = unit.astype(diagonals.dtype)
     if lower <= 1 and upper <= 1:
-        dl, d, du = _diagonals(A, 1, 1) / unit
+        dl, d, du = _diagonals(A, 1, 1) / scale
         return Tridiagonal(dl, d, du, unit)
-    return BandFactors(*_factorise(diagonals / unit, lower, upper), unit, lower, upper)
+    return BandFactors(*_factorise(diagonals / scale, lower, upper), unit, lower, upper)
 
 
 _factors = compiled(_factorised, static=2)
@@ -102,7 +104,7 @@ def _diagonals(A: LinearOperator, lower: int, upper: int) -> Array:
         stored = dict(zip(A.offsets, A.values, strict=True))
         return jnp.stack([stored.get(d, zero) for d in range(-lower, upper + 1)])
     matrix = A.as_matrix()
-    columns = rows + jnp.arange(-lower, upper + 1)[:, None]
+    columns = rows[None, :] + jnp.arange(-lower, upper + 1)[:, None]
     inside = (columns >= 0) & (columns < n)
     return jnp.where(inside, matrix[rows, jnp.clip(columns, 0, max(n - 1, 0))], 0)
 
@@ -127,13 +129,15 @@ class Tridiagonal(LinearOperator):
 
     def mv(self, x: Array) -> Array:
         """The solution for the right-hand side x."""
-        dtype = jnp.result_type(x, self.dtype)
+        dtype = common(x, self.dtype)
         dl, d, du = (v.astype(dtype) for v in (self.dl, self.d, self.du))
         if d.shape[0] < 3:
             # LAPACK's routine wants three rows: the matrix is written out.
             matrix = jnp.diag(d) + jnp.diag(dl[1:], -1) + jnp.diag(du[:-1], 1)
-            return jnp.linalg.solve(matrix, x.astype(dtype)) / self.unit
-        return lax.linalg.tridiagonal_solve(dl, d, du, x.astype(dtype)[:, None])[:, 0] / self.unit
+            return jnp.linalg.solve(matrix, x.astype(dtype)) / self.unit.astype(dtype)
+        return lax.linalg.tridiagonal_solve(dl, d, du, x.astype(dtype)[:, None])[:, 0] / self.unit.astype(
+            dtype
+        )
 
     def transpose(self) -> LinearOperator:
         """The inverse of the transpose: the outer diagonals swapped."""
@@ -177,9 +181,9 @@ class BandFactors(LinearOperator):
 
     def mv(self, x: Array) -> Array:
         """The solution for the right-hand side x, by two sweeps."""
-        x = x.astype(jnp.result_type(x, self.dtype))
+        x = x.astype(common(x, self.dtype))
         solved = self._transposed_solve(x) if self.transposed else self._solve(x)
-        return solved / self.unit
+        return solved / self.unit.astype(solved.dtype)
 
     def _solve(self, b: Array) -> Array:
         kl = self.lower
@@ -187,14 +191,14 @@ class BandFactors(LinearOperator):
         def eliminate(window, column):
             pivot, multipliers, entry = column
             window = _swap(jnp.append(window, entry), pivot)
-            return window[1:] - multipliers * window[0], window[0]
+            return window[1:] - mul(multipliers, window[0]), window[0]
 
         padded = jnp.concatenate([b, jnp.zeros(kl, b.dtype)])
         _, y = lax.scan(eliminate, padded[:kl], (self.pivots, self.multipliers, padded[kl:]))
 
         def substitute(later, row):
             u, entry = row
-            x = (entry - u[1:] @ later) / u[0]
+            x = (entry - applied(u[1:], later)) / u[0].astype(entry.dtype)
             return jnp.append(x, later)[:-1], x
 
         width = self.rows.shape[1] - 1
@@ -206,14 +210,14 @@ class BandFactors(LinearOperator):
 
         def substitute(pending, row):
             u, entry = row
-            y = (entry - pending[0]) / u[0]
-            return jnp.append(pending[1:], 0) + u[1:] * y, y
+            y = (entry - pending[0]) / u[0].astype(entry.dtype)
+            return jnp.append(pending[1:], 0) + mul(u[1:], y), y
 
         _, y = lax.scan(substitute, jnp.zeros(width, b.dtype), (self.rows, b))
 
         def undo(window, column):
             pivot, multipliers, entry = column
-            head = entry - multipliers @ window
+            head = entry - applied(multipliers, window)
             window = _swap(jnp.concatenate([head[None], window]), pivot)
             return window[:-1], window[-1]
 
@@ -254,7 +258,7 @@ def _factorise(diagonals: Array, lower: int, upper: int) -> tuple[Array, Array, 
         top = window[0]
         # A zero column leaves U singular: the sweep divides by zero and the driver reports it.
         multipliers = window[1:, 0] / jnp.where(top[0] == 0, 1, top[0])
-        rest = window[1:] - multipliers[:, None] * top
+        rest = window[1:] - multipliers[:, None] * top[None, :]
         return jnp.pad(rest[:, 1:], ((0, 0), (0, 1))), (pivot, multipliers, top)
 
     # The first rows reach to the left of column 0: they are moved to start there.

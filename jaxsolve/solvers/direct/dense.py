@@ -8,6 +8,7 @@ import jax.scipy.linalg as jsl
 from jax import Array
 
 from jaxsolve.core.status import Status
+from jaxsolve.core.tree import common
 from jaxsolve.core.vector import plain_norm, power_of_two
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.solvers.direct.refinement import AbstractDirect, RefinementState
@@ -44,17 +45,20 @@ class DenseFactors(LinearOperator):
         """The solution for the right-hand side x."""
         if self.form == 1:
             # A⁻ᵀ x = conj(A⁻ᴴ conj(x))
-            return jnp.conj(self._apply(jnp.conj(x), adjoint=True)) / self.unit
-        return self._apply(x, adjoint=self.form == 2) / self.unit
+            y = jnp.conj(self._apply(jnp.conj(x), adjoint=True))
+        else:
+            y = self._apply(x, adjoint=self.form == 2)
+        return y / self.unit.astype(y.dtype)
 
     def _apply(self, x: Array, adjoint: bool) -> Array:
-        dtype = jnp.result_type(x, self.dtype)
+        dtype = common(x, self.dtype)
         x = x.astype(dtype)
         if self.kind == "lu":
-            return jsl.lu_solve(self.factors, x, trans=2 if adjoint else 0)
+            LU, pivots = self.factors
+            return jsl.lu_solve((LU.astype(dtype), pivots), x, trans=2 if adjoint else 0)
         if self.kind == "cholesky":
-            return jsl.cho_solve((self.factors[0], True), x)
-        Q, R = self.factors
+            return jsl.cho_solve((self.factors[0].astype(dtype), True), x)
+        Q, R = (factor.astype(dtype) for factor in self.factors)
         tall = not adjoint if Q.shape[0] == self._rows() else adjoint
         if tall:
             return jsl.solve_triangular(R, jnp.conj(Q.T) @ x)
@@ -87,7 +91,7 @@ class AbstractDense(AbstractDirect):
         """The inverse by factors of the dense matrix, scaled by a power of two so that no pivot overflows."""
         matrix = A.as_matrix()
         unit = power_of_two(jnp.max(jnp.abs(matrix), initial=0))
-        return self._factorise(matrix / unit, unit, (A.shape[1], A.shape[0]))
+        return self._factorise(matrix / unit.astype(matrix.dtype), unit, (A.shape[1], A.shape[0]))
 
     def _factorise(self, matrix: Array, unit: Array, size: tuple[int, int]) -> DenseFactors:
         raise NotImplementedError

@@ -14,6 +14,7 @@ from jaxsolve.core.staging import detached, is_traced
 from jaxsolve.core.status import Status
 from jaxsolve.core.store import DIGEST_WORDS, digest
 from jaxsolve.core.traits import Traits
+from jaxsolve.core.tree import common
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.solvers.host.factor import FACTORS, AbstractFactor, AbstractRecipe, apply
 
@@ -70,7 +71,7 @@ class HostInverse(LinearOperator):
 
     def mv(self, x: Array) -> Array:
         """The solution for the right-hand side x."""
-        result = jax.ShapeDtypeStruct((self.size,), jnp.result_type(self.dtype, x.dtype))
+        result = jax.ShapeDtypeStruct((self.size,), common(self.dtype, x.dtype))
         x = x.astype(result.dtype)
         if not self.size:
             return x

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
-from jaxsolve.core.vector import plain_norm
+from jaxsolve.core.tree import common, typed
+from jaxsolve.core.vector import mul, plain_norm
 from jaxsolve.operators.base import LinearOperator, Product
 
 
@@ -23,7 +24,8 @@ def right(A: LinearOperator, M: LinearOperator | None) -> LinearOperator:
 
 def quotient(a: Array, b: Array) -> Array:
     """a / b, and 0 where b is 0."""
-    zero = b == 0
+    dtype = common(a, b)
+    a, b, zero = typed(a, dtype), typed(b, dtype), b == 0
     return jnp.where(zero, 0, a / jnp.where(zero, 1, b))
 
 
@@ -98,7 +100,7 @@ class Arnoldi(eqx.Module):
         # Columns not in use are unit vectors below the others, which leaves their coefficients 0.
         H = jnp.where(jnp.arange(m) < self.size, self.H, jnp.eye(m + 1, m, k=-1, dtype=self.H.dtype))
         Q, R = jnp.linalg.qr(H)
-        y = solve_triangular(R, self.beta * jnp.conj(Q[0]))
+        y = solve_triangular(R, mul(self.beta, jnp.conj(Q[0])))
         # The coefficients are extended and not the vectors cut, which would be copied.
         y = jnp.zeros(vectors.shape[0], y.dtype).at[:m].set(y)
         return jnp.matmul(y, vectors, precision=lax.Precision.HIGHEST)
@@ -171,10 +173,10 @@ def bidiagonalise(B: LinearOperator, r: Array) -> Bidiagonal:
 
 def bidiagonalise_on(B: LinearOperator, g: Bidiagonal) -> Bidiagonal:
     """The next step; one product with B and one with its adjoint."""
-    u = B.mv(g.v) - g.alpha * g.u
+    u = B.mv(g.v) - mul(g.alpha, g.u)
     beta = plain_norm(u)
     u = quotient(u, beta)
-    v = B.H.mv(u) - beta * g.v
+    v = B.H.mv(u) - mul(beta, g.v)
     alpha = plain_norm(v)
     norm = jnp.maximum(g.norm, jnp.sqrt(jnp.square(g.alpha) + jnp.square(beta)))
     return Bidiagonal(u, quotient(v, alpha), alpha, beta, norm)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.status import Status
-from jaxsolve.core.vector import real_dot, squared_norm
+from jaxsolve.core.vector import mul, real_dot, squared_norm
 from jaxsolve.solvers.base import AbstractMethod, State
 
 
@@ -55,12 +55,12 @@ class CG(AbstractMethod):
         # pᴴAp = 0 and rᴴz = 0 are the breakdowns; their signs are free of units.
         broken = (s.pAp == 0) | (s.rho == 0)
         alpha = s.rho / jnp.where(s.pAp == 0, jnp.inf, s.pAp)
-        x = s.x + alpha * s.p
-        r = s.r - alpha * s.Ap
+        x = s.x + mul(alpha, s.p)
+        r = s.r - mul(alpha, s.Ap)
         z = r if M is None else M.mv(r)
         rr = squared_norm(r)
         rho = rr if M is None else real_dot(r, z)
-        p = z + rho / jnp.where(s.rho == 0, jnp.inf, s.rho) * s.p
+        p = z + mul(rho / jnp.where(s.rho == 0, jnp.inf, s.rho), s.p)
         # The product for the next step is made here: carried by the loop it is computed once, where XLA would fuse
         # it anew into each of its two uses. Costs one product a pass.
         Ap = A.mv(p)

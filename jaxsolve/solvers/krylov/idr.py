@@ -10,7 +10,7 @@ from jax.scipy.linalg import solve_triangular
 
 from jaxsolve.core.options import is_count
 from jaxsolve.core.status import Status
-from jaxsolve.core.vector import dot, plain_norm, squared_norm
+from jaxsolve.core.vector import dot, mul, plain_norm, squared_norm
 from jaxsolve.solvers.base import AbstractMethod, State
 from jaxsolve.solvers.krylov.basis import exhausted, negligible, precondition, quotient, right
 
@@ -112,7 +112,8 @@ def _lengthened(t: Array, r: Array) -> Array:
     """The ω that minimises ‖r - ω t‖, lengthened where t is nearly orthogonal to r."""
     tt, tr = squared_norm(t), dot(t, r)
     cosine = quotient(jnp.abs(tr), jnp.sqrt(tt) * plain_norm(r))
-    return quotient(tr, tt) * jnp.where(cosine < ANGLE, quotient(jnp.asarray(ANGLE, tt.dtype), cosine), 1)
+    longer = jnp.where(cosine < ANGLE, quotient(jnp.asarray(ANGLE, tt.dtype), cosine), 1)
+    return mul(longer, quotient(tr, tt))
 
 
 def shadow_space(s: int, r: Array) -> Array:

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsolve.core.vector import plain_norm
+from jaxsolve.core.vector import mul, plain_norm
 from jaxsolve.solvers.base import AbstractMethod, State
 from jaxsolve.solvers.krylov.basis import (
     Bidiagonal,
@@ -107,9 +107,9 @@ class LSMR(AbstractMethod):
         theta_bar = s.s_bar * rho
         c_bar, s_bar, rho_bar = rotation(s.c_bar * rho, theta)
         zeta, zeta_bar = c_bar * s.zeta_bar, -s_bar * s.zeta_bar
-        h_bar = s.h - quotient(theta_bar * rho, s.rho * s.rho_bar) * s.h_bar
-        x = s.x + quotient(zeta, rho * rho_bar) * h_bar
-        h = g.v - quotient(theta, rho) * s.h
+        h_bar = s.h - mul(quotient(theta_bar * rho, s.rho * s.rho_bar), s.h_bar)
+        x = s.x + mul(quotient(zeta, rho * rho_bar), h_bar)
+        h = g.v - mul(quotient(theta, rho), s.h)
         tail, residual_norm = _shortened(s.tail, c, sine, theta_bar, rho_bar, s.zeta, zeta)
         return LSMRState(
             x=x, h=h, h_bar=h_bar, process=g, alpha_bar=alpha_bar, rho=rho, rho_bar=rho_bar, c_bar=c_bar,

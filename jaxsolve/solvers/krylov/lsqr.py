@@ -5,7 +5,7 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsolve.core.vector import plain_norm
+from jaxsolve.core.vector import mul, plain_norm
 from jaxsolve.solvers.base import AbstractMethod, State
 from jaxsolve.solvers.krylov.basis import (
     Bidiagonal,
@@ -73,8 +73,8 @@ class LSQR(AbstractMethod):
         g = bidiagonalise_on(right(A, M), s.process)
         c, sine, rho = rotation(s.rho, g.beta)
         theta = sine * g.alpha
-        x = s.x + quotient(c * s.residual_norm, rho) * s.w
-        w = g.v - quotient(theta, rho) * s.w
+        x = s.x + mul(quotient(c * s.residual_norm, rho), s.w)
+        w = g.v - mul(quotient(theta, rho), s.w)
         # ‖Bᴴr‖ = φ α |c| (Paige and Saunders, equation 5.4).
         return LSQRState(x, w, g, -c * g.alpha, sine * s.residual_norm, g.alpha * jnp.abs(c), jnp.array(0))
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.status import Status
-from jaxsolve.core.vector import plain_norm, real_dot
+from jaxsolve.core.vector import mul, plain_norm, real_dot
 from jaxsolve.solvers.base import AbstractMethod, State
 from jaxsolve.solvers.krylov.basis import negligible, precondition, quotient, rotation
 
@@ -78,29 +78,29 @@ class MINRES(AbstractMethod):
     def step(self, A, M, s):
         # Lanczos: the next u is A v - α u - β u_old, with the vectors divided by their norms.
         v = quotient(s.v, s.beta)
-        u = A.mv(v) - quotient(s.beta, s.beta_old) * s.u_old
+        u = A.mv(v) - mul(quotient(s.beta, s.beta_old), s.u_old)
         alpha = real_dot(v, u)
-        u = u - quotient(alpha, s.beta) * s.u
+        u = u - mul(quotient(alpha, s.beta), s.u)
         Mu = precondition(M, u)
         uMu = real_dot(u, Mu)
         beta = jnp.sqrt(jnp.maximum(uMu, 0))
-        norm = jnp.maximum(s.norm, jnp.sqrt(s.beta_old**2 * (s.norm > 0) + alpha**2 + beta**2))
+        norm = jnp.maximum(s.norm, jnp.sqrt(jnp.where(s.norm > 0, s.beta_old, 0) ** 2 + alpha**2 + beta**2))
         # The last rotation meets the column (ε, δ, α, β); the next one is made from what it leaves.
         delta = s.c * s.delta + s.s * alpha
         remains = s.s * s.delta - s.c * alpha
         slope = quotient(jnp.hypot(remains, s.c * beta), norm)
         c, sine, gamma = rotation(jnp.where(negligible(remains, norm), 0, remains), beta)
-        w = quotient(v - s.epsilon * s.w_old - delta * s.w, gamma)
+        w = quotient(v - mul(s.epsilon, s.w_old) - mul(delta, s.w), gamma)
         phi = sine * s.phi
         if M is None:
             r, r_norm = None, phi
         else:
-            r = sine**2 * s.r - quotient(phi * c, beta) * u
+            r = mul(sine**2, s.r) - mul(quotient(phi * c, beta), u)
             r_norm = plain_norm(r)
         halt = jnp.where(negligible(gamma, norm), int(Status.singular), 0)
         halt = jnp.where(uMu < 0, int(Status.breakdown), halt)
         return MINRESState(
-            x=s.x + (c * s.phi) * w, u=u, u_old=s.u, v=Mu, w=w, w_old=s.w, r=r,
+            x=s.x + mul(c * s.phi, w), u=u, u_old=s.u, v=Mu, w=w, w_old=s.w, r=r,
             beta=beta, beta_old=s.beta, c=c, s=sine, delta=-s.c * beta, epsilon=s.s * beta, phi=phi,
             norm=norm, slope=slope, residual_norm=r_norm, halt=halt,
         )  # fmt: skip

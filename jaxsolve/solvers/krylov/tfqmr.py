@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.status import Status
-from jaxsolve.core.vector import dot, plain_norm, squared_norm
+from jaxsolve.core.vector import dot, mul, plain_norm, squared_norm
 from jaxsolve.solvers.base import AbstractMethod, State
 from jaxsolve.solvers.krylov.basis import negligible, precondition, quotient, right
 
@@ -101,11 +101,11 @@ class TFQMR(AbstractMethod):
 def _smoothed(s: TFQMRState, y: Array, Ay: Array, alpha: Array) -> TFQMRState:
     """Half a step along y: the residual of CGS, and the quasi-minimal iterate."""
     w = s.w - alpha * Ay
-    d = y + quotient(jnp.square(s.theta) * s.eta, alpha) * s.d
+    d = y + mul(quotient(mul(jnp.square(s.theta), s.eta), alpha), s.d)
     theta = quotient(plain_norm(w), s.tau)
     c = 1 / jnp.sqrt(1 + jnp.square(theta))
     tau = s.tau * theta * c
-    eta = jnp.square(c) * alpha
+    eta = mul(jnp.square(c), alpha)
     count = s.count + 1
     bound = tau * jnp.sqrt(count + 1).astype(tau.dtype)
     return TFQMRState(s.x + eta * d, d, w, s.shadow, y, s.v, Ay, s.rho, tau, theta, eta, count, bound, s.halt)
