@@ -163,7 +163,7 @@ def _rounding(terms: Sequence[Array]) -> Array:
 
 @jax.jit
 def _ineffective(A: LinearOperator, nulls: NullSpace, c: Array) -> Array:
-    """What to add to a cotangent of x so that it asks for nothing that no x has, all being orthogonal to the null space.
+    """What to add to a cotangent of x, so that it asks for nothing that no x has: all are orthogonal to the null space.
 
     Of a cotangent of constants rounding is left.
     """

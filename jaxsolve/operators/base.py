@@ -1,20 +1,20 @@
 """LinearOperator: the base of everything that can be solved or applied."""
 
 import abc
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.module import Module
-from jaxsolve.core.traits import Traits, traits_for
+from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import mul
+from jaxsolve.operators.operands import check_scalar, declaration, on_parts, vector
 
 
 class LinearOperator(Module):
@@ -128,7 +128,7 @@ class LinearOperator(Module):
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, LinearOperator):
             return Product(self, other)
-        x = _vector(self, other)
+        x = vector(self, other)
         if x.ndim != 1 or x.shape[0] != self.shape[1]:
             raise StructureError(
                 f"an operator of shape {self.shape} multiplies vectors of shape ({self.shape[1]},); got {x.shape}. "
@@ -137,7 +137,7 @@ class LinearOperator(Module):
         return self.mv(x)
 
     def __rmatmul__(self, other: Any) -> Array:
-        x = _vector(self, other)
+        x = vector(self, other)
         if x.ndim != 1 or x.shape[0] != self.shape[0]:
             raise StructureError(
                 f"a vector of shape ({self.shape[0]},) multiplies an operator of shape {self.shape} from the left, as "
@@ -164,16 +164,6 @@ class LinearOperator(Module):
         return Scaled(self, -1)
 
 
-def _vector(A: LinearOperator, x: Any) -> Array:
-    """What an operator is multiplied with, as an array."""
-    try:
-        return jnp.asarray(x)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"an operator of shape {A.shape} multiplies vectors and operators; got a {type(x).__name__}."
-        ) from None
-
-
 def _summand(A: LinearOperator, other: Any) -> LinearOperator:
     """What is added to an operator, which is one."""
     if not isinstance(other, LinearOperator):
@@ -182,24 +172,6 @@ def _summand(A: LinearOperator, other: Any) -> LinearOperator:
             "js.DenseMatrix(M), js.SparseMatrix.from_scipy(M), c * js.Identity(n)."
         )
     return other
-
-
-def check_scalar(factor: Any) -> None:
-    """Raises `StructureError` unless a factor of an operator is one number."""
-    if jnp.ndim(factor):
-        raise StructureError(
-            f"an operator is multiplied by a number; got an array of shape {jnp.shape(factor)}. js.Diagonal(v) @ A "
-            "scales the rows of A, A @ js.Diagonal(v) its columns."
-        )
-
-
-def declaration(A: LinearOperator, declared: dict[str, bool]) -> Traits:
-    """The traits of A with `declared` added (or, where False, removed)."""
-    complex_ = bool(jnp.issubdtype(A.dtype, jnp.complexfloating))
-    new = traits_for(complex_, **declared)
-    values = {f.name: getattr(A.traits, f.name) or getattr(new, f.name) for f in dataclasses.fields(Traits)}
-    values.update({name: False for name, value in declared.items() if not value})
-    return Traits(**values)
 
 
 class Wrapper(LinearOperator):
@@ -347,30 +319,6 @@ class Conjugated(Wrapper):
         return self.operator.magnitude()
 
 
-class Paired(Wrapper):
-    """An operator beside its adjoint: made once, for loops that apply both."""
-
-    operator: LinearOperator
-    opposite: LinearOperator
-
-    @property
-    def traits(self) -> Traits:
-        """The facts of the operator."""
-        return self.operator.traits
-
-    def mv(self, x: Array) -> Array:
-        """The product A x."""
-        return self.operator.mv(x)
-
-    def transpose(self) -> LinearOperator:
-        """The conjugate of the adjoint."""
-        return self.opposite.conj()
-
-    def adjoint(self) -> LinearOperator:
-        """The adjoint, with the operator beside it."""
-        return Paired(self.opposite, self.operator)
-
-
 class Scaled(Wrapper):
     """A number times an operator."""
 
@@ -498,20 +446,3 @@ class Product(LinearOperator):
     def layout(self) -> LinearOperator:
         """The product of the fast forms."""
         return Product(self.left.layout(), self.right.layout())
-
-
-def on_parts(product: Callable[[Array], Array], x: Array) -> Array:
-    """The product of a real matrix and a complex vector, by two products with real ones."""
-    return lax.complex(product(x.real), product(x.imag))
-
-
-def product_if(condition: Array, A: LinearOperator, x: Array) -> Array:
-    """A x where the scalar condition holds, else zeros; under vmap no product is made unless one lane asks.
-
-    Behind a branch the product is computed once and stored; XLA would fuse it into a maximum or norm of it, which on a
-    CPU takes a stencil on 1024² points from 3 to 20 ms. The branch is a loop of at most one round, since under vmap
-    `lax.cond` becomes a choice between both sides.
-    """
-    image = jax.eval_shape(A.mv, x)
-    start = (jnp.asarray(condition), jnp.zeros(image.shape, image.dtype))
-    return lax.while_loop(lambda carry: carry[0], lambda carry: (jnp.array(False), A.mv(x)), start)[1]

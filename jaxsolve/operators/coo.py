@@ -8,7 +8,8 @@ from jax import Array
 
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.vector import mul
-from jaxsolve.operators.base import LinearOperator, declaration
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.operands import declaration
 
 
 class CoordinateOperator(LinearOperator):

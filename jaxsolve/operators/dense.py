@@ -11,7 +11,8 @@ from jax import Array
 
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.vector import applied
-from jaxsolve.operators.base import LinearOperator, declaration
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.operands import declaration
 
 
 class DenseMatrix(LinearOperator):

@@ -16,8 +16,9 @@ from jaxsolve.core.staging import is_traced, staged
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import Packing, common, typed
 from jaxsolve.core.vector import scattered
-from jaxsolve.operators.base import LinearOperator, on_parts
+from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.linearity import Degree, degree
+from jaxsolve.operators.operands import on_parts
 from jaxsolve.operators.program import Program, separated, trace_program
 
 
@@ -34,7 +35,7 @@ class FunctionOperator(LinearOperator):
     """
 
     program: Program = eqx.field(static=True)
-    parameters: tuple[Array, ...]
+    parameters: tuple[Array | np.ndarray, ...]
     offset: Array | None
     affine: bool = eqx.field(static=True)
     size: tuple[int, int] = eqx.field(static=True)

@@ -37,7 +37,7 @@ class Program:
         self._key = (_jaxpr_key(jaxpr), values)
         self._hash = hash(self._key)
 
-    def __call__(self, *inputs: Array) -> list[Array]:
+    def __call__(self, *inputs: Array | np.ndarray) -> list[Array]:
         known = self.held if _HELD.get() else {}
         return function_of(self.jaxpr)(*(known.get(k, value) for k, value in enumerate(inputs)))
 
@@ -138,9 +138,10 @@ def _without_numbers(equations: Sequence[Equation]) -> tuple[list[Equation], lis
         invars: list[Any] = list(eqn.invars)
         for k, v in enumerate(invars):
             if len(places) < MOST_NUMBERS and isinstance(v, Literal) and _varies(v):
-                invars[k] = Var(v.aval)
+                aval: Any = v.aval
+                invars[k] = Var(aval)
                 places.append(invars[k])
-                numbers.append(np.asarray(v.val, v.aval.dtype))
+                numbers.append(np.asarray(v.val, aval.dtype))
         changed.append(eqn.replace(invars=invars) if invars != list(eqn.invars) else eqn)
     return changed, places, numbers
 

@@ -9,7 +9,8 @@ from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.vector import exponent, mul, plain_norm, power
 from jaxsolve.operators.algebra import Diagonal
-from jaxsolve.operators.base import LinearOperator, Paired
+from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.loops import Paired
 from jaxsolve.solvers import symmetry
 from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
@@ -194,6 +195,7 @@ def iterate(
 
     def slope_by_columns(r: Array) -> Array:
         """The largest |aᴴr| / (‖a‖‖r‖) over the columns a of A."""
+        assert columns is not None
         gradient = jnp.abs(A_ordinary.H.mv(r)) / jnp.where(columns > 0, columns, 1)
         return jnp.max(gradient, initial=0) / plain_norm(r)
 

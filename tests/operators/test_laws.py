@@ -487,6 +487,7 @@ def test_sums_over_the_entries_of_rows_are_those_of_the_dense_matrix(shape, dtyp
         both = operator.row_sums(lambda a, v: (a * v, jnp.abs(a)), jnp.asarray(x))
         np.testing.assert_allclose(both[0], A @ x, atol=1e-13)
         np.testing.assert_allclose(both[1], np.abs(A).sum(1), atol=1e-13)
+        assert operator.most_entries is not None
         rows, columns = operator.most_entries
         assert rows >= (A != 0).sum(1).max()
         assert columns >= (A != 0).sum(0).max()

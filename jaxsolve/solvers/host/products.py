@@ -17,7 +17,6 @@ from jaxsolve.operators.base import (
     Conjugated,
     Declared,
     LinearOperator,
-    Paired,
     Product,
     Scaled,
     Sum,
@@ -26,6 +25,7 @@ from jaxsolve.operators.base import (
 from jaxsolve.operators.dense import DenseMatrix
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.ell import RowsOperator, plan_rows
+from jaxsolve.operators.loops import Paired
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.solvers.host.factor import apply
 from jaxsolve.solvers.host.inverse import HostInverse, factor_of
