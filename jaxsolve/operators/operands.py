@@ -1,0 +1,44 @@
+"""What operators are combined with: vectors, numbers, facts that are declared of them."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.traits import Traits, traits_for
+
+
+def vector(A: Any, x: Any) -> Array:
+    """What an operator is multiplied with, as an array."""
+    try:
+        return jnp.asarray(x)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"an operator of shape {A.shape} multiplies vectors and operators; got a {type(x).__name__}."
+        ) from None
+
+
+def check_scalar(factor: Any) -> None:
+    """Raises `StructureError` unless a factor of an operator is one number."""
+    if jnp.ndim(factor):
+        raise StructureError(
+            f"an operator is multiplied by a number; got an array of shape {jnp.shape(factor)}. js.Diagonal(v) @ A "
+            "scales the rows of A, A @ js.Diagonal(v) its columns."
+        )
+
+
+def declaration(A: Any, declared: dict[str, bool]) -> Traits:
+    """The traits of A with `declared` added (or, where False, removed)."""
+    complex_ = bool(jnp.issubdtype(A.dtype, jnp.complexfloating))
+    new = traits_for(complex_, **declared)
+    values = {f.name: getattr(A.traits, f.name) or getattr(new, f.name) for f in dataclasses.fields(Traits)}
+    values.update({name: False for name, value in declared.items() if not value})
+    return Traits(**values)
+
+
+def on_parts(product: Callable[[Array], Array], x: Array) -> Array:
+    """The product of a real matrix and a complex vector, by two products with real ones."""
+    return lax.complex(product(x.real), product(x.imag))
