@@ -21,6 +21,8 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
+from jaxsolve.core.memo import PROGRAMS
+
 implicit_p = Primitive("implicit")
 implicit_p.multiple_results = True
 
@@ -91,13 +93,14 @@ def is_linear_in(eqn: Any, moving: Iterable[int]) -> bool:
 
 def _program(rule: Rule, treedef: Any, lanes: tuple[_Lanes, ...], leaves: Any) -> tuple[Any, Any]:
     """The jaxpr of a value, and its structure; JAX keeps both for equal rules."""
-    traced = _value.trace(rule, treedef, lanes, *leaves)
+    traced = _valued(rule, treedef, lanes).trace(*leaves)
     return traced.jaxpr, jax.tree.structure(traced.out_info)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _value(rule: Rule, treedef: Any, lanes: tuple[_Lanes, ...], *leaves: Any) -> Any:
-    return _mapped(lambda *leaves: rule.value(*treedef.unflatten(leaves)), lanes)(*leaves)
+@functools.lru_cache(maxsize=4 * PROGRAMS)
+def _valued(rule: Rule, treedef: Any, lanes: tuple[_Lanes, ...]) -> Any:
+    # Never run: its traces are what JAX keeps for as long as the function is there.
+    return jax.jit(_mapped(lambda *leaves: rule.value(*treedef.unflatten(leaves)), lanes))
 
 
 def _mapped(f: Any, lanes: tuple[_Lanes, ...]) -> Any:

@@ -14,7 +14,7 @@ from jaxsolve.core.module import Module
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import mul
-from jaxsolve.operators.operands import check_scalar, declaration, on_parts, vector
+from jaxsolve.operators.operands import check_scalar, declaration, on_parts, transposed_product, vector
 
 
 class LinearOperator(Module):
@@ -266,10 +266,8 @@ class Transposed(Wrapper):
         return self._pulled(x)
 
     def _pulled(self, x: Array) -> Array:
-        # By vjp and not by linear_transpose, which refuses `u.at[i].set(v)` unless the indices are known to differ.
         zeros = jnp.zeros(self.operator.shape[1], common(self.operator.dtype, x.dtype))
-        out, pull = jax.vjp(self.operator.mv, zeros)
-        return pull(x.astype(out.dtype))[0]
+        return transposed_product(self.operator.mv, zeros, x)
 
     def transpose(self) -> LinearOperator:
         """The operator itself."""

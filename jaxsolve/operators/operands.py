@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
@@ -42,3 +43,22 @@ def declaration(A: Any, declared: dict[str, bool]) -> Traits:
 def on_parts(product: Callable[[Array], Array], x: Array) -> Array:
     """The product of a real matrix and a complex vector, by two products with real ones."""
     return lax.complex(product(x.real), product(x.imag))
+
+
+def transposed_product(product: Callable[[Array], Array], zeros: Array, y: Array) -> Array:
+    """Aᵀ y, by JAX's derivative of the product x -> A x at zeros.
+
+    Raises:
+        NotImplementedError: If JAX cannot transpose what the product is made of.
+    """
+    # By vjp and not by linear_transpose, which refuses `u.at[i].set(v)` unless the indices are known to differ.
+    try:
+        out, pull = jax.vjp(product, zeros)
+        return pull(y.astype(out.dtype))[0]
+    # The product has been made before: what fails here is its transposition, each primitive in its own words.
+    except (AssertionError, NotImplementedError, ValueError) as error:
+        raise NotImplementedError(
+            "a gradient or a method with the adjoint needs the transpose of A, and JAX has none for what A is made of "
+            f"({str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}). Write A as a "
+            "js.LinearOperator with a method `transpose()`."
+        ) from error

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.linalg
+from jax.experimental import pallas as pl
 
 import jaxsolve as js
 
@@ -217,3 +218,35 @@ def test_a_singular_lane_leaves_the_gradient_of_the_others_alone():
 
     expected = -jnp.linalg.solve(SINGULAR + jnp.eye(2), b)[0] / 4
     np.testing.assert_allclose(jax.grad(first)(2.0), expected, rtol=1e-8)
+
+
+def kernel(x):
+    """2 x by an operation that JAX differentiates forward only."""
+
+    def write(x, y):
+        y[...] = 2.0 * x[...]
+
+    return pl.pallas_call(write, out_shape=jax.ShapeDtypeStruct(x.shape, x.dtype), interpret=True)(x)
+
+
+class Twice(js.LinearOperator):
+    shape = (3, 3)
+    dtype = jnp.dtype(float)
+
+    def mv(self, x):
+        return kernel(x)
+
+    def transpose(self):
+        return self
+
+
+def test_the_transpose_is_that_of_the_operator_or_refused_in_words():
+    b = jnp.array([1.0, 2.0, 3.0])
+
+    def total(A):
+        return lambda b: jnp.sum(js.solve_linear(A, b, js.Solve("CG", rtol=1e-10)) ** 2)
+
+    np.testing.assert_allclose(jax.grad(total(Twice()))(b), b / 2, rtol=1e-9)
+    np.testing.assert_allclose(jax.jvp(total(kernel), (b,), (b,))[1], jnp.sum(b**2) / 2, rtol=1e-9)
+    with pytest.raises(NotImplementedError, match=r"js\.LinearOperator with a method `transpose\(\)`"):
+        jax.grad(total(kernel))(b)
