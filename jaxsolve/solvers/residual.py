@@ -47,23 +47,26 @@ class Residual(eqx.Module):
     of_A: Array
     of_b: Array
 
-    def __call__(self, x: Array, target: Array, scale: Array) -> tuple[Array, Array, Array, Array]:
+    def __call__(self, x: Array, target: Array, scale: Array | None) -> tuple[Array, Array, Array, Array]:
         """The residual of x, sharp where its rounding matters.
 
         Args:
             x: Shape (n,).
             target: The norm that decides.
-            scale: A power of two: residuals that overflow in its units have diverged.
+            scale: A power of two: residuals that overflow in its units have diverged, and those that underflow are
+                zero. None where nothing is known of x: then that of the residual.
 
         Returns:
             2^-of_b (b - A x), its norm, the norm of what rounding makes of a plain residual, and the products spent.
         """
-        real = scale.dtype
+        real = target.dtype
         of_x = exponent(jnp.max(jnp.abs(x), initial=0))
         ordinary, unit = mul(power(-of_x, real), x), power(self.of_A + of_x - self.of_b, real)
         r = self.b - mul(unit, self.ordinary.mv(ordinary))
         entries = self.A.most_entries
         width = WIDTH if entries is None else 2 * math.sqrt(entries[0] * entries[1])
+        if scale is None:
+            scale = power(exponent(jnp.max(jnp.abs(r), initial=0)), real)
         rounding = jnp.finfo(real).eps * (width * unit * plain_norm(ordinary) + plain_norm(self.b))
         inverse = 1 / scale
 

@@ -10,6 +10,7 @@ from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxsolve.core.implicit import Rule, implicit
+from tests.gallery.methods import mostly_slow
 
 A = jnp.array([[3.0, 1.0], [0.5, 2.0]])
 
@@ -73,7 +74,7 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", mostly_slow(PLACES, ("scan", "map", "map of vmap")))
 def test_derivatives_of_any_order_are_those_of_the_rule(place):
     def loss(s):
         return lambda k: jnp.sum(PLACES[place](s, k) ** 3)

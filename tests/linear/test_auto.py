@@ -32,7 +32,9 @@ def sparse(matrix, **traits):
 def saddle(n):
     """A Stokes-like matrix with zeros on its diagonal."""
     L = poisson((n, n))
+    # The rows of B are independent by their pattern: with an empty one the matrix is singular, and known to be.
     B = sps.random_array((n * n // 4, n * n), density=4 / n**2, rng=np.random.default_rng(5))
+    B = B + sps.eye_array(n * n // 4, n * n)
     return sps.csr_matrix(sps.block_array([[L, B.T], [B, None]]))
 
 

@@ -91,7 +91,7 @@ def pseudo_inverse(A, rank):
 @pytest.mark.parametrize(
     ("method", "shape"),
     [
-        pytest.param(method, shape, marks=[] if (method, shape) == ("lsmr", "tall") else pytest.mark.slow)
+        pytest.param(method, shape, marks=pytest.mark.slow)
         for method in ("lsmr", "lsqr", "scipy-lsmr")
         for shape in ("tall", "wide", "square")
     ],

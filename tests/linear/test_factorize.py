@@ -44,12 +44,11 @@ def preconditioners(near):
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        *[("real", name) for name in ("itself", "lambda", "part")],
-        *[pytest.param("real", name, marks=pytest.mark.slow) for name in ("bound", "solve")],
-        ("complex", "lambda"),
+        *[("real", name) for name in ("itself", "lambda")],
+        *[pytest.param("real", name, marks=pytest.mark.slow) for name in ("bound", "solve", "part")],
         *[
             pytest.param("complex", name, marks=pytest.mark.slow)
-            for name in ("itself", "bound", "solve", "part")
+            for name in ("itself", "lambda", "bound", "solve", "part")
         ],
     ],
 )

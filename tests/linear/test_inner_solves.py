@@ -32,7 +32,11 @@ def expected(b):
 
 @pytest.mark.parametrize(
     "solve",
-    [Solve("GMres", rtol=1e-10), Solve("GMres", rtol=1e-10, preconditioner="ilu"), Solve(rtol=1e-10)],
+    [
+        pytest.param(Solve("GMres", rtol=1e-10), marks=pytest.mark.slow),
+        Solve("GMres", rtol=1e-10, preconditioner="ilu"),
+        Solve(rtol=1e-10),
+    ],
     ids=["matrix-free", "read", "auto"],
 )
 def test_a_schur_complement_is_solved(solve):
@@ -88,6 +92,7 @@ def test_functions_with_derivatives_of_their_own_are_not_taken_at_their_word():
         solve_linear(rounded, jnp.ones(N), Solve("GMres"))
 
 
+@pytest.mark.slow
 def test_long_right_hand_sides_are_left_matrix_free():
     def f(x):
         return 3 * x - solve_linear(laplace, x, INNER)

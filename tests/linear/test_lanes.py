@@ -225,6 +225,7 @@ class Sweeps(AbstractPreconditioner):
         return sum((total for _ in range(self.count - 1)), total)
 
 
+@pytest.mark.slow
 def test_numbers_of_recipes_stay_numbers(small):
     n = 53
     f, ks, b = chain(n)

@@ -44,6 +44,7 @@ def test_the_gradient_is_that_of_differences():
     np.testing.assert_allclose(slope, difference, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_field_is_recovered():
     info = js.minimize_info(loss, js.Solve("L-BFGS", x0=jnp.zeros((N, N)), rtol=1e-4))
     assert info.converged

@@ -378,7 +378,7 @@ def test_no_minimum_is_no_solution(name):
         js.minimize(lambda x: jnp.sum(x**2) * jnp.nan, solve)
 
 
-@pytest.mark.parametrize("name", ["L-BFGS", "L-BFGS-B"])
+@pytest.mark.parametrize("name", ["L-BFGS", pytest.param("L-BFGS-B", marks=pytest.mark.slow)])
 def test_functions_written_anew_that_solve_are_compiled_once(name, compilations):
     measured, other = jnp.ones(6), jnp.linspace(0.5, 1.0, 6)
 

@@ -49,3 +49,20 @@ def test_units_do_not_matter_where_xla_does_not_optimise_either():
     )
     flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0", "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, **flags})
+
+
+@pytest.mark.parametrize("method", ["CG", "LU", "lsmr"])
+def test_a_guess_of_any_size_leads_to_no_false_verdict(method):
+    rng = np.random.default_rng(3)
+    G, b = rng.normal(size=(6, 6)), rng.normal(size=6).astype(np.float32)
+    A = (G @ G.T + np.eye(6)).astype(np.float32)
+    solve = jax.jit(lambda A, x0: js.solve_linear_info(A, b, js.Solve(method, x0=x0)))
+    for size in np.float32([1e-30, 1e-20, 1, 1e20, 1e30]):
+        for guess in np.float32([0, 1e-30, 1e-20, 1, 1e20]):
+            info = solve(size * A, np.full(6, guess, np.float32))
+            if info.converged:
+                residual = b.astype(float) - (size * A).astype(float) @ np.asarray(info.x, float)
+                assert np.linalg.norm(residual) <= 1.1e-5 * np.linalg.norm(b), (size, guess)
+            else:
+                # What is lost beside a guess so far off cannot be found again in float32.
+                assert guess * size >= 1e30, (size, guess, info)
