@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -65,4 +66,4 @@ def test_a_guess_of_any_size_leads_to_no_false_verdict(method):
                 assert np.linalg.norm(residual) <= 1.1e-5 * np.linalg.norm(b), (size, guess)
             else:
                 # What is lost beside a guess so far off cannot be found again in float32.
-                assert guess * size >= 1e30, (size, guess, info)
+                assert float(guess) * float(size) >= 1e30, (size, guess, info)
