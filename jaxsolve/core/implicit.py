@@ -23,8 +23,17 @@ from jax.interpreters import ad, batching, mlir
 
 from jaxsolve.core.memo import PROGRAMS
 
-implicit_p = Primitive("implicit")
-implicit_p.multiple_results = True
+
+class _Implicit(Primitive):
+    """The primitive; its program is traced anew where it is lowered, which is when JAX 0.12 lowers what is in it."""
+
+    multiple_results = True
+
+    def is_high(self, *avals: Any, **params: Any) -> bool:
+        return False
+
+
+implicit_p = _Implicit("implicit")
 
 
 class Rule(abc.ABC):
