@@ -230,8 +230,8 @@ def kernel(x):
 
 
 class Twice(js.LinearOperator):
-    shape = (3, 3)
-    dtype = jnp.dtype(float)
+    shape = property(lambda self: (3, 3))
+    dtype = property(lambda self: jnp.dtype(float))
 
     def mv(self, x):
         return kernel(x)

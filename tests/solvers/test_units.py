@@ -58,8 +58,8 @@ def test_a_guess_of_any_size_leads_to_no_false_verdict(method):
     G, b = rng.normal(size=(6, 6)), rng.normal(size=6).astype(np.float32)
     A = (G @ G.T + np.eye(6)).astype(np.float32)
     solve = jax.jit(lambda A, x0: js.solve_linear_info(A, b, js.Solve(method, x0=x0)))
-    for size in np.float32([1e-30, 1e-20, 1, 1e20, 1e30]):
-        for guess in np.float32([0, 1e-30, 1e-20, 1, 1e20]):
+    for size in np.array([1e-30, 1e-20, 1, 1e20, 1e30], np.float32):
+        for guess in np.array([0, 1e-30, 1e-20, 1, 1e20], np.float32):
             info = solve(size * A, np.full(6, guess, np.float32))
             if info.converged:
                 residual = b.astype(float) - (size * A).astype(float) @ np.asarray(info.x, float)
