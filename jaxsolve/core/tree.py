@@ -53,8 +53,13 @@ class Packing:
     @property
     def size(self) -> int:
         """The length of the vector."""
-        lengths = map(math.prod, self.shapes)
-        return sum(n * (1 + halved) for n, halved in zip(lengths, self._halved, strict=True))
+        return sum(self.lengths)
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The length of each leaf in the vector."""
+        counts = map(math.prod, self.shapes)
+        return tuple(n * (1 + halved) for n, halved in zip(counts, self._halved, strict=True))
 
     @property
     def _halved(self) -> tuple[bool, ...]:

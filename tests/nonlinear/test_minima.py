@@ -458,3 +458,28 @@ def test_trajectories_of_scipy_are_the_same_compiled_lane_by_lane():
 def test_malformed_input_is_refused_in_words(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_scales_of_fields_are_no_noise():
+    b = jnp.asarray(np.random.default_rng(7).standard_normal((24, 24)))
+    X, Y = jnp.meshgrid(*[jnp.linspace(0, 1, 24)] * 2)
+    zero = jnp.zeros((24, 24))
+
+    def energy(u, logarithm=0.0):
+        k, p = jnp.exp(logarithm * jnp.sin(5 * X) * jnp.cos(4 * Y)), jnp.pad(u, 1)
+        across = jnp.sum(k * jnp.diff(p, axis=0)[:-1, 1:-1] ** 2)
+        along = jnp.sum(k * jnp.diff(p, axis=1)[1:-1, :-1] ** 2)
+        return (across + along) / 2 + jnp.sum(k * u**2) / 100 - jnp.sum(b * u) + 200
+
+    def searched(f, x0):
+        info = js.minimize_info(f, js.Solve("L-BFGS", x0=x0, rtol=1e-4))
+        assert info.converged
+        return info
+
+    # Two fields in one unit, and the second in millionths of it: each array has its own.
+    same = searched(lambda u: energy(u[0]) + energy(u[1]), (zero, zero))
+    other = searched(lambda u: energy(u[0]) + energy(1e6 * u[1]), (zero, zero))
+    assert int(other.iterations) < 2.5 * int(same.iterations)
+    np.testing.assert_allclose(other.x[1] * 1e6, same.x[1], atol=1e-2 * float(jnp.abs(same.x[1]).max()))
+    # Where the curvature does differ, by a factor of 3000, scales are what makes the search end.
+    searched(lambda u: energy(u, 4.0), zero)
