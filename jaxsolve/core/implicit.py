@@ -22,6 +22,7 @@ from jax.extend.core import Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
 from jaxsolve.core.memo import PROGRAMS
+from jaxsolve.core.precision import in_full
 
 
 class _Implicit(Primitive):
@@ -109,7 +110,7 @@ def _program(rule: Rule, treedef: Any, lanes: tuple[_Lanes, ...], leaves: Any) -
 @functools.lru_cache(maxsize=4 * PROGRAMS)
 def _valued(rule: Rule, treedef: Any, lanes: tuple[_Lanes, ...]) -> Any:
     # Never run: its traces are what JAX keeps for as long as the function is there.
-    return jax.jit(_mapped(lambda *leaves: rule.value(*treedef.unflatten(leaves)), lanes))
+    return jax.jit(in_full(_mapped(lambda *leaves: rule.value(*treedef.unflatten(leaves)), lanes)))
 
 
 def _mapped(f: Any, lanes: tuple[_Lanes, ...]) -> Any:
@@ -119,6 +120,7 @@ def _mapped(f: Any, lanes: tuple[_Lanes, ...]) -> Any:
 
 
 @implicit_p.def_impl
+@in_full
 def _evaluate(*leaves, program, rule, treedef, lanes):
     # Not the compiled program: what fails in eager mode keeps its class.
     return jax.tree.leaves(_mapped(lambda *leaves: rule.value(*treedef.unflatten(leaves)), lanes)(*leaves))
@@ -144,6 +146,7 @@ def _batch(axis, leaves, axes, *, program, rule, treedef, lanes):
     return values, [0] * len(values)
 
 
+@in_full
 def _push(primals, tangents, *, program, rule, treedef, lanes):
     moving = [k for k, t in enumerate(tangents) if type(t) is not ad.Zero and t.dtype != jax.dtypes.float0]
     still: list[bool] = []
@@ -169,6 +172,7 @@ def _push(primals, tangents, *, program, rule, treedef, lanes):
     ]
 
 
+@in_full
 def _pull(cotangents, *leaves, program, rule, treedef, lanes):
     unknown = [k for k, leaf in enumerate(leaves) if ad.is_undefined_primal(leaf)]
     places = treedef.unflatten(range(len(leaves)))

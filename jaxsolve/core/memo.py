@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from jaxsolve.core.precision import in_full
+
 #: Programs that one function of the package keeps; one of a solve takes 2 to 9 MB.
 PROGRAMS = 64
 
@@ -55,7 +57,7 @@ def compiled(f: Callable[..., T], static: int = 0) -> Callable[..., T]:
     @functools.lru_cache(maxsize=PROGRAMS)
     def program(treedef: Any, shapes: tuple, fixed: tuple, named: tuple) -> Any:
         def of_leaves(*leaves: Any) -> T:
-            return f(*fixed, *jax.tree.unflatten(treedef, leaves), **dict(named))
+            return in_full(f)(*fixed, *jax.tree.unflatten(treedef, leaves), **dict(named))
 
         return jax.jit(
             functools.update_wrapper(of_leaves, f, assigned=("__name__", "__qualname__"), updated=())

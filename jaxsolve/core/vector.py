@@ -55,7 +55,7 @@ def mul(factor: Any, v: Array) -> Array:
 def applied(matrix: Array, v: Array) -> Array:
     """matrix @ v, also of a real matrix and a complex v."""
     dtype = common(matrix, v)
-    return typed(matrix, dtype) @ typed(v, dtype)
+    return jnp.matmul(typed(matrix, dtype), typed(v, dtype), precision=lax.Precision.HIGHEST)
 
 
 def scattered(n: int, dtype: Any) -> Array:

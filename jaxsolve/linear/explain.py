@@ -6,6 +6,7 @@ from typing import Any, overload
 import numpy as np
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.precision import in_full
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.staging import is_traced
 from jaxsolve.linear.diagnosis import Diagnosis, diagnose
@@ -57,6 +58,7 @@ def explain(A: SolveInfo, b: Any = None) -> Diagnosis: ...
 def explain(
     A: Any, b: Any = None, solve: Solve | None = None, *f_args: Any, **f_kwargs: Any
 ) -> Explanation: ...
+@in_full
 def explain(
     A: Any, b: Any = None, solve: Solve | None = None, *f_args: Any, **f_kwargs: Any
 ) -> Explanation | Diagnosis:

@@ -10,6 +10,7 @@ from jax import Array
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.module import Module
+from jaxsolve.core.precision import in_full
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.status import Status
 from jaxsolve.core.tree import as_arrays
@@ -75,6 +76,7 @@ class Factorization(Module):
         self.release()
 
 
+@in_full
 def factorize(A: Any, backend: str = "auto", x_like: Any = None) -> Factorization:
     """The factors of A, for any number of solves.
 

@@ -12,6 +12,7 @@ from jax import Array
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.memo import by_identity
+from jaxsolve.core.precision import in_full
 from jaxsolve.core.results import Frozen, SolveInfo, failure_of
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.status import Status
@@ -128,6 +129,7 @@ def solve_linear_many(
     return solve_linear(A, B.T, solve, grad_for_f=grad_for_f).T
 
 
+@in_full
 def answered(
     A: Any,
     b: Any,

@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.checks import classes_kept
+from jaxsolve.core.precision import in_full
 from jaxsolve.core.results import Frozen, SolveInfo, failure_of
 from jaxsolve.core.staging import is_traced
 from jaxsolve.linear.observe import watch_for
@@ -31,6 +32,7 @@ from jaxsolve.telemetry.ear import Ear, ear
 Posed = tuple[Statement, Given, Array, Limits | None]
 
 
+@in_full
 def answered(pose: Callable[[], Posed], solve: Solve, throw: bool) -> SolveInfo:
     """How the solve of a problem went.
 

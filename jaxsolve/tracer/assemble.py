@@ -9,6 +9,7 @@ from jax.experimental.sparse import BCOO
 
 from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
 from jaxsolve.core.options import require_function
+from jaxsolve.core.precision import in_full
 from jaxsolve.core.tree import Packing, inexact
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dia import DiagonalsOperator
@@ -32,6 +33,7 @@ from jaxsolve.tracer.rules import (  # noqa: F401  (importing them fills the tab
 )
 
 
+@in_full
 def matrix_from_function(f: Callable[..., Any], x_like: Any, *params: Any, **kwargs: Any) -> tuple[BCOO, Any]:
     """The sparse matrix and the offset of a function that is linear (or affine) in its first argument.
 

@@ -11,6 +11,8 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsolve.core.compat import scan_parts, while_parts
+
 
 def interpreted(f: Any) -> Any:
     """f as a function that is traced as under jit, and evaluated here."""
@@ -35,7 +37,7 @@ def evaluate(program: Any, args: Any) -> list[Any]:
         inputs = [read(atom) for atom in eqn.invars]
         name = eqn.primitive.name
         if name in _RULES:
-            results = _RULES[name](eqn.params, inputs)
+            results = _RULES[name](eqn, inputs)
         elif (inner := _called(eqn.params)) is not None:
             results = evaluate(inner, inputs)
         else:
@@ -58,11 +60,11 @@ def _closed(program: Any) -> Any:
     return program if hasattr(program, "consts") else jax.extend.core.ClosedJaxpr(program, ())
 
 
-def _while(params: Any, inputs: list[Any]) -> list[Any]:
-    m, n = params["cond_nconsts"], params["body_nconsts"]
+def _while(eqn: Any, inputs: list[Any]) -> list[Any]:
+    m, n = while_parts(eqn)
     asked, done, carry = inputs[:m], inputs[m : m + n], inputs[m + n :]
-    while np.any(going := np.asarray(evaluate(params["cond_jaxpr"], [*asked, *carry])[0])):
-        moved = evaluate(params["body_jaxpr"], [*done, *carry])
+    while np.any(going := np.asarray(evaluate(eqn.params["cond_jaxpr"], [*asked, *carry])[0])):
+        moved = evaluate(eqn.params["body_jaxpr"], [*done, *carry])
         # Lanes of a batch that have ended stay as they are.
         carry = moved if np.all(going) else [_where(going, *pair) for pair in zip(moved, carry, strict=True)]
     return carry
@@ -72,26 +74,26 @@ def _where(going: Any, moved: Any, old: Any) -> Any:
     return jnp.where(going.reshape(going.shape + (1,) * (moved.ndim - going.ndim)), moved, old)
 
 
-def _scan(params: Any, inputs: list[Any]) -> list[Any]:
-    m, n = params["num_consts"], params["num_carry"]
+def _scan(eqn: Any, inputs: list[Any]) -> list[Any]:
+    m, n = scan_parts(eqn)
     constants, carry, columns = inputs[:m], inputs[m : m + n], inputs[m + n :]
     rows = []
-    turns = range(params["length"])
-    for i in reversed(turns) if params["reverse"] else turns:
-        results = evaluate(params["jaxpr"], [*constants, *carry, *(column[i] for column in columns)])
+    turns = range(eqn.params["length"])
+    for i in reversed(turns) if eqn.params["reverse"] else turns:
+        results = evaluate(eqn.params["jaxpr"], [*constants, *carry, *(column[i] for column in columns)])
         carry = results[:n]
         rows.append(results[n:])
-    rows = rows[::-1] if params["reverse"] else rows
+    rows = rows[::-1] if eqn.params["reverse"] else rows
     return [*carry, *(jnp.stack(column) for column in zip(*rows, strict=True))]
 
 
-def _cond(params: Any, inputs: list[Any]) -> list[Any]:
-    branches = params["branches"]
+def _cond(eqn: Any, inputs: list[Any]) -> list[Any]:
+    branches = eqn.params["branches"]
     return evaluate(branches[min(max(int(inputs[0]), 0), len(branches) - 1)], inputs[1:])
 
 
-def _linear_solve(params: Any, inputs: list[Any]) -> list[Any]:
-    lengths, programs = params["const_lengths"], params["jaxprs"]
+def _linear_solve(eqn: Any, inputs: list[Any]) -> list[Any]:
+    lengths, programs = eqn.params["const_lengths"], eqn.params["jaxprs"]
     # The constants stand in the order (matvec, vecmat, solve, transpose_solve).
     start = lengths.matvec + lengths.vecmat
     used = inputs[start : start + lengths.solve]

@@ -203,6 +203,7 @@ def _compiled(
 
     def run(product: Any, x: np.ndarray) -> np.ndarray:
         with jax.default_device(jax.devices("cpu")[0]):
-            return np.asarray(jax.block_until_ready(product(A, jnp.asarray(x))))
+            # A copy: SciPy's methods write into what a product returns.
+            return np.array(jax.block_until_ready(product(A, jnp.asarray(x))))
 
     return functools.partial(run, _product), functools.partial(run, _adjoint_product)

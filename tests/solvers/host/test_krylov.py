@@ -12,6 +12,7 @@ import jaxsolve as js
 from jaxsolve.core.host import FAILURES
 from jaxsolve.operators.base import Conjugated, Declared, Product, Scaled, Sum, Transposed
 from jaxsolve.operators.convert import as_operator
+from jaxsolve.preconditioners.triangular import series_inverse
 from jaxsolve.solvers.host.krylov import NAMES, _Solve
 from jaxsolve.solvers.host.products import on_host
 
@@ -57,6 +58,19 @@ def test_every_kind_on_every_form_and_preconditioner(kind, dtype):
             assert np.linalg.norm(b - dense @ x) <= 1.1 * goal
             assert norm <= goal
             assert 0 < iterations <= products
+
+
+def test_scipy_may_write_into_what_a_product_returns():
+    compiled = series_inverse(js.SparseMatrix.from_dense(np.tril(np.ones((4, 4)), -1)), 2)
+    for A in (
+        compiled,
+        js.SparseMatrix.from_dense(np.eye(4)),
+        js.DenseMatrix(jnp.eye(4)),
+        js.Identity(4, jnp.float64),
+    ):
+        host = on_host(jax.tree.map(np.asarray, A))
+        for product in (host.matvec, host.rmatvec):
+            assert product(np.ones(4)).flags.writeable
 
 
 @pytest.mark.parametrize("kind", ["bicg", "bicgstab", "gmres", "qmr", "lsqr"])
