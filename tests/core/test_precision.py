@@ -18,9 +18,11 @@ B = jnp.asarray(RNG.normal(size=N), jnp.float32)
 def rounded(program):
     """The products of matrices, at any depth of a program, that may be rounded below their dtype."""
     for eqn in program.eqns:
-        if eqn.primitive.name == "dot_general" and jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.inexact):
-            if str(eqn.params["precision"]).count("HIGHEST") < 2:
-                yield eqn
+        product = eqn.primitive.name == "dot_general" and jnp.issubdtype(
+            eqn.outvars[0].aval.dtype, jnp.inexact
+        )
+        if product and str(eqn.params["precision"]).count("HIGHEST") < 2:
+            yield eqn
         for part in jax.tree.leaves(eqn.params, is_leaf=lambda part: hasattr(part, "eqns")):
             if hasattr(part, "eqns"):
                 yield from rounded(getattr(part, "jaxpr", part))
@@ -53,7 +55,9 @@ def test_preconditioners_of_traced_values(name):
     holds(lambda A, b: by_entries(A, b, js.Solve("GMres", preconditioner=name)), MATRIX, B)
 
 
-@pytest.mark.parametrize("method", ["newton", "gauss-newton", "levenberg-marquardt", "L-BFGS", "anderson", "broyden"])
+@pytest.mark.parametrize(
+    "method", ["newton", "gauss-newton", "levenberg-marquardt", "L-BFGS", "anderson", "broyden"]
+)
 def test_nonlinear_solves(method):
     def equation(x, A, b):
         return A @ x + 0.1 * jnp.tanh(x) - b

@@ -105,6 +105,16 @@ def test_away_from_a_cpu_fewer_matrices_go_to_the_host(monkeypatch):
     assert names(choose(sparse(poisson((80, 80))), js.Solve())) == ("CG", "amg")
 
 
+@pytest.mark.parametrize(
+    ("width", "n", "method"), [(2, 10_000, "sparse-direct"), (1, 10_000, "banded"), (2, 200, "banded")]
+)
+def test_away_from_a_cpu_no_long_elimination_runs_row_by_row(width, n, method, monkeypatch):
+    monkeypatch.setattr("jaxsolve.linear.select.jax.default_backend", lambda: "gpu")
+    offsets = range(-width, width + 1)
+    A = sps.diags_array([np.full(n - abs(k), 4.0 if k == 0 else -0.5) for k in offsets], offsets=offsets)
+    assert names(choose(sparse(A.tocsr()), js.Solve())) == (method, None)
+
+
 GIVEN = {
     "CG, stencil": ("CG", "big stencil, proved", "amg"),
     "CG, small": ("CG", "small sparse", "ic"),
