@@ -53,7 +53,9 @@ def test_preconditioners_of_traced_values(name):
     holds(lambda A, b: by_entries(A, b, js.Solve("GMres", preconditioner=name)), MATRIX, B)
 
 
-@pytest.mark.parametrize("method", ["newton", "gauss-newton", "levenberg-marquardt", "L-BFGS", "anderson", "broyden"])
+@pytest.mark.parametrize(
+    "method", ["newton", "gauss-newton", "levenberg-marquardt", "L-BFGS", "anderson", "broyden"]
+)
 def test_nonlinear_solves(method):
     def equation(x, A, b):
         return A @ x + 0.1 * jnp.tanh(x) - b
