@@ -1,8 +1,8 @@
 """Small public calls with their answers, run under one of JAX's switches in a process of its own.
 
 `python -m tests.contracts.switches jax_numpy_dtype_promotion strict [words]` runs those whose name holds a word, and
-prints one line for each that fails. A number n instead of words runs one call of each kind, the n-th in turn. The switches are global and part of the key of compiled programs, so that they are
-set before anything else runs.
+prints one line for each that fails; a number n instead of words runs one call of each kind, the n-th in turn. The
+switches are global and part of the key of compiled programs, so that they are set before anything else runs.
 """
 
 # ruff: noqa: E731 - a call is a line here.

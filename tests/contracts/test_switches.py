@@ -31,12 +31,12 @@ def works(switch, *words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("turn", range(len(SWITCHES)))
+@pytest.mark.parametrize("turn", range(len(SWITCHES)), ids=list(SWITCHES))
 def test_a_call_of_each_kind_works_under_each_switch(turn):
     works(list(SWITCHES)[turn], str(turn))
 
 
-# Five minutes a switch, whose programs are no other's.
+# Up to five minutes a switch.
 @pytest.mark.slow
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_every_call_works_under_each_switch(switch):

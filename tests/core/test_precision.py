@@ -18,9 +18,9 @@ B = jnp.asarray(RNG.normal(size=N), jnp.float32)
 def rounded(program):
     """The products of matrices, at any depth of a program, that may be rounded below their dtype."""
     for eqn in program.eqns:
-        if eqn.primitive.name == "dot_general" and jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.inexact):
-            if str(eqn.params["precision"]).count("HIGHEST") < 2:
-                yield eqn
+        low = eqn.primitive.name == "dot_general" and str(eqn.params["precision"]).count("HIGHEST") < 2
+        if low and jnp.issubdtype(eqn.outvars[0].aval.dtype, jnp.inexact):
+            yield eqn
         for part in jax.tree.leaves(eqn.params, is_leaf=lambda part: hasattr(part, "eqns")):
             if hasattr(part, "eqns"):
                 yield from rounded(getattr(part, "jaxpr", part))
