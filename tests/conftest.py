@@ -1,5 +1,6 @@
 """The test session: double precision, cheap compilation, and what many tests share."""
 
+import collections
 import contextlib
 import os
 import pathlib
@@ -36,6 +37,43 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 def pytest_unconfigure() -> None:
     if _FOLDER is not None:
         shutil.rmtree(_FOLDER, ignore_errors=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "of the slow tests, so few that each value of each parameter of every test function still occurs"
+    parser.addoption("--thin", action="store_true", help=text)
+
+
+def _values(item: pytest.Item) -> tuple[str, ...]:
+    call = getattr(item, "callspec", None)
+    return tuple(f"{name}={value!r}" for name, value in call.params.items()) if call else ()
+
+
+def _cover(quick: list[pytest.Item], slow: list[pytest.Item]) -> list[pytest.Item]:
+    """Slow cases of one test function that with its quick ones hold each value: most new ones first, then in turn."""
+    times = collections.Counter(value for item in quick for value in _values(item))
+    chosen = []
+    while slow:
+        best = min(slow, key=lambda item: sorted(times[value] for value in _values(item)))
+        if (quick or chosen) and all(times[value] for value in _values(best)):
+            break
+        slow.remove(best)
+        chosen.append(best)
+        times.update(_values(best))
+    return chosen
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--thin"):
+        return
+    functions: dict[str, tuple[list[pytest.Item], list[pytest.Item]]] = {}
+    for item in items:
+        cases = functions.setdefault(item.nodeid.partition("[")[0], ([], []))
+        cases["slow" in item.keywords].append(item)
+    kept = {item for quick, slow in functions.values() for item in (*quick, *_cover(quick, slow))}
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
 
 
 # Compilation makes the first example of a property slow and says nothing about it.

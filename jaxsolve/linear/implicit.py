@@ -5,7 +5,8 @@ transposed system of a cotangent, which gives derivatives of any order. Both hav
 own right-hand side: the user's `atol` is in other units there), their own guess (none) and their own failures. Where A
 is singular or not finite the derivative is NaN.
 
-Under a null space N(p) of A and Aᴴ, x has no part in N: from Nᴴ x = 0 follows dx = A⁺(db - dA x) - N dNᴴ x.
+Under a null space N(p) of A and Aᴴ, x has no part in N: from Nᴴ x = 0 follows dx = A⁺(db - dA x) - N dNᴴ x. As A N = 0,
+-N dNᴴ x = N Nᴴ dAᴴ A⁺ᴴ x: of methods that find A⁺b for any A it is the last term of `pseudo`, and not added again.
 """
 
 import dataclasses
@@ -96,7 +97,8 @@ class Solution(Rule):
             dx = solve(system.of_gradient(outcome.status), *rhs)
         else:
             dx = pseudo_tangent(self.plan.method, system, dsystem.A, outcome, rhs, solve)
-        basis = system.nulls.basis
+        # What turns the null space turns the rows of A, which tangents of least norm take along.
+        basis = None if m < n or self.plan.method.least_norm else system.nulls.basis
         turning = pushed(system.nulls, dsystem.nulls, lambda nulls: jnp.conj(nulls.basis.T) @ x)
         if basis is not None and turning is not None:
             dx = dx - basis @ turning

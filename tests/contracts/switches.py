@@ -1,8 +1,8 @@
 """Small public calls with their answers, run under one of JAX's switches in a process of its own.
 
 `python -m tests.contracts.switches jax_numpy_dtype_promotion strict [words]` runs those whose name holds a word, and
-prints one line for each that fails. The switches are global and part of the key of compiled programs, so that they are
-set before anything else runs.
+prints one line for each that fails; a number n instead of words runs one call of each kind, the n-th in turn. The
+switches are global and part of the key of compiled programs, so that they are set before anything else runs.
 """
 
 # ruff: noqa: E731 - a call is a line here.
@@ -29,11 +29,15 @@ from tests.gallery.methods import made, system
 #: function can be compiled and differentiated.
 Call = tuple[Callable[[Any], Any], Any]
 CALLS: dict[str, Callable[[], Call]] = {}
+#: The names of the calls that one maker makes.
+KINDS: dict[str, list[str]] = {}
 
 
 def call(make: Callable[..., Call], *arguments: Any) -> None:
     """Lists a call under the name of its maker and arguments."""
-    CALLS[" ".join([make.__name__.replace("_", " "), *map(str, arguments)])] = lambda: make(*arguments)
+    name = " ".join([make.__name__.replace("_", " "), *map(str, arguments)])
+    CALLS[name] = lambda: make(*arguments)
+    KINDS.setdefault(make.__name__, []).append(name)
 
 
 def calls(*choices: Any) -> Callable[[Callable[..., Call]], Callable[..., Call]]:
@@ -510,12 +514,14 @@ def run(flag: str, value: Any, words: list[str]) -> int:
     """The number of calls that fail under a switch; each is printed."""
     jax.config.update("jax_enable_x64", True)
     guarded = flag == "jax_transfer_guard"
+    turns = [names[int(n) % len(names)] for n in words if n.isdigit() for names in KINDS.values()]
     skipped = () if flag in PROMOTING else MIXED
     if not guarded:
         jax.config.update(flag, value)
     failed = 0
     for name, make in CALLS.items():
-        if (words and not any(word in name for word in words)) or name.startswith(skipped):
+        wanted = name in turns if turns else not words or any(word in name for word in words)
+        if not wanted or name.startswith(skipped):
             continue
         f, expected = make()
         tolerance = 1e-2 if "single" in name or name.split()[-1] in ROUGH else 1e-5

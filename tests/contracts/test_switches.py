@@ -22,14 +22,25 @@ SWITCHES = {
 FEW = ("complex numbers CG", "gradient LU", "traced values with jacobi", "root newton")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("switch", SWITCHES)
-def test_every_call_works_under_each_switch(switch):
+def works(switch, *words):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.contracts.switches", switch, SWITCHES[switch]],
+        [sys.executable, "-m", "tests.contracts.switches", switch, SWITCHES[switch], *words],
         cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=1200,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-8000:]}\n{done.stderr[-2000:]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turn", range(len(SWITCHES)), ids=list(SWITCHES))
+def test_a_call_of_each_kind_works_under_each_switch(turn):
+    works(list(SWITCHES)[turn], str(turn))
+
+
+# Up to five minutes a switch.
+@pytest.mark.slow
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_every_call_works_under_each_switch(switch):
+    works(switch)
 
 
 @pytest.mark.parametrize("name", FEW)

@@ -7,7 +7,16 @@ import pytest
 from jax import lax
 
 import jaxsolve as js
-from jaxsolve.solvers.nonlinear import FIT, FIXED_POINT, MINIMUM, NONLINEAR, ROOT
+from jaxsolve.solvers.nonlinear import (
+    FIT,
+    FIXED_POINT,
+    MINIMUM,
+    NONLINEAR,
+    ROOT,
+    SCIPY_MINIMIZERS,
+    SciPyLeastSquares,
+    SciPyMinimize,
+)
 
 M = jnp.array([[1.0, 0.4, 0.0], [-0.3, 1.0, 0.2], [0.1, 0.0, 1.0]])
 Y = jnp.array([1.0, 2.0, 0.5])
@@ -46,9 +55,9 @@ def reference(goal, k):
     return x
 
 
-def solution(goal, method, k, x0, passed="closure"):
+def solution(goal, method, k, x0, passed="closure", rtol=1e-10):
     """The solution by a method; k reaches the function in one of four ways."""
-    solve = js.Solve(method, x0=x0, rtol=1e-10, atol=1e-10)
+    solve = js.Solve(method, x0=x0, rtol=rtol, atol=1e-10)
     by = {"closure": ((), {}), "position": ((k,), {}), "keyword": ((), {"k": k}), "y": ((), {})}
     args, kwargs = by[passed]
     if passed == "y":
@@ -176,6 +185,15 @@ def test_second_derivatives_by_all_that_a_function_is_given(goal, name, passed):
 COARSE = ("Nelder-Mead", "Powell", "COBYLA", "COBYQA")
 
 
+def resolved(name):
+    """The tolerance that a search reaches: SciPy's stop where f no longer falls, with gradients of √eps."""
+    method = NONLINEAR[name]()
+    by_values = isinstance(method, SciPyLeastSquares) or (
+        isinstance(method, SciPyMinimize) and SCIPY_MINIMIZERS[method.kind][0]
+    )
+    return 4 * np.sqrt(np.finfo(float).eps) if by_values else 1e-10
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("goal", "name"), METHODS)
 def test_second_derivatives_where_the_search_had_to_go_somewhere(goal, name):
@@ -184,7 +202,8 @@ def test_second_derivatives_where_the_search_had_to_go_somewhere(goal, name):
     x0 = jnp.array([0.8, 1.0, 0.3])
 
     def looped(k):
-        return lax.map(lambda t: jnp.sum(solution(goal, name, k * t, x0) ** 2), jnp.ones(1))[0]
+        x = lambda t: solution(goal, name, k * t, x0, rtol=resolved(name))  # noqa: E731
+        return lax.map(lambda t: jnp.sum(x(t) ** 2), jnp.ones(1))[0]
 
     exact = jax.hessian(lambda k: jnp.sum(reference(goal, k) ** 2))(1.0)
     np.testing.assert_allclose(
@@ -206,7 +225,7 @@ HANDED = [("picard", 1.0)]
 )  # fmt: skip
 def test_a_cubic_by_hand(goal, name, x0):
     # x + k x³ = 2 with k = 1: x = 1, x' = -1/4, x'' = 9/32.
-    solve = js.Solve(name, x0=jnp.array(x0), rtol=1e-10, atol=1e-10)
+    solve = js.Solve(name, x0=jnp.array(x0), rtol=1e-10 if x0 == 1.0 else resolved(name), atol=1e-10)
     problems = {
         ROOT: lambda k: js.solve_nonlinear(lambda x, k: x + k * x**3, jnp.array(2.0), solve, k),
         FIXED_POINT: lambda k: js.solve_fixed_point(lambda x, k: x - (x + k * x**3 - 2) / 4, solve, k),

@@ -73,6 +73,15 @@ def test_scipy_may_write_into_what_a_product_returns():
             assert product(np.ones(4)).flags.writeable
 
 
+def test_compiled_products_move_arrays_in_so_many_words():
+    A = series_inverse(js.SparseMatrix.from_dense(np.tril(np.ones((4, 4)), -1)), 2)
+    host = on_host(jax.tree.map(np.asarray, A))
+    expected = [product(np.ones(4)) for product in (host.matvec, host.rmatvec)]
+    with jax.transfer_guard("disallow"):
+        found = [product(np.ones(4)) for product in (host.matvec, host.rmatvec)]
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("kind", ["bicg", "bicgstab", "gmres", "qmr", "lsqr"])
 def test_the_transposed_system_and_its_transposed_preconditioner(kind):
     dense = sample(kind, np.float64)
