@@ -63,8 +63,23 @@ def _cover(quick: list[pytest.Item], slow: list[pytest.Item]) -> list[pytest.Ite
     return chosen
 
 
+def _leave_to_others(items: list[pytest.Item]) -> None:
+    """`few(k)`: k quick cases of a test function, spread evenly, stay in the default run; the others are `further`."""
+    functions: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if "few" in item.keywords and "slow" not in item.keywords:
+            functions.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for cases in functions.values():
+        (count,) = cases[0].get_closest_marker("few").args
+        kept = {k * len(cases) // count for k in range(count)}
+        for k, item in enumerate(cases):
+            if k not in kept:
+                item.add_marker("further")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    _leave_to_others(items)
     if not config.getoption("--thin"):
         return
     functions: dict[str, tuple[list[pytest.Item], list[pytest.Item]]] = {}

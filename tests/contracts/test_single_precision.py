@@ -48,6 +48,7 @@ assert {v.dtype.name for v in (x, root, low, fit)} == {"float32"}
 """
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     "part", [_METHODS, _PRECONDITIONERS, _REST], ids=["methods", "preconditioners", "rest"]
 )

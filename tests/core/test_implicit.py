@@ -74,6 +74,7 @@ PLACES = {
 }
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("place", mostly_slow(PLACES, ("scan", "map", "map of vmap")))
 def test_derivatives_of_any_order_are_those_of_the_rule(place):
     def loss(s):

@@ -109,6 +109,7 @@ FORMS = {
 }
 
 
+@pytest.mark.few(1)
 @loops
 @pytest.mark.parametrize(
     "form",
@@ -136,6 +137,7 @@ def test_forms_of_a_complex_matrix(form):
     holds(("scan",), lambda A, b: FORMS[form](A, b, solve), dtype=np.complex128)
 
 
+@pytest.mark.few(1)
 @loops
 @pytest.mark.parametrize("name", mostly_slow(PRECONDITIONERS, ["jacobi", "ilu"]))
 def test_preconditioners_with_traced_values(name, names):
@@ -200,6 +202,7 @@ def test_a_factorisation_made_outside_of_the_loop():
     holds(("scan",), correction)
 
 
+@pytest.mark.few(2)
 @loops
 @pytest.mark.parametrize("kind", ["tall", "wide"])
 @pytest.mark.parametrize("method", mostly_slow(RECTANGULAR, ["lsmr", "QR"]))
@@ -225,6 +228,7 @@ def test_a_guess_of_a_wide_system_changes_no_derivative(method):
     holds(("scan",), solver, "wide")
 
 
+@pytest.mark.few(1)
 @loops
 @pytest.mark.parametrize("kind", ["deficient tall", "deficient wide", "deficient square"])
 @pytest.mark.parametrize("method", mostly_slow(["lsmr", "lsqr"], ["lsmr"]))

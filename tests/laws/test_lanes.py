@@ -24,6 +24,7 @@ every_kind = pytest.mark.parametrize(
 FIELDS = ("code", "iterations", "function_evaluations", "x", "residual", "target")
 
 
+@pytest.mark.few(3)
 @every_kind
 @pytest.mark.parametrize("turn", [0, 2])
 def test_a_lane_ends_as_it_does_alone(name, turn):

@@ -37,6 +37,7 @@ def solved(name, A, b, **options):
     return js.solve_linear_info(A, b, js.Solve(made(name), **{"rtol": TIGHT, **options}))
 
 
+@pytest.mark.few(8)
 @every_method
 def test_a_fitting_system_is_solved_to_the_tolerance(name):
     A, b = fitting(name)
@@ -241,6 +242,7 @@ def test_converged_is_never_said_of_what_is_not_solved(name, data):
     assert np.isfinite(info.residual_norm)
 
 
+@pytest.mark.few(4)
 @every_family
 @pytest.mark.parametrize("dtype", [np.float32, np.complex64])
 def test_single_precision_is_kept_and_solved(name, dtype):
@@ -255,6 +257,7 @@ def test_single_precision_is_kept_and_solved(name, dtype):
         np.testing.assert_array_equal(scaled.x, info.x * np.float32(size))
 
 
+@pytest.mark.few(3)
 @every_family
 def test_complex_systems_are_solved(name):
     A, b = system(name, dtype=np.complex128)

@@ -11,6 +11,7 @@ from jaxsolve.solvers.registry import METHODS
 from tests.gallery.methods import FAMILIES, SIZE, made, mostly_slow, system
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     "name", mostly_slow(METHODS, [*FAMILIES, "QR", "banded", "scipy-GMres", "sparse-direct"])
 )

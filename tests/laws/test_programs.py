@@ -116,6 +116,7 @@ def check(seed):
     assert error < 1e-6, f"seed {seed}: {names}: {found} is not {right}"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("seed", range(4))
 def test_random_programs_have_the_derivatives_of_dense_ones(seed):
     check(seed)

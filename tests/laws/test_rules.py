@@ -35,6 +35,7 @@ def by(method):
     return A, lambda b: js.solve_linear(A, b, recipe(method))
 
 
+@pytest.mark.few(2)
 @cases
 @pytest.mark.parametrize("compile", [lambda f: f, jax.jit], ids=["eager", "jit"])
 def test_a_solve_is_transposed_as_the_linear_function_that_it_is(method, compile):
@@ -90,6 +91,7 @@ def test_every_linear_door_is_transposed(form):
     assert distance(found, jnp.linalg.solve(A.T, W)) < 1e-8
 
 
+@pytest.mark.few(1)
 @cases
 def test_a_rule_of_custom_jvp_may_solve(method):
     A, solve = by(method)
@@ -122,6 +124,7 @@ def test_a_rule_of_custom_vjp_may_solve(method):
     assert distance(found, jax.grad(lambda b: W @ jnp.sin(jnp.linalg.solve(A, b)))(B)) < 1e-9
 
 
+@pytest.mark.few(1)
 @cases
 def test_the_tangent_solve_of_a_custom_root_may_be_ours(method):
     A = jnp.asarray(CASES[method])
@@ -183,6 +186,7 @@ class Model(eqx.Module):
         return jnp.sum(js.solve_linear(self.A, b, self.solve) ** self.power)
 
 
+@pytest.mark.few(1)
 @cases
 def test_filtered_transformations_of_equinox(method):
     A = jnp.asarray(CASES[method])

@@ -151,6 +151,7 @@ def test_the_table_of_rules_can_be_read():
 SOLVED = ["small sparse", "sparse", "tridiagonal", "products alone"]
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("case", SOLVED)
 def test_what_is_chosen_solves_the_system(case):
     A = CASES[case][0]
@@ -159,6 +160,7 @@ def test_what_is_chosen_solves_the_system(case):
     assert np.linalg.norm(b - A.mv(x)) <= 1.1e-8 * np.linalg.norm(b)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     "matrix",
     [poisson((300,), "insulated"), pytest.param(poisson((20, 20), "insulated"), marks=pytest.mark.slow)],

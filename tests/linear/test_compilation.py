@@ -154,6 +154,7 @@ def test_no_large_literal_is_in_a_program_with_a_million_unknowns():
     assert lowered.compile()(M.data, jnp.ones(n * n)).iterations == 3
 
 
+@pytest.mark.further
 def test_a_session_in_single_precision_stays_there():
     code = """
         import jax, jax.numpy as jnp, numpy as np, scipy.sparse as sps

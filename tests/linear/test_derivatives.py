@@ -30,6 +30,7 @@ def agree(f, g, p, orders=(1, 3), rtol=1e-6):
         np.testing.assert_allclose(found, expected, rtol=rtol, atol=1e-8, err_msg=f"composition {order}")
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     ("method", "field"),
     [
@@ -131,6 +132,7 @@ def test_a_guess_does_not_show_in_the_solution_of_a_wide_system(method):
     agree(found, lambda p: (jnp.linalg.pinv(A + p * A**2) @ b)[0], 0.2, orders=(0, 1))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "method",
     ["CG", "LU", *(pytest.param(m, marks=pytest.mark.slow) for m in ("minres", "GMres", "sparse-direct"))],
@@ -193,6 +195,7 @@ def test_solves_are_transposed_in_their_right_hand_side():
 SINGULAR = jnp.array([[1.0, 2.0], [2.0, 4.0]])
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("way", [jax.jacfwd, jax.jacrev])
 @pytest.mark.parametrize(
     "method", ["LU", *(pytest.param(m, marks=pytest.mark.slow) for m in ("GMres", "lsmr"))]

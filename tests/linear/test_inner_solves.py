@@ -30,6 +30,7 @@ def expected(b):
     return np.linalg.solve(DENSE, b - np.asarray(schur(jnp.zeros(N))))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "solve",
     [
@@ -47,6 +48,7 @@ def test_a_schur_complement_is_solved(solve):
     )
 
 
+@pytest.mark.further
 def test_its_parameters_have_gradients():
     b = np.random.default_rng(4).normal(size=N)
     solve = Solve("GMres", rtol=1e-11, gradient_solve=Solve("GMres", rtol=1e-11))

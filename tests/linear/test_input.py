@@ -70,6 +70,7 @@ def test_every_kind_of_matrix_is_solved_inside_jit(A):
     assert distance(jax.jit(lambda b: js.solve_linear(A, b, SOLVE))(B), X) < 1e-8
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     "solve",
     [
@@ -179,6 +180,7 @@ def test_fields_of_several_axes_are_unknowns_of_a_function():
     np.testing.assert_allclose(laplace(u), b, atol=1e-8)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("A", "b", "x"),
     [

@@ -71,6 +71,7 @@ def chain(n):
     )
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("recipe", [None, "jacobi", "amg", "ilu"])
 def test_large_lanes_are_solved_one_after_the_other(recipe, few_cores):
     ks = jnp.asarray([0.5, 1.0, 2.0])[:, None, None] * jnp.ones((3, SIDE, SIDE))
@@ -87,6 +88,7 @@ def test_large_lanes_are_solved_one_after_the_other(recipe, few_cores):
         assert many.iterations[lane] == one.iterations
 
 
+@pytest.mark.further
 def test_their_memory_is_that_of_one(few_cores):
     def temporaries(count):
         ks = jnp.ones((count, SIDE, SIDE))
@@ -132,6 +134,7 @@ def test_a_shared_preconditioner_is_built_once(few_cores):
     assert "lu" in loops(jax.vmap(solve, (0, None)), ks, B)[4]
 
 
+@pytest.mark.further
 def test_lanes_in_lanes(few_cores):
     ks = jnp.asarray([0.5, 1.0])[:, None, None] * jnp.ones((2, SIDE, SIDE))
     bs = jnp.stack([B, 2 * B, B**2])
@@ -149,6 +152,7 @@ def test_lanes_in_lanes(few_cores):
             np.testing.assert_allclose(other[j, i], one, atol=1e-9 * np.abs(one).max())
 
 
+@pytest.mark.further
 def test_gradients_of_lanes_are_those_of_each(few_cores):
     ks = jnp.exp(0.1 * jnp.asarray(problems.random(3 * N, seed=4).reshape(3, SIDE, SIDE)))
 
@@ -187,6 +191,7 @@ def test_each_lane_ends_by_itself(small):
         js.jit(jax.vmap(lambda k, b: js.solve_linear(f, b, js.Solve("GMres", rtol=1e-8), k)))(ks, bs)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("method", mostly_slow(ON_DEVICE, FAMILIES))
 def test_every_method_gives_in_lanes_what_it_gives_alone(method, small):
     n = 43
@@ -200,6 +205,7 @@ def test_every_method_gives_in_lanes_what_it_gives_alone(method, small):
         np.testing.assert_allclose(many.x[lane], solve(k).x, rtol=1e-9)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", mostly_slow(sorted(PRECONDITIONERS), ["jacobi", "ilu", "amg", "fsai"]))
 def test_every_preconditioner_is_built_in_lanes(name, small):
     n = 47

@@ -65,6 +65,7 @@ SOLVES = {
 }
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("solve", SOLVES.values(), ids=SOLVES)
 def test_real_and_complex_leaves_are_solved_over_their_parts(solve):
     info = js.solve_linear_info(coupled, B, solve, P)

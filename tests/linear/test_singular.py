@@ -37,6 +37,7 @@ WAYS = {
 GENERAL = ("biCG-stab", "GMres", "lsmr", "LU")
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("method", "way"),
     [("CG", way) for way in WAYS]
@@ -109,6 +110,7 @@ def test_a_singular_matrix_of_unknown_null_space_is_honest(method):
 FACTORISATIONS = ("LU", js.Banded(1, 1), "sparse-direct", "scipy-direct")
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize("stored", ["dense", "sparse"])
 @pytest.mark.parametrize("way", ["declared", "detected"])
 @pytest.mark.parametrize("method", FACTORISATIONS)
@@ -120,6 +122,7 @@ def test_factorisations_solve_singular_systems(method, way, stored):
     assert distance(info.x, pinv(path) @ B0) < 1e-8
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("stored", ["dense", "sparse"])
 @pytest.mark.parametrize("method", FACTORISATIONS)
 def test_factorisations_solve_systems_with_several_null_vectors(method, stored):
@@ -189,6 +192,7 @@ def test_matrix_free_operators_have_null_spaces_too(way):
     assert distance(x, pinv(dense) @ B0) < 1e-8
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("way", ["declared", "detected"])
 @pytest.mark.parametrize("preconditioner", ["jacobi", "ssor", lambda r: r / 3])
 def test_preconditioned_singular_systems_are_solved(way, preconditioner):
@@ -325,6 +329,7 @@ def deficient(kind):
     return M if kind == "dense" else sps.csr_array(M)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("kind", ["empty row and column", "stored zeros", "unpaired", "by values", "dense"])
 def test_auto_solves_singular_systems_that_have_a_solution(kind):
     A = deficient(kind)

@@ -123,6 +123,7 @@ METHODS = [(goal, name) for name, make in NONLINEAR.items() for goal in make().s
 QUICK = [(ROOT, "newton", "forward over reverse"), (FIT, "levenberg-marquardt", "reverse over reverse")]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("goal", "name", "order"),
     [

@@ -50,6 +50,7 @@ def test_every_method_reaches_the_tolerance_of_the_residual(name):
     np.testing.assert_allclose(info.x, expected, atol=1e-8)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", INNER)
 def test_the_inner_solve_is_any_linear_one(name):
     def f(strength):
@@ -150,6 +151,7 @@ def test_pytrees_of_any_structure():
     np.testing.assert_allclose(f(x)["q"][0], y["q"][0], rtol=1e-9)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64, jnp.complex128])
 def test_other_dtypes_stay_what_they_are(dtype):
     y = jnp.array([2 + 1j, -3 + 0.5j] if jnp.issubdtype(dtype, jnp.complexfloating) else [2, 3], dtype)
@@ -217,6 +219,7 @@ def test_the_iteration_limit_is_kept():
     assert info.iterations == 2
 
 
+@pytest.mark.further
 def test_burgers_steady_layer_is_that_of_the_formula():
     nu, n = 0.05, 600
     x = jnp.linspace(-1.0, 1.0, n + 2)[1:-1]
@@ -245,6 +248,7 @@ def test_time_steps_that_leap_are_taken_back():
     np.testing.assert_allclose(info.x, 0, atol=1e-7)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("size", "kind"), [(100, LU), (300, Banded)])
 def test_a_narrow_band_of_more_than_a_few_unknowns_is_eliminated_as_one(size, kind):
     def chain(u):
@@ -313,6 +317,7 @@ def test_the_derivative_of_an_energy_of_elements_is_sparse():
     assert entries(MINIMUM, energy, jnp.cos(jnp.arange(150.0)), None) == 3 * 150 - 2
 
 
+@pytest.mark.further
 def test_a_function_that_gathers_is_solved_by_sparse_factors(compilations):
     y = jnp.cos(jnp.arange(150.0))
     solve = js.Solve(js.Newton(js.Solve("sparse-direct")), rtol=1e-10)
@@ -364,6 +369,7 @@ def schroedinger(u, a=1.0):
 WAVE = jnp.array([1 + 1j, 2 - 1j, 0.5j, -1.0])
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", [*METHODS, js.Newton(js.Solve("GMres", rtol=1e-10))])
 def test_complex_equations_need_no_complex_derivative(name):
     def power(a, scale):

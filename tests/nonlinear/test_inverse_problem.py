@@ -36,6 +36,7 @@ def loss(m):
     return jnp.mean((temperatures(m) - DATA) ** 2)
 
 
+@pytest.mark.further
 def test_the_gradient_is_that_of_differences():
     direction = jnp.asarray(np.random.default_rng(17).standard_normal((N, N)))
     along = jax.jit(lambda t: loss(t * direction))

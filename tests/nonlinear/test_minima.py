@@ -46,6 +46,7 @@ def test_native_methods_reach_the_minimum_of_rosenbrock(name, dtype):
     np.testing.assert_allclose(info.objective, rosenbrock(info.x), atol=rounding)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", [*NATIVE, "L-BFGS-B"])
 def test_the_least_of_a_function_of_complex_numbers(name):
     target = jnp.array([1 + 2j, -1.0])
@@ -96,6 +97,7 @@ def test_the_case_of_two_points_takes_four_iterations():
     np.testing.assert_allclose(info.x[1], -1, atol=1e-6)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["L-BFGS", "L-BFGS-B"])
 def test_lanes_of_a_vmap_are_minimised_each_for_itself(name):
     a = jnp.array([0.5, 1.0, 3.0])
@@ -123,6 +125,7 @@ def test_methods_that_hold_a_lock_run_their_lanes_one_after_the_other():
     np.testing.assert_allclose(jax.jit(jax.vmap(run))(jnp.array([2.0, 0.5])), [[1, 1], [0.5, 0.5]], atol=1e-3)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", ["L-BFGS", "L-BFGS-B", "Nelder-Mead"])
 def test_gradients_follow_from_the_minimum_alone(name):
     rtol = 1e-6 if name == "Nelder-Mead" else 1e-11
@@ -175,6 +178,7 @@ def test_bounds_are_reached_to_the_tolerance(kind):
     np.testing.assert_allclose(info.x, [1.0, 0.3], atol=1e-5)
 
 
+@pytest.mark.further
 def test_an_obstacle_holds_what_lies_on_it():
     n = 10
     h, x = 1 / (n + 1), jnp.arange(1, n + 1) / (n + 1) - 0.5
@@ -251,6 +255,7 @@ def on_the_disc(a, radius=1.5, kind="SLSQP", rtol=1e-5):
     return js.minimize_info(lambda x: jnp.sum((x - a) ** 2), solve, constraints=disc)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "kind",
     ["SLSQP", "COBYQA", *(pytest.param(k, marks=pytest.mark.slow) for k in ("trust-constr", "COBYLA"))],
@@ -270,12 +275,14 @@ def test_gradients_follow_what_holds_the_minimum(kind):
     np.testing.assert_allclose(value[1], -7, rtol=1e-4)
 
 
+@pytest.mark.further
 def test_second_derivatives_on_a_curved_constraint():
     a = jnp.array([3.0, 4.0])
     found = jax.hessian(lambda a: on_the_disc(a, rtol=1e-8).x[0])(a)
     np.testing.assert_allclose(found, jax.hessian(lambda a: 1.5 * a[0] / jnp.linalg.norm(a))(a), atol=1e-6)
 
 
+@pytest.mark.further
 def test_equations_inequalities_and_bounds_together():
     random = np.random.default_rng(37)
     Q = random.standard_normal((6, 6))
@@ -358,6 +365,7 @@ def test_what_the_function_raises_is_raised():
         js.minimize(broken, js.Solve("BFGS", x0=START))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["L-BFGS", "BFGS"])
 def test_a_solve_that_fails_inside_of_the_function_keeps_its_class(name):
     def loss(k):
@@ -369,6 +377,7 @@ def test_a_solve_that_fails_inside_of_the_function_keeps_its_class(name):
         js.minimize(loss, js.Solve(name, x0=2.0))
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", ["L-BFGS", "GD", "Newton-CG", "L-BFGS-B", "trust-ncg"])
 def test_no_minimum_is_no_solution(name):
     solve = js.Solve(name, x0=jnp.ones(2), max_iterations=60)
@@ -378,6 +387,7 @@ def test_no_minimum_is_no_solution(name):
         js.minimize(lambda x: jnp.sum(x**2) * jnp.nan, solve)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("name", ["L-BFGS", pytest.param("L-BFGS-B", marks=pytest.mark.slow)])
 def test_functions_written_anew_that_solve_are_compiled_once(name, compilations):
     measured, other = jnp.ones(6), jnp.linspace(0.5, 1.0, 6)
@@ -404,6 +414,7 @@ def test_the_name_of_the_linear_method_means_the_minimiser_here():
         assert info.method == "scipy-CG"
 
 
+@pytest.mark.further
 def test_a_tape_hears_minimisations():
     solve = js.Solve("L-BFGS", x0=START)
     with js.SolveTape(record_trajectories=True) as solves:
@@ -417,6 +428,7 @@ def test_a_tape_hears_minimisations():
     np.testing.assert_allclose(path.residual_norm[-1], info.residual_norm)
 
 
+@pytest.mark.further
 def test_trajectories_of_scipy_are_the_same_compiled_lane_by_lane():
     def run(x0):
         return js.minimize(rosenbrock, js.Solve("L-BFGS-B", x0=x0))
@@ -460,6 +472,7 @@ def test_malformed_input_is_refused_in_words(call, error, text):
         call()
 
 
+@pytest.mark.further
 def test_scales_of_fields_are_no_noise():
     b = jnp.asarray(np.random.default_rng(7).standard_normal((24, 24)))
     X, Y = jnp.meshgrid(*[jnp.linspace(0, 1, 24)] * 2)

@@ -65,6 +65,7 @@ CASES = [
 QUICK = [("custom_vjp", "equations", "newton"), ("while_loop", "fit", "auto")]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("kind", "goal", "name"),
     [case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow) for case in CASES],
@@ -81,6 +82,7 @@ def test_one_mode_is_enough(kind, goal, name):
     np.testing.assert_allclose(jax.jit(jax.jacfwd(f))(k), first, rtol=1e-5)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("kind", "outer"),
     [

@@ -25,6 +25,7 @@ def line(k, unit, data=1 + 2 * T):
     return k[0] + unit * k[1] * T - data
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", FITS)
 @pytest.mark.parametrize("unit", UNITS)
 def test_fits_find_every_parameter_whatever_its_unit(name, unit):
@@ -34,6 +35,7 @@ def test_fits_find_every_parameter_whatever_its_unit(name, unit):
     np.testing.assert_allclose(info.x * jnp.array([1, unit]), [1, 2], rtol=1e-4)
 
 
+@pytest.mark.few(2)
 @minima
 @pytest.mark.parametrize("unit", UNITS)
 def test_minima_are_found_in_every_parameter_whatever_its_unit(name, unit):
@@ -82,6 +84,7 @@ def test_a_fit_ends_where_no_column_tells_of_the_residual(name):
     np.testing.assert_allclose(np.linalg.norm(residual(info.x)), np.linalg.norm(best), rtol=1e-6)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["auto", "trf"])
 def test_a_residual_that_starts_huge_is_no_excuse(name):
     # Beside exp(20) what is left after the first steps is small, and far from the least.

@@ -170,6 +170,7 @@ def known(A):
     return A.as_matrix(), A.T.as_matrix(), A.diagonal(), A.T.diagonal(), A.magnitude(), A.layout().magnitude()
 
 
+@pytest.mark.few(6)
 @every_kind_tall_and_wide
 def test_an_operator_and_its_transposes_act_like_the_matrix(make, fill, m, n):
     dense = fill(m, n, 5, np.complex128)
@@ -202,6 +203,7 @@ def mixtures(A, dense):
     return found
 
 
+@pytest.mark.few(3)
 @every_kind
 def test_a_real_operator_maps_complex_vectors_by_their_parts(make, fill, m, n):
     dense = fill(m, n, 5, np.float64)
@@ -231,6 +233,7 @@ def combined(operators):
     }
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("make", "fill", "m", "n"),
     [
@@ -466,6 +469,7 @@ def test_a_block_of_zeros_transposes_and_solves():
     close(js.solve_linear(K, b, js.Solve("minres", rtol=1e-13)), np.linalg.solve(dense, b))
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
 @pytest.mark.parametrize("shape", [(9, 9), (9, 5), (5, 9)])
 def test_sums_over_the_entries_of_rows_are_those_of_the_dense_matrix(shape, dtype):

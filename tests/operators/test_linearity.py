@@ -213,6 +213,7 @@ def kernel(rule):
     return lambda x: pallas_call(body, jax.ShapeDtypeStruct(x.shape, x.dtype), interpret=True)(x)
 
 
+@pytest.mark.further
 def test_a_kernel_is_taken_as_affine_where_it_looks_so():
     f = kernel(lambda x: 2 * x)
     operator, offset = operator_of(lambda x: f(x) + 3 * x + K)

@@ -26,6 +26,7 @@ def holey(m, n, seed, dtype: type = np.float64):
 DENSE = holey(7, 5, 3)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.complex128])
 def test_round_trips_keep_values_and_dtype(dtype):
     dense = holey(7, 5, 3, dtype)

@@ -37,6 +37,7 @@ for hermitian in (True, False):
 """
 
 
+@pytest.mark.further
 def test_batches_of_inverses_do_not_wait_for_each_other():
     # With two threads, factorisations of a batch that start at once wait for ever.
     subprocess.run([sys.executable, "-c", PROGRAM], check=True, timeout=120)

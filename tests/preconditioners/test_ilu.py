@@ -71,6 +71,7 @@ def asymmetry(M):
 RECIPES = [js.ILU(), js.ILU(apply="device", drop_tol=1e-2), js.ILU(level=0, sweeps=20)]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("recipe", RECIPES, ids=str)
 def test_the_transpose_is_exact_and_the_inverse_is_close(recipe):
     A = convection(12)
@@ -133,6 +134,7 @@ def test_the_diagonal_is_raised_until_the_pivots_are_positive():
     assert zero_fill_factors(matrix.data, matrix.pattern, True).usable
 
 
+@pytest.mark.further
 def test_factors_without_fill_are_batched_and_traced():
     A = js.SparseMatrix.from_scipy(poisson(8))
     b = jnp.asarray(np.random.default_rng(5).normal(size=64))

@@ -164,6 +164,7 @@ def test_the_laws_are_for_all_of_the_registry():
         assert type(ALL[name]) is type(make())
 
 
+@pytest.mark.few(4)
 @every_case
 @every_recipe
 def test_operators_are_linear_and_their_transposes_exact(name, kind, dtype):
@@ -174,6 +175,7 @@ def test_operators_are_linear_and_their_transposes_exact(name, kind, dtype):
         assert close(M.adjoint[k], M.inverse[k].conj().T, dtype)
 
 
+@pytest.mark.few(2)
 @every_case
 @pytest.mark.parametrize("name", mostly_slow(SYMMETRIC, QUICK))
 def test_symmetric_recipes_build_definite_operators_of_definite_matrices(name, kind, dtype):
@@ -192,6 +194,7 @@ def test_the_lanes_of_a_batch_are_what_each_matrix_gets_alone(name):
     assert np.linalg.norm(M.vector - step * (A @ z)) < 0.95 * np.linalg.norm(M.vector)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", mostly_slow(ALL, ("jacobi", "fsai", "ic")))
 def test_traced_values_give_what_concrete_ones_give(name):
     A = batch("grid", np.float64)[1]
@@ -296,6 +299,7 @@ def test_rectangular_matrices_are_refused(name):
         ALL[name].build(SparseMatrix.from_dense(np.ones((3, 4))))
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", ALL)
 def test_whatever_is_a_matrix_is_built_of(name):
     A = poisson(GRID)
@@ -335,6 +339,7 @@ def test_jacobi_reads_any_known_diagonal():
     assert Jacobi().build(Diagonal(jnp.array([2.0, 4.0]))).mv(jnp.ones(2)).tolist() == [0.5, 0.25]
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("name", mostly_slow(ALL, ("fsai",)))
 def test_gradients_do_not_feel_the_preconditioner(name):
     A = dominant(couplings("grid", np.float64), np.float64)

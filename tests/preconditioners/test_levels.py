@@ -31,6 +31,7 @@ def substituted(N, x, lower=True):
     return scipy.sparse.linalg.spsolve_triangular(matrix, x.astype(N.dtype), lower=lower)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
 @pytest.mark.parametrize(("n", "density"), [(1, 0), (2, 0.9), (40, 0), (50, 0.05), (60, 0.5), (33, 1.0)])
 def test_it_is_the_inverse_of_the_triangle_its_transpose_and_its_conjugate(n, density, dtype):
@@ -145,6 +146,7 @@ def test_factors_that_no_series_can_solve_with_are_applied_on_the_device():
     assert "substitution" in M.description
 
 
+@pytest.mark.further
 def test_a_gradient_does_not_see_how_the_preconditioner_is_applied():
     A = js.SparseMatrix.from_scipy(convection(8))
     b = jnp.asarray(np.random.default_rng(8).normal(size=64))

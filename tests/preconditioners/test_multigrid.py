@@ -49,6 +49,7 @@ def iterations(A, recipe, method=None, mean_free=False, rtol=1e-8):
     return int(out.iterations)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("recipe", "most"),
     [(GeometricMultigrid(), 9), (RugeStuben(), 8), (SmoothedAggregation(), 9), (Multigrid(), 9)],
@@ -77,6 +78,7 @@ def test_convection_takes_few_iterations():
     assert iterations(matrix(convection(64)), Multigrid(), BiCGStab()) <= 10
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("ends", ["insulated", pytest.param("periodic", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("recipe", [GeometricMultigrid(), RugeStuben(), SmoothedAggregation()])
 def test_singular_problems_take_few_iterations(recipe, ends):
@@ -84,6 +86,7 @@ def test_singular_problems_take_few_iterations(recipe, ends):
     assert iterations(A, recipe, mean_free=True) <= 20
 
 
+@pytest.mark.further
 def test_cycles_in_single_precision_serve_double_precision_solves():
     A = matrix(poisson((64, 64)), positive_definite=True)
     recipe = GeometricMultigrid(dtype=np.float32)
@@ -91,6 +94,7 @@ def test_cycles_in_single_precision_serve_double_precision_solves():
     assert iterations(A, recipe) <= 9
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("recipe", [GeometricMultigrid(), RugeStuben(), SmoothedAggregation()])
 def test_single_precision_takes_as_few_iterations(recipe):
     A = matrix(poisson((48, 64)).astype(np.float32), positive_definite=True)
@@ -98,6 +102,7 @@ def test_single_precision_takes_as_few_iterations(recipe):
     assert iterations(A, recipe, rtol=1e-5) <= 7
 
 
+@pytest.mark.further
 def test_singular_problems_in_single_precision_take_few_iterations():
     A = matrix(poisson((48, 64), "insulated").astype(np.float32), symmetric=True)
     for recipe in (GeometricMultigrid(), SmoothedAggregation()):
@@ -142,6 +147,7 @@ def test_representative_values_must_fit_and_be_concrete():
         jax.jit(lambda data: RugeStuben(like=SparseMatrix(data, A.pattern)).build(A).mv(data[:400]))(A.data)
 
 
+@pytest.mark.further
 def test_near_null_vectors_serve_elasticity():
     A, B = elasticity(16)
     A = matrix(A, positive_definite=True)
@@ -150,6 +156,7 @@ def test_near_null_vectors_serve_elasticity():
     assert with_B < plain
 
 
+@pytest.mark.further
 def test_interpolation_reproduces_near_null_vectors():
     scipy_matrix, B = elasticity(9)
     pattern = matrix(scipy_matrix).pattern
@@ -163,6 +170,7 @@ def test_interpolation_reproduces_near_null_vectors():
     np.testing.assert_allclose(plan.values(jnp.asarray(scipy_matrix.data)), P.data, atol=1e-12)
 
 
+@pytest.mark.further
 def test_hierarchies_with_near_null_vectors_are_the_same_for_traced_values():
     scipy_matrix, B = elasticity(7)
     A = matrix(scipy_matrix, positive_definite=True)
@@ -191,6 +199,7 @@ def test_near_null_vectors_must_fit():
         SmoothedAggregation(block=2)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("recipe", [SmoothedAggregation(hierarchy="pyamg"), RugeStuben(hierarchy="pyamg")])
 def test_hierarchies_of_pyamg_run_on_the_device(recipe):
     pytest.importorskip("pyamg")
@@ -230,6 +239,7 @@ def test_aggregates_around_periodic_axes_are_blocks():
     assert all(isinstance(level.A, DiagonalsOperator) for level in M.levels[1:])
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize(
     ("shape", "ends"), [((9,), "fixed"), ((7, 8), "fixed"), ((6, 9), "periodic"), ((4, 5, 6), "insulated")]
 )
@@ -310,6 +320,7 @@ def test_constants_leave_the_bottom_without_eigenvalues(dtype, monkeypatch):
         host_inverse(twice, True)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 @pytest.mark.parametrize("recipe", [Multigrid(), RugeStuben(), SmoothedAggregation()])
 def test_units_do_not_matter_in_single_precision(recipe, scale):
@@ -324,6 +335,7 @@ def test_units_do_not_matter_in_single_precision(recipe, scale):
     assert counts[0] == counts[1]
 
 
+@pytest.mark.further
 def test_hierarchies_are_forgotten_with_their_matrix():
     A = matrix(irregular(300), positive_definite=True)
     RugeStuben(bottom=50).build(A)
@@ -333,12 +345,14 @@ def test_hierarchies_are_forgotten_with_their_matrix():
     assert pattern() is None
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("recipe", [GeometricMultigrid(), SmoothedAggregation()])
 def test_large_grids_of_any_length_take_few_iterations(recipe):
     for shape in ((700, 900), (83, 90, 95)):
         assert iterations(matrix(poisson(shape), positive_definite=True), recipe) <= 11
 
 
+@pytest.mark.further
 def test_blocks_of_three_are_of_two_at_both_ends_rather_than_of_one_at_one():
     A = matrix(poisson((31,)), positive_definite=True)
     P = SmoothedAggregation(bottom=15).build(A).levels[0].P.as_matrix()
@@ -367,6 +381,7 @@ def test_the_reference_problems_take_the_promised_iterations():
     assert iterations(matrix(convection(256)), Multigrid(), BiCGStab()) <= 15
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("recipe", "shape"),
     [(GeometricMultigrid(), (400, 3)), (Multigrid(), (3, 200, 3)), (SmoothedAggregation(), (400, 4))],
@@ -425,6 +440,7 @@ def test_in_the_set_up_for_a_batch_the_batch_stays_in_front(recipe):
     assert not re.search(r"permutation=\((?!0)(\d, ){3}", program)
 
 
+@pytest.mark.further
 def test_a_function_on_a_grid_is_set_up_without_index_arrays():
     def laplacian(u):
         u = jnp.pad(u, 1)
@@ -439,6 +455,7 @@ def test_a_function_on_a_grid_is_set_up_without_index_arrays():
     assert not re.search(r"s32\[[\d,]+\]\S* custom-call", program)
 
 
+@pytest.mark.further
 def test_methods_for_hermitian_matrices_set_up_one_interpolation_for_both_ways():
     class Spy(GeometricMultigrid):
         def build(self, A):
@@ -466,6 +483,7 @@ def test_spectra_found_on_the_host_are_close_upper_estimates(kind, name):
     assert 0.97 * truth <= found <= 1.3 * truth
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16, jnp.bfloat16])
 @pytest.mark.parametrize("recipe", [GeometricMultigrid, SmoothedAggregation, RugeStuben])
 def test_cycles_may_be_less_precise_than_the_solve(recipe, dtype):

@@ -242,6 +242,7 @@ def test_labels_may_be_any_sequence_of_integers():
         np.testing.assert_allclose(recipe.build(A).as_matrix(), recipes[0].build(A).as_matrix())
 
 
+@pytest.mark.further
 def test_power_iterations_end_at_gershgorins_bound_and_lanes_do_not_mix():
     A = sparse(poisson((24, 24)))
     drift = sparse(convection(24))

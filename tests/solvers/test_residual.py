@@ -62,6 +62,7 @@ def residual_of(A, b):
     return Residual(A, rescaled(A, -of_A, real), scaled, of_A, of_b), 2.0 ** int(of_b)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("kind", OPERATORS)
 @pytest.mark.parametrize("dtypes", [(REAL, REAL), (REAL, COMPLEX), (COMPLEX, COMPLEX)])
 def test_the_residual_of_a_solution_is_known_to_half_its_digits_and_more(kind, dtypes):
@@ -86,6 +87,7 @@ def test_the_residual_of_a_solution_is_known_to_half_its_digits_and_more(kind, d
     assert int(products) == 1 + PRODUCTS
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("method", ["CG", "LU", "GMres", "lsmr", "sparse-direct", "scipy-CG"])
 @pytest.mark.parametrize("kind", [np.asarray, sps.csr_array, "function"])
 def test_a_tolerance_below_rounding_is_never_met(method, kind):

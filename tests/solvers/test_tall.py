@@ -33,6 +33,7 @@ def orthogonality(A, b, x):
     return np.max(np.abs(A.conj().T @ r) / np.linalg.norm(A, axis=0)) / np.linalg.norm(r)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("small", [1e-6, 1e-150])
@@ -60,6 +61,7 @@ def test_a_quadratic_in_the_year_is_fitted(method):
     assert distance(np.asarray(x) * scales, np.linalg.lstsq(A / scales, b)[0]) < 1e-8
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("inside", [1e-4, 1e-10])

@@ -41,6 +41,7 @@ def test_units_near_the_ends_of_float32_do_not_matter(method):
         assert error(method, *units) < 3e-3
 
 
+@pytest.mark.further
 def test_units_do_not_matter_where_xla_does_not_optimise_either():
     code = (
         "from tests.solvers.test_units import error\n"

@@ -57,6 +57,7 @@ def test_the_solves_of_gradients_are_marked():
     np.testing.assert_allclose(solves[1].x, np.linalg.solve(A.T, np.ones(3)), rtol=1e-4)
 
 
+@pytest.mark.further
 def test_a_batch_is_one_entry():
     B = jnp.stack([b, 2 * b, 0 * b, b]).reshape(2, 2, 3)
     with js.SolveTape() as solves:

@@ -84,6 +84,7 @@ def raveled(tree):
 FULL = {"triangular solve", "fft filter", "rfft filter", "irfft2", "fft real part", "fft along axis"}
 
 
+@pytest.mark.few(6)
 @named(CASES)
 def test_matrix_and_offset_are_those_of_the_function(case):
     A, offset = matrix_from_function(case.f, case.x, *case.params)
@@ -100,6 +101,7 @@ def test_matrix_and_offset_are_those_of_the_function(case):
         assert A.nse <= (np.abs(expected) > tiny).sum()
 
 
+@pytest.mark.few(7)
 @named(sampled(CASES))
 def test_products_by_the_operator(case):
     operator, offset = trace_operator(case.f, case.x, *case.params)
@@ -112,6 +114,7 @@ def test_products_by_the_operator(case):
     assert offset is not None or not b.any()
 
 
+@pytest.mark.few(2)
 @named(sampled([c for c in CASES if products(c, c.params)[1]]))
 def test_jit_and_vmap_batch_values_on_one_pattern(case):
     L = jit_compile_linear(case.f)
@@ -128,6 +131,7 @@ def test_jit_and_vmap_batch_values_on_one_pattern(case):
         close(filled(A, A.data[k]), dense(case, [(p, 1.5 * p)[k] for p in traced])[0])
 
 
+@pytest.mark.few(6)
 @named(sampled([c for c in CASES if products(c, c.params)[1]]))
 def test_derivatives_with_respect_to_parameters(case):
     L = jit_compile_linear(case.f)

@@ -139,6 +139,7 @@ def test_offset_keeps_the_structure_of_the_output():
     assert offset["b"][0] == 0
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("f", "count"), [(stencil, 5), (periodic, 9)])
 def test_stencils_are_applied_by_diagonals(f, count):
     x, k = jnp.zeros((6, 7)), jnp.asarray(np.random.default_rng(61).uniform(1, 2, (6, 7)))
@@ -347,6 +348,7 @@ def test_jacobian_inside_jit_and_derivatives():
     np.testing.assert_allclose(slope, jax.grad(lambda u: jax.jacobian(f)(u, 2.0).sum())(u), rtol=1e-5)
 
 
+@pytest.mark.further
 def test_a_small_function_with_large_pieces_is_read_as_a_whole():
     # Of the exponential of a matrix, each branch of each squaring is dense.
     M = np.diag([0.5, -0.7, 1.3, 0.2]) + 0.1
@@ -361,6 +363,7 @@ def test_a_small_function_with_large_pieces_is_read_as_a_whole():
     np.testing.assert_allclose(compiled(s, M), expected, atol=1e-12)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
 def test_the_whole_of_a_function_keeps_its_offset_and_what_does_not_depend(monkeypatch, dtype):
     def f(x, k):

@@ -283,6 +283,7 @@ def test_refinement_recovers_what_the_factors_lost():
     assert len(calls) == 1
 
 
+@pytest.mark.further
 def test_the_adjoint_solve_does_not_factorise_again(b):
     A = js.SparseMatrix.from_dense(sample(seed=14))
 

@@ -12,6 +12,7 @@ from tests.solvers.krylov.systems import METHODS, SIZE, every_kind, fitting, pre
 RTOL = {np.float32: 1e-5, np.complex64: 1e-5, np.float64: 1e-11, np.complex128: 1e-11}
 
 
+@pytest.mark.few(5)
 @every_kind
 @pytest.mark.parametrize("dtype", [np.float32, np.complex128])
 def test_fitting_systems_are_solved(name, dtype):

@@ -95,6 +95,7 @@ def counted(solver, A, b, **options):
     return len(steps)
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("name", "problem", "solver", "options"),
     [

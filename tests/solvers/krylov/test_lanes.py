@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxsolve.core.status import Status
 from jaxsolve.operators.dense import DenseMatrix
@@ -21,6 +22,7 @@ def together(method, A, b, x0, limits):
     return jax.vmap(one)(A, b, x0)
 
 
+@pytest.mark.few(2)
 @every_kind
 def test_lanes_do_not_touch_each_other(name):
     easy = problems.definite(SIZE, 5160)

@@ -18,6 +18,7 @@ def matrix(dtype, shape=SIZES):
     return problems.random(*shape, seed=5180, dtype=dtype)
 
 
+@pytest.mark.few(3)
 @both
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
 def test_a_tall_system_is_solved_in_the_sense_of_least_squares(method, dtype):
@@ -90,6 +91,7 @@ def test_the_zero_matrix_leaves_the_shortest_vector(method):
     assert not outcome.x.any()
 
 
+@pytest.mark.few(3)
 @both
 @pytest.mark.parametrize("shape", [SIZES, SIZES[::-1], (1, 5), (5, 1)])
 @pytest.mark.parametrize("size", [1, 1e-20, 1e20])
@@ -110,6 +112,7 @@ def test_a_rectangular_function_that_maps_constants_to_zero_is_solved(method):
     assert distance(info.x, np.linalg.lstsq(np.diff(np.eye(11), axis=0), b)[0]) < 1e-10
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(("name", "solver"), [("lsqr", spla.lsqr), ("lsmr", spla.lsmr)])
 def test_iterations_are_as_many_as_those_of_scipy(name, solver):
     A = problems.random(200, 80, seed=5188) * np.linspace(1, 5, 80)

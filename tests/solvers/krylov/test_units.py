@@ -8,6 +8,7 @@ from tests.gallery import problems
 from tests.solvers.krylov.systems import METHODS, SIZE, fitting, solve
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("dtype", [np.float32, np.complex128])
 def test_powers_of_two_come_out_exactly(name, dtype):
