@@ -26,11 +26,6 @@ from jax.scipy.sparse.linalg import cg as jax_cg
 
 import jaxsolve as js
 
-#: XLA's loops as CUDA graphs. In jaxlib 0.11.2 a `while` among them is not run to its end: the numbers are rubbish.
-GRAPHS = (
-    "--xla_gpu_enable_command_buffer=FUSION,CUBLAS,CUSTOM_CALL,CONDITIONAL --xla_gpu_graph_min_graph_size=1"
-)
-
 METHODS = [
     name for name in js.methods() if not name.startswith("scipy-") and "diag" not in name and name != "banded"
 ]

@@ -91,6 +91,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item in kept]
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if "cpu" in item.keywords and jax.default_backend() != "cpu":
+        raise pytest.skip.Exception("of what is chosen or compiled on a CPU.")
+
+
 # Compilation makes the first example of a property slow and says nothing about it.
 hypothesis.settings.register_profile("jaxsolve", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("jaxsolve")

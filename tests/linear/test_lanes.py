@@ -71,6 +71,7 @@ def chain(n):
     )
 
 
+@pytest.mark.cpu
 @pytest.mark.few(1)
 @pytest.mark.parametrize("recipe", [None, "jacobi", "amg", "ilu"])
 def test_large_lanes_are_solved_one_after_the_other(recipe, few_cores):
@@ -88,6 +89,7 @@ def test_large_lanes_are_solved_one_after_the_other(recipe, few_cores):
         assert many.iterations[lane] == one.iterations
 
 
+@pytest.mark.cpu
 @pytest.mark.further
 def test_their_memory_is_that_of_one(few_cores):
     def temporaries(count):
@@ -101,6 +103,7 @@ def test_their_memory_is_that_of_one(few_cores):
     assert temporaries(12) - temporaries(6) < 6 * N * 8 * 10
 
 
+@pytest.mark.cpu
 def test_small_dense_unknown_and_spread_ones_are_solved_at_once(few_cores, monkeypatch):
     n = 1200
     f, ks, b = chain(n)
@@ -123,6 +126,7 @@ def test_small_dense_unknown_and_spread_ones_are_solved_at_once(few_cores, monke
     assert 3 not in loops(jax.vmap(lambda k: js.solve_linear(f, b, given, k)), ks)
 
 
+@pytest.mark.cpu
 def test_a_shared_preconditioner_is_built_once(few_cores):
     ks, bs = jnp.ones((4, SIDE, SIDE)), jnp.stack([B, 2 * B, B**2])
 
@@ -191,6 +195,7 @@ def test_each_lane_ends_by_itself(small):
         js.jit(jax.vmap(lambda k, b: js.solve_linear(f, b, js.Solve("GMres", rtol=1e-8), k)))(ks, bs)
 
 
+@pytest.mark.cpu
 @pytest.mark.few(1)
 @pytest.mark.parametrize("method", mostly_slow(ON_DEVICE, FAMILIES))
 def test_every_method_gives_in_lanes_what_it_gives_alone(method, small):

@@ -417,7 +417,11 @@ ONE_WAY = {
 }
 
 
-@pytest.mark.parametrize("f", ONE_WAY.values(), ids=ONE_WAY)
+#: JAX leaves open which of two writes to a place comes last; on a GPU it differs between a program and its reverse.
+DECIDED = [ONE_WAY["set"], pytest.param(ONE_WAY["set twice"], marks=pytest.mark.cpu)]
+
+
+@pytest.mark.parametrize("f", DECIDED, ids=ONE_WAY)
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
 def test_products_are_transposed_by_the_reverse_mode(f, dtype):
     packing = Packing.vector(4, dtype)

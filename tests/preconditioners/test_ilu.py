@@ -90,6 +90,7 @@ def test_a_definite_matrix_gets_a_symmetric_definite_preconditioner():
         assert np.linalg.eigvalsh(dense).min() > 0
 
 
+@pytest.mark.cpu
 def test_what_cg_and_minres_ask_for_is_definite_or_refused():
     asked = js.ILU().suited(definite=True)
     assert asked.build(js.SparseMatrix.from_dense(saddle())).traits.positive_definite

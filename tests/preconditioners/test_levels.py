@@ -111,6 +111,7 @@ def test_a_triangle_that_is_too_deep_or_none_is_refused():
     assert isinstance(triangular_inverse(deep), UnitTriangularInverse)
 
 
+@pytest.mark.cpu
 def test_what_is_cheaper_is_chosen_and_told():
     def described(A):
         return js.ILU(level=0).build(js.SparseMatrix.from_scipy(A)).description

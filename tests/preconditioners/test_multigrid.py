@@ -222,6 +222,7 @@ def test_a_missing_pyamg_is_named(monkeypatch):
         RugeStuben(hierarchy="hypre")
 
 
+@pytest.mark.cpu
 def test_aggregates_on_grids_are_blocks():
     A = matrix(poisson((64, 64)), positive_definite=True)
     M = SmoothedAggregation(bottom=50).build(A)
@@ -440,6 +441,7 @@ def test_in_the_set_up_for_a_batch_the_batch_stays_in_front(recipe):
     assert not re.search(r"permutation=\((?!0)(\d, ){3}", program)
 
 
+@pytest.mark.cpu
 @pytest.mark.further
 def test_a_function_on_a_grid_is_set_up_without_index_arrays():
     def laplacian(u):

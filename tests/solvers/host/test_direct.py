@@ -298,6 +298,7 @@ def test_the_adjoint_solve_does_not_factorise_again(b):
         assert FACTORS.made == made + 1, method
 
 
+@pytest.mark.cpu
 def test_a_constant_matrix_needs_no_factorising_callback_in_a_compiled_solve(b):
     dense = sample(seed=15)
     for A in (js.SparseMatrix.from_dense(dense), scipy.sparse.csr_matrix(dense), jnp.asarray(dense)):
