@@ -35,14 +35,17 @@ def equilibrated(pattern: Pattern, data: np.ndarray) -> tuple[Any, np.ndarray, n
 def scaling(pattern: Pattern, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The diagonals R and C of R A C.
 
-    Powers of two round nothing, and a matrix of symmetric pattern is scaled symmetrically.
+    Powers of two round nothing. A matrix of symmetric pattern is scaled symmetrically, but for its unit, which stands
+    in R alone: under a square root it would round to a power for some rows and not for others.
     """
     magnitudes = np.abs(data)
     other, order = pattern.transpose()
     left = largest(pattern.indptr, magnitudes)
     if pattern.is_symmetric:
-        left = inverse_power(np.sqrt(np.maximum(left, largest(other.indptr, magnitudes[order]))))
-        return left, left
+        sizes = np.maximum(left, largest(other.indptr, magnitudes[order]))
+        unit = inverse_power(sizes.max(initial=np.finfo(sizes.dtype).tiny, keepdims=True))
+        right = inverse_power(np.sqrt(sizes * unit))
+        return right * unit, right
     left = inverse_power(left)
     magnitudes *= np.repeat(left, np.diff(pattern.indptr))
     return left, inverse_power(largest(other.indptr, magnitudes[order]))
