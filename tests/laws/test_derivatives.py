@@ -228,7 +228,7 @@ def test_a_guess_of_a_wide_system_changes_no_derivative(method):
     holds(("scan",), solver, "wide")
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @loops
 @pytest.mark.parametrize("kind", ["deficient tall", "deficient wide", "deficient square"])
 @pytest.mark.parametrize("method", mostly_slow(["lsmr", "lsqr"], ["lsmr"]))

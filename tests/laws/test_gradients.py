@@ -43,6 +43,7 @@ def test_reverse_gradients_equal_those_of_a_dense_solve(A, b):
     close(jax.grad(loss, (0, 1))(A, b), jax.grad(dense_loss, (0, 1))(A, b))
 
 
+@pytest.mark.further
 def test_hessians_are_those_of_a_dense_solve():
     close(jax.jit(jax.hessian(loss, 1))(A0, B0), jax.hessian(dense_loss, 1)(A0, B0))
     mixed = jax.jit(jax.jacfwd(jax.grad(loss, 0), 1))(A0, B0)
@@ -226,6 +227,7 @@ def test_grad_for_f_cuts_the_path_through_the_matrix():
     assert not np.any(cut)
 
 
+@pytest.mark.further
 def test_the_adjoint_uses_the_transposed_preconditioner():
     n = 40
     A = problems.convection(n, drift=0.9) + np.diag(np.linspace(0, 2, n))
@@ -322,6 +324,7 @@ def test_information_about_a_solve_is_differentiable_and_never_raises():
     assert np.all(np.isfinite(jax.grad(of)(MODE)))
 
 
+@pytest.mark.further
 def test_gradients_under_vmap_are_those_of_a_loop():
     As = jnp.stack([A0, A0.T + jnp.eye(N), 2 * A0])
     bs = jnp.stack([B0, W, B0 + W])

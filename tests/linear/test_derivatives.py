@@ -132,7 +132,7 @@ def test_a_guess_does_not_show_in_the_solution_of_a_wide_system(method):
     agree(found, lambda p: (jnp.linalg.pinv(A + p * A**2) @ b)[0], 0.2, orders=(0, 1))
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @pytest.mark.parametrize(
     "method",
     ["CG", "LU", *(pytest.param(m, marks=pytest.mark.slow) for m in ("minres", "GMres", "sparse-direct"))],
@@ -154,6 +154,7 @@ def test_a_null_space_that_turns_takes_the_solution_with_it(method):
     agree(found, expected, 0.3)
 
 
+@pytest.mark.further
 def test_a_tangent_of_pure_rounding_is_no_inconsistency():
     # In two dimensions x is along one vector for every p: its tangent, beside that of the null space, is rounding.
     def found(p):

@@ -73,6 +73,7 @@ def test_a_complex_factorisation_is_refused_for_a_real_system():
         js.solve_linear(A.real, np.ones(N), js.Solve("GMres", preconditioner=js.factorize(near)))
 
 
+@pytest.mark.further
 def test_solves_of_a_factorisation_are_differentiable_twice_and_heard():
     A, _ = pair("real")
     b, w = jnp.arange(1.0, N + 1), np.linspace(1, 2, N)

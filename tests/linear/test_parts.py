@@ -74,6 +74,7 @@ def test_real_and_complex_leaves_are_solved_over_their_parts(solve):
     close(info.residual, jax.tree.map(jnp.zeros_like, B))
 
 
+@pytest.mark.further
 def test_they_pass_through_the_transformations_of_jax():
     def solved(b, P):
         return js.solve_linear(coupled, b, js.Solve("GMres", rtol=1e-12), P)

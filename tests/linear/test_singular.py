@@ -165,6 +165,7 @@ def test_a_null_space_may_be_a_pytree():
         assert distance(np.r_[x["u"].ravel(), x["p"]], pinv(NEUMANN) @ B0) < 1e-8
 
 
+@pytest.mark.further
 def test_complex_null_spaces_are_projected_with_conjugation():
     Q, _ = np.linalg.qr(problems.random(N, N, seed=8, dtype=np.complex128))
     A = (Q * np.r_[0, np.linspace(1, 2, N - 1)]) @ Q.conj().T

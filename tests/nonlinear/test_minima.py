@@ -365,7 +365,7 @@ def test_what_the_function_raises_is_raised():
         js.minimize(broken, js.Solve("BFGS", x0=START))
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @pytest.mark.parametrize("name", ["L-BFGS", "BFGS"])
 def test_a_solve_that_fails_inside_of_the_function_keeps_its_class(name):
     def loss(k):

@@ -199,7 +199,7 @@ def test_near_null_vectors_must_fit():
         SmoothedAggregation(block=2)
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @pytest.mark.parametrize("recipe", [SmoothedAggregation(hierarchy="pyamg"), RugeStuben(hierarchy="pyamg")])
 def test_hierarchies_of_pyamg_run_on_the_device(recipe):
     pytest.importorskip("pyamg")

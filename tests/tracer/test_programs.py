@@ -100,6 +100,7 @@ def random_program(seed):
     return f, shape, names
 
 
+@pytest.mark.further
 @settings(deadline=None, max_examples=60, derandomize=True)
 @given(seed=st.integers(0, 10**6))
 def test_random_programs_have_the_matrix_of_their_products(seed):
