@@ -22,9 +22,9 @@ from jax.custom_derivatives import SymbolicZero
 from jaxsolve.core.implicit import Rule, implicit
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import UNDEFINED, Status
-from jaxsolve.core.vector import dot, norm
+from jaxsolve.core.vector import dot, mul, norm
 from jaxsolve.linear.forward import Plan, System, guarded, run
-from jaxsolve.linear.pseudo import pseudo_tangent
+from jaxsolve.linear.pseudo import in_scaled_columns, pseudo_tangent
 from jaxsolve.linear.push import pushed
 from jaxsolve.operators.base import LinearOperator
 from jaxsolve.solvers.driver import Outcome
@@ -125,6 +125,10 @@ class Solution(Rule):
             parts = c, _ineffective(system.A, system.nulls, c)
         else:
             parts = (c,)
+        # x = S (A S)⁺ b where the columns of A are scaled, which is another x where they depend on each other.
+        system, S = in_scaled_columns(self.plan.method, system, c.dtype)
+        if S is not None:
+            parts = tuple(mul(S, part) for part in parts)
         found = implicit_solve(
             self.plan.of_gradient(), system.transposed(), *parts, kind=_turned(self.kind)
         ).x

@@ -44,18 +44,13 @@ def pseudo_tangent(
         rhs: db - dA x, as a sum.
         solve: The solution of a system for tangents, from the terms of its right-hand side; `turned` for one with Aᵀ.
     """
-    A, (m, n), given = (
-        system.A,
-        system.A.shape,
-        system.of_gradient(None if method.least_norm else outcome.status),
-    )
+    A, (m, n) = system.A, system.A.shape
     x = outcome.x if system.x0 is None else outcome.x - system.x0
-    S = _scales(A, outcome.residual) if method.least_norm and m > n and given.inverse is None else None
+    given = system.of_gradient(None if method.least_norm else outcome.status)
+    AS, S = in_scaled_columns(method, given, outcome.residual.dtype)
 
     def unscaled(v: Array) -> Array:
         return v if S is None else mul(S, v)
-
-    AS = given if S is None else dataclasses.replace(given, A=ColumnScaled(A, S))
 
     def solve_adjoint(v: Array) -> Array:
         return jnp.conj(solve(AS.transposed(), jnp.conj(v), turned=True))
@@ -77,11 +72,17 @@ def pseudo_tangent(
     return unscaled(solve(AS, *rhs))
 
 
-def _scales(A: LinearOperator, r: Array) -> Array | None:
-    """The scales of the columns where the driver scales them."""
-    A = lax.stop_gradient(A)
-    found = column_norms(A, exponent(unit_of(A, r)[0]), jnp.finfo(r.dtype).dtype)
-    return None if found is None else column_scales(found[0])
+def in_scaled_columns(method: AbstractMethod, system: System, dtype: Any) -> tuple[System, Array | None]:
+    """The system of the y in x = S y, and S; the system itself and None where the driver does not scale columns."""
+    A, (m, n) = lax.stop_gradient(system.A), system.A.shape
+    if not method.least_norm or m <= n or system.inverse is not None:
+        return system, None
+    unit, _ = unit_of(A, jnp.zeros(0, dtype))
+    found = column_norms(A, exponent(unit), jnp.finfo(dtype).dtype)
+    if found is None:
+        return system, None
+    S = column_scales(found[0])
+    return dataclasses.replace(system, A=ColumnScaled(system.A, S)), S
 
 
 class _Product(Wrapper):

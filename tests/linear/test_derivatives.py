@@ -165,6 +165,23 @@ def test_a_tangent_of_pure_rounding_is_no_inconsistency():
     agree(found, lambda p: jnp.stack([jnp.cos(p), jnp.sin(p)]), 0.3)
 
 
+@pytest.mark.parametrize("name", ["lsmr", pytest.param("lsqr", marks=pytest.mark.further)])
+@pytest.mark.parametrize("dtype", [pytest.param(np.float64, marks=pytest.mark.further), np.complex128])
+def test_solutions_of_least_norm_in_scaled_columns_are_transposed_there(name, dtype, rng):
+    B = rng.normal(size=(9, 3)).astype(dtype) + (
+        1j * rng.normal(size=(9, 3)) if dtype == np.complex128 else 0
+    )
+    A = jnp.asarray(np.hstack([B, B[:, :1] + B[:, 1:2]]) * np.array([1.0, 1e3, 1.0, 1e-3]))
+    b, c = (jnp.asarray(rng.normal(size=n).astype(dtype)) for n in (9, 4))
+
+    def x(b):
+        return js.solve_linear(A, b, js.Solve(name, rtol=1e-10))
+
+    columns = jnp.stack([x(e) for e in jnp.eye(9, dtype=dtype)])
+    for found in (jax.linear_transpose(x, b)(c)[0], jax.vjp(x, b)[1](c)[0]):
+        np.testing.assert_allclose(found, columns @ c, rtol=1e-8, atol=1e-8 * float(jnp.abs(columns).max()))
+
+
 def test_solves_are_transposed_in_their_right_hand_side():
     A = jnp.asarray(RNG.standard_normal((4, 4))) + 4 * jnp.eye(4)
     p = jnp.ones(4)
