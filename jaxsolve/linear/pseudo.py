@@ -75,7 +75,8 @@ def pseudo_tangent(
 def in_scaled_columns(method: AbstractMethod, system: System, dtype: Any) -> tuple[System, Array | None]:
     """The system of the y in x = S y, and S; the system itself and None where the driver does not scale columns."""
     A, (m, n) = lax.stop_gradient(system.A), system.A.shape
-    if not method.least_norm or m <= n or system.inverse is not None:
+    scaled = isinstance(A, ColumnScaled)
+    if scaled or not method.least_norm or m <= n or system.inverse is not None:
         return system, None
     unit, _ = unit_of(A, jnp.zeros(0, dtype))
     found = column_norms(A, exponent(unit), jnp.finfo(dtype).dtype)
