@@ -199,11 +199,13 @@ def _compiled(
     A: LinearOperator,
 ) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]:
     """The product and the adjoint product of A as compiled functions of NumPy arrays."""
+    cpu = jax.devices("cpu")[0]
+    # Moved in so many words, for those who forbid other transfers.
+    A = jax.device_put(A, cpu)
 
     def run(product: Any, x: np.ndarray) -> np.ndarray:
-        with jax.default_device(jax.devices("cpu")[0]):
-            # Moved in so many words, for those who forbid other transfers. A copy: SciPy's methods write into what a
-            # product returns.
-            return np.array(jax.block_until_ready(product(*jax.device_put((A, x)))))
+        with jax.default_device(cpu):
+            # A copy: SciPy's methods write into what a product returns.
+            return np.array(jax.block_until_ready(product(A, jax.device_put(x, cpu))))
 
     return functools.partial(run, _product), functools.partial(run, _adjoint_product)
