@@ -286,7 +286,8 @@ def _contestants(n: int, dtype: Any, b: Any) -> dict[str, Callable[[int], Callab
             operator = lineax.FunctionLinearOperator(
                 flat, jax.ShapeDtypeStruct(b.shape, b.dtype), lineax.positive_semidefinite_tag
             )
-            solver = lineax.CG(rtol=1e-30, atol=1e-30, max_steps=k)
+            # It divides by its tolerances: 1e-30 overflows in float32, and ends the iteration.
+            solver = lineax.CG(rtol=1e-14, atol=1e-14, max_steps=k)
             f = jax.jit(lambda b: lineax.linear_solve(operator, b, solver, throw=False).value)
             return lambda: f(b)
 
