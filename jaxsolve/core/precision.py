@@ -1,7 +1,7 @@
 """Precision: products of matrices to the full precision of their dtype.
 
 Accelerators round the factors of float32 products, to 11 bits on an NVIDIA H100 (TF32), unless a program asks for more.
-What is iterated to a residual of 1e-6 needs all 24: on such a device solves of dense float32 systems stagnated at 2e-4.
+What is iterated to a residual of 1e-6 needs all 24: a dense complex64 system stagnated at 1.8e-4 on such a device.
 JAX reads the setting where an operation is traced, so all that traces a solve stands inside of it.
 """
 

@@ -33,7 +33,6 @@ from jaxsolve.tracer.rules import (  # noqa: F401  (importing them fills the tab
 )
 
 
-@in_full
 def matrix_from_function(f: Callable[..., Any], x_like: Any, *params: Any, **kwargs: Any) -> tuple[BCOO, Any]:
     """The sparse matrix and the offset of a function that is linear (or affine) in its first argument.
 
@@ -120,6 +119,7 @@ def operator_of(plan: Plan, arguments: Split, entries: bool = True) -> LinearOpe
     return TracedMatrix(plan.values(arguments.values), plan.pattern, bands=bands)
 
 
+@in_full
 def offset_of(plan: Plan, f: Callable[..., Any], x_like: Any, params: Any, kwargs: Any) -> Any:
     """f(0) in the structure of f's output."""
     if not plan.affine:
@@ -128,6 +128,7 @@ def offset_of(plan: Plan, f: Callable[..., Any], x_like: Any, params: Any, kwarg
     return jax.tree.map(jnp.asarray, f(zeros, *params, **kwargs))
 
 
+@in_full
 def read(
     f: Callable[..., Any], x_like: Any, params: tuple, kwargs: dict, refusals: Refusals | None = None
 ) -> tuple[Plan, Split]:

@@ -6,14 +6,12 @@ from typing import Any
 import jax
 
 from jaxsolve.core.options import require_function
-from jaxsolve.core.precision import in_full
 from jaxsolve.core.tree import as_arrays
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.assemble import trace_operator
 from jaxsolve.tracer.matrix import TracedMatrix
 
 
-@in_full
 def linearize_operator(f: Callable[..., Any], x0: Any, *params: Any, **kwargs: Any) -> SparseMatrix:
     """The sparse Jacobian of f at x0, of shape (output size, input size) over the raveled pytrees.
 

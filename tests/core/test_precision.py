@@ -74,6 +74,18 @@ def test_nonlinear_solves(method):
 
 
 def test_functions_read_into_matrices_and_factorisations():
-    holds(lambda A, b: matrix_from_function(lambda x: A @ (A @ x), b)[0].data, MATRIX, B)
-    holds(lambda A, b: js.linearize_operator(lambda x: jnp.tanh(A @ x), b) @ b * 0 + b, MATRIX, B)
-    holds(lambda A, b: js.factorize(A).solve(b), MATRIX, B)
+    def affine(x, A):
+        return (A @ A) @ (A @ x + x) + A @ B
+
+    remembered = js.jit_compile_linear(affine)
+    for f, args in (
+        (lambda A, b: matrix_from_function(affine, b, A)[0].data, (MATRIX, B)),
+        (lambda A, b: matrix_from_function(affine, b, A)[1], (MATRIX, B)),
+        (lambda A, b: js.linearize_operator(lambda x, A: jnp.tanh(affine(x, A)), b, A).data, (MATRIX, B)),
+        (lambda A, b: remembered.matrix(b, A).data, (MATRIX, B)),
+        (lambda A, b: remembered.offset(b, A), (MATRIX, B)),
+        # What was read outside of a solve is what the solve takes.
+        (lambda A, b: js.solve_linear(remembered, b, None, A), (MATRIX, B)),
+        (lambda A, b: js.factorize(A).solve(b), (MATRIX, B)),
+    ):
+        holds(f, *args)
