@@ -14,7 +14,7 @@ import numpy as np
 
 import jaxsolve as js
 from benchmarks.timing import report
-from jaxsolve.solvers.host.incomplete import IncompleteLU
+from jaxsolve.solvers.host.superlu_incomplete import IncompleteLU
 from tests.conftest import matrix_folder
 from tests.gallery.practice import errors, is_false, is_solved, squares
 

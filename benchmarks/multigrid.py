@@ -25,12 +25,12 @@ import numpy as np
 import scipy.sparse
 from jax import lax
 
+from jaxsolve.linear.linear_solve import solve_linear
 from jaxsolve.linear.request import Solve
-from jaxsolve.linear.system import solve_linear
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.amg.automatic import Multigrid
-from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
-from jaxsolve.preconditioners.amg.recipes import RugeStuben, SmoothedAggregation
+from jaxsolve.preconditioners.multigrid.algebraic import RugeStuben, SmoothedAggregation
+from jaxsolve.preconditioners.multigrid.automatic import Multigrid
+from jaxsolve.preconditioners.multigrid.geometric import GeometricMultigrid
 from jaxsolve.solvers.driver import Control, iterate
 from jaxsolve.solvers.krylov.bicgstab import BiCGStab
 from jaxsolve.solvers.krylov.cg import CG

@@ -2,7 +2,7 @@
 
 import sys
 
-from jaxsolve.cli.program import main
+from jaxsolve.cli.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -19,14 +19,14 @@ from jaxsolve.cli.inputs import (
 from jaxsolve.cli.outputs import matplotlib, save
 from jaxsolve.cli.runs import REFUSED, SKIPPED, Run, history, measured
 from jaxsolve.cli.tables import print_json, print_table, progress, scientific, seconds
+from jaxsolve.linear.auto import choose
 from jaxsolve.linear.request import AUTO, Solve, method_name
-from jaxsolve.linear.select import choose
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.registry import PRECONDITIONERS
-from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
 from jaxsolve.solvers.direct.banded import Banded
-from jaxsolve.solvers.direct.dense import AbstractDense
-from jaxsolve.solvers.registry import METHODS
+from jaxsolve.solvers.direct.dense_factors import AbstractDense
+from jaxsolve.solvers.method import AbstractMethod
+from jaxsolve.solvers.method_registry import METHODS
 
 #: Methods of O(n³) or O(n w²) are tried unasked up to this many operations, some seconds on a core.
 MOST_OPERATIONS = 2e10

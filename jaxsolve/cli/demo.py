@@ -16,12 +16,12 @@ from jaxsolve.cli.outputs import pictures_missing, save
 from jaxsolve.cli.runs import REFUSED, Run, history, measured, timed
 from jaxsolve.cli.tables import print_table, progress, scientific, seconds
 from jaxsolve.core.checks import jit
+from jaxsolve.linear.linear_solve import solve_linear
 from jaxsolve.linear.request import Solve
-from jaxsolve.linear.system import solve_linear
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.registry import PRECONDITIONERS
-from jaxsolve.solvers.registry import METHODS
-from jaxsolve.tracer.assemble import matrix_from_function
+from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
+from jaxsolve.solvers.method_registry import METHODS
+from jaxsolve.tracer.assembly import matrix_from_function
 
 #: Methods shown without a preconditioner, as far as they are registered: before and after the preconditioned ones.
 SHOWN, LAST = ("CG", "sparse-direct"), ("minres", "GMres")

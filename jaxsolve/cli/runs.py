@@ -12,13 +12,13 @@ import numpy as np
 
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.status import Status
+from jaxsolve.linear.linear_solve import solve_linear_info
 from jaxsolve.linear.request import AUTO, Solve, preconditioner_name
-from jaxsolve.linear.system import solve_linear_info
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.base import AbstractPreconditioner
-from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
 from jaxsolve.solvers.driver import FLAT
 from jaxsolve.solvers.host.factor import FACTORS
+from jaxsolve.solvers.method import AbstractMethod
 
 #: A claim of convergence is false beyond this multiple of the tolerance.
 ALLOWANCE = 1.01

@@ -12,7 +12,7 @@ import jax.core
 import numpy as np
 from jax import Array
 
-from jaxsolve.core.host import FAILURES
+from jaxsolve.core.host_call import FAILURES
 from jaxsolve.core.status import CONVERGED, DIVERGED, Status
 
 

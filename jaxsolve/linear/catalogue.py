@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from jaxsolve.preconditioners.registry import PRECONDITIONERS
-from jaxsolve.solvers.registry import METHODS
+from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
+from jaxsolve.solvers.method_registry import METHODS
 
 
 @dataclasses.dataclass(frozen=True)

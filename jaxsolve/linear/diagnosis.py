@@ -10,15 +10,15 @@ import numpy as np
 
 from jaxsolve.core.results import SolveInfo, attainable, describe
 from jaxsolve.core.status import Status
-from jaxsolve.linear.prepare import described, prepared
+from jaxsolve.linear.auto import Choice, choose
+from jaxsolve.linear.preparation import described, prepared
 from jaxsolve.linear.problem import Problem, null_space
 from jaxsolve.linear.request import AUTO, Solve, as_method, method_name, preconditioner_name
-from jaxsolve.linear.select import Choice, choose
 from jaxsolve.linear.spectrum import Spectrum, spectrum_of
-from jaxsolve.operators.base import LinearOperator, Product
-from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.operators.operator import LinearOperator, Product
 from jaxsolve.solvers.direct.refinement import AbstractDirect
 from jaxsolve.solvers.host.direct import AbstractHostDirect
+from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
 
 #: A solve of more iterations counts as slow.

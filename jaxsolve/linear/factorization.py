@@ -14,15 +14,15 @@ from jaxsolve.core.precision import in_full
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.status import Status
 from jaxsolve.core.tree import as_arrays
+from jaxsolve.linear.auto import Choice
+from jaxsolve.linear.linear_solve import answered
 from jaxsolve.linear.problem import pose
 from jaxsolve.linear.request import Solve
-from jaxsolve.linear.select import Choice
-from jaxsolve.linear.system import answered
-from jaxsolve.operators.base import LinearOperator
-from jaxsolve.operators.convert import as_operator, batch_shape, is_function
+from jaxsolve.operators.conversion import as_operator, batch_shape, is_function
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.host.direct import SparseDirect
 from jaxsolve.solvers.host.factor import FACTORS
-from jaxsolve.solvers.host.inverse import HostInverse
+from jaxsolve.solvers.host.host_inverse import HostInverse
 
 
 class Factorization(Module):

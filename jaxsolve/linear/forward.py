@@ -14,15 +14,15 @@ from jaxsolve.core.checks import checked
 from jaxsolve.core.memo import PROGRAMS, compiled
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED
-from jaxsolve.linear.inverse import built
+from jaxsolve.linear.deferred_preconditioner import built
 from jaxsolve.linear.lanes import lane_by_lane
-from jaxsolve.linear.verdict import Judge
-from jaxsolve.operators.base import LinearOperator
-from jaxsolve.solvers.base import AbstractMethod
-from jaxsolve.solvers.direct.dense import AbstractDense
+from jaxsolve.linear.reporting import Judge
+from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.solvers.direct.dense_factors import AbstractDense
 from jaxsolve.solvers.driver import Control, Outcome, iterate
+from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
-from jaxsolve.telemetry.tell import tell
+from jaxsolve.telemetry.callback_primitive import tell
 from jaxsolve.telemetry.watch import SILENT, Watch
 
 

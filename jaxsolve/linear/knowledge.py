@@ -11,10 +11,10 @@ from scipy.sparse.csgraph import structural_rank
 from jaxsolve.core.memo import by_identity
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.traits import Traits
-from jaxsolve.operators.base import Declared, LinearOperator
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.facts import dominance_of, proven_traits, smallest_curvature
 from jaxsolve.operators.operands import declaration
+from jaxsolve.operators.operator import Declared, LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.grid import grid_of

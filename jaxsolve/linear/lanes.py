@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsolve.operators.base import LinearOperator
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.function import FunctionOperator
-from jaxsolve.operators.sealed import Sealed
+from jaxsolve.operators.opaque_operator import Sealed
+from jaxsolve.operators.operator import LinearOperator
 
 #: Unknowns a core from which lanes are solved one after the other. `CG` on 16 coefficient fields, two cores, the whole
 #: batch at once and lane by lane: 256 unknowns 1.3 and 1.5 ms, 1024 12 and 7, 4096 97 and 43, 16 384 730 and 490.

@@ -11,13 +11,13 @@ from jax import Array
 from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
 from jaxsolve.core.staging import detached
 from jaxsolve.core.tree import Packing, as_arrays, inexact, typed
-from jaxsolve.linear.parts import by_parts, joined
+from jaxsolve.linear.real_systems import by_parts, joined
 from jaxsolve.linear.request import AUTO, Solve, needs_entries
-from jaxsolve.operators.base import LinearOperator
-from jaxsolve.operators.convert import ACCEPTED, as_operator, batch_shape, is_function, with_dtype
+from jaxsolve.operators.conversion import ACCEPTED, as_operator, batch_shape, is_function, with_dtype
 from jaxsolve.operators.function import check_output, function_operator
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.nullspace import NullSpace, orthonormal
-from jaxsolve.tracer.assemble import offset_of, operator_of, read, readable
+from jaxsolve.tracer.assembly import offset_of, operator_of, read, readable
 from jaxsolve.tracer.compiled import LinearFunction
 
 

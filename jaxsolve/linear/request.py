@@ -10,12 +10,12 @@ import numpy as np
 from jaxsolve.core.names import normalized, unknown_name
 from jaxsolve.core.options import is_count
 from jaxsolve.core.results import ConvergenceException
-from jaxsolve.operators.base import LinearOperator
-from jaxsolve.preconditioners.base import AbstractPreconditioner
-from jaxsolve.preconditioners.registry import PRECONDITIONERS
-from jaxsolve.solvers.base import AbstractMethod
-from jaxsolve.solvers.nonlinear import NONLINEAR, AbstractNonlinearMethod
-from jaxsolve.solvers.registry import METHODS
+from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
+from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
+from jaxsolve.solvers.method import AbstractMethod
+from jaxsolve.solvers.method_registry import METHODS
+from jaxsolve.solvers.nonlinear_methods import NONLINEAR, AbstractNonlinearMethod
 
 #: The name that leaves the choice to the package.
 AUTO = "auto"

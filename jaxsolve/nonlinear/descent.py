@@ -9,11 +9,11 @@ from jax import Array, lax
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, norm, squared_norm
-from jaxsolve.nonlinear.driver import AbstractSearch, State
+from jaxsolve.nonlinear.inverse_hessian import Memory
 from jaxsolve.nonlinear.linesearch import DECREASE, slack, wolfe
-from jaxsolve.nonlinear.memory import Memory
-from jaxsolve.nonlinear.statement import Given, Statement
-from jaxsolve.nonlinear.units import curvature_sizes, products_of, target_of
+from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
+from jaxsolve.nonlinear.parameter_units import curvature_sizes, products_of, target_of
+from jaxsolve.nonlinear.search_loop import AbstractSearch, State
 
 
 class MinimumState(State):

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.linear.request import Solve
-from jaxsolve.nonlinear.front import Posed, answered
-from jaxsolve.nonlinear.statement import arrays, state
-from jaxsolve.solvers.nonlinear import FIXED_POINT, ROOT, LevenbergMarquardt
+from jaxsolve.nonlinear.nonlinear_problem import arrays, state
+from jaxsolve.nonlinear.nonlinear_solve import Posed, answered
+from jaxsolve.solvers.nonlinear_methods import FIXED_POINT, ROOT, LevenbergMarquardt
 
 
 def solve_nonlinear(

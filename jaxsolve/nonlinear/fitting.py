@@ -1,6 +1,6 @@
 """Searches by the model r + J d of residuals: Gauss-Newton along lines, and Levenberg-Marquardt.
 
-Both measure steps in the units of units.py: parameters of a fit in other units give the same iterates.
+Both measure steps in the units of parameter_units.py: parameters of a fit in other units give the same iterates.
 """
 
 from typing import Any
@@ -13,11 +13,11 @@ from jax import Array
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, norm, squared_norm
 from jaxsolve.linear.request import Solve
-from jaxsolve.nonlinear.driver import AbstractSearch, State
 from jaxsolve.nonlinear.linesearch import slack, wolfe
 from jaxsolve.nonlinear.model import Model, model_at, model_step
-from jaxsolve.nonlinear.statement import Given, Statement
-from jaxsolve.nonlinear.units import target_of
+from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
+from jaxsolve.nonlinear.parameter_units import target_of
+from jaxsolve.nonlinear.search_loop import AbstractSearch, State
 
 
 class FitState(State):

@@ -1,7 +1,7 @@
 """Which linear request a nonlinear one holds: for its steps, and for its gradients."""
 
 from jaxsolve.linear.request import Solve
-from jaxsolve.solvers.nonlinear import Newton, PseudoTransient
+from jaxsolve.solvers.nonlinear_methods import Newton, PseudoTransient
 
 
 def inner_request(solve: Solve) -> Solve | None:

@@ -13,23 +13,23 @@ from jax.custom_derivatives import SymbolicZero
 from jaxsolve.core.errors import TraceError
 from jaxsolve.core.implicit import Rule, implicit
 from jaxsolve.core.tree import Packing
+from jaxsolve.linear.deferred_preconditioner import built
 from jaxsolve.linear.forward import Plan, System, guarded, run
-from jaxsolve.linear.implicit import tangent_solve
-from jaxsolve.linear.inverse import built
-from jaxsolve.linear.prepare import chosen, limits, prepared
+from jaxsolve.linear.gradient import tangent_solve
+from jaxsolve.linear.preparation import chosen, limits, prepared
 from jaxsolve.linear.problem import Problem, null_space
-from jaxsolve.linear.push import pushed
+from jaxsolve.linear.reporting import Judge
 from jaxsolve.linear.request import Solve, needs_entries
-from jaxsolve.linear.verdict import Judge
+from jaxsolve.linear.tangent import pushed
 from jaxsolve.nonlinear.elimination import Elimination
-from jaxsolve.operators.base import LinearOperator
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.function import function_operator
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.solvers.base import AbstractMethod
-from jaxsolve.solvers.direct.dense import LU
+from jaxsolve.solvers.direct.dense_factors import LU
 from jaxsolve.solvers.driver import Control, Outcome
 from jaxsolve.solvers.krylov.gmres import GMRES
+from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.telemetry.watch import SILENT
 from jaxsolve.tracer.jacobian import jacobian_operator

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.vector import dot
-from jaxsolve.nonlinear.statement import Given, Statement
+from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
 
 #: Sufficient decrease and the curvature condition; the values of Nocedal & Wright for quasi-Newton methods.
 DECREASE, CURVATURE = 1e-4, 0.9

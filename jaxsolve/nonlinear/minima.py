@@ -13,10 +13,10 @@ from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import Packing
 from jaxsolve.linear.request import Solve
 from jaxsolve.nonlinear.equations import guess, requested
-from jaxsolve.nonlinear.front import Posed, answered
 from jaxsolve.nonlinear.host.limits import limits_of
-from jaxsolve.nonlinear.statement import Given, Statement, arrays, state
-from jaxsolve.solvers.nonlinear import FIT, MINIMUM
+from jaxsolve.nonlinear.nonlinear_problem import Given, Statement, arrays, state
+from jaxsolve.nonlinear.nonlinear_solve import Posed, answered
+from jaxsolve.solvers.nonlinear_methods import FIT, MINIMUM
 
 
 def minimize(

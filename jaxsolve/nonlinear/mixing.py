@@ -5,10 +5,10 @@ from jax import Array, lax
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, norm, squared_norm
-from jaxsolve.nonlinear.driver import AbstractSearch, State
 from jaxsolve.nonlinear.linearisation import DENSE, dense
 from jaxsolve.nonlinear.newton import line_search
-from jaxsolve.nonlinear.statement import Given, Statement
+from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
+from jaxsolve.nonlinear.search_loop import AbstractSearch, State
 
 
 class PicardSearch(AbstractSearch):

@@ -11,10 +11,10 @@ from jaxsolve.core.tree import Packing
 from jaxsolve.core.vector import norm, squared_norm
 from jaxsolve.linear.request import Solve, needs_entries
 from jaxsolve.nonlinear.linearisation import DENSE, inverse_of, solved
-from jaxsolve.nonlinear.statement import Given, Statement
-from jaxsolve.nonlinear.units import COLUMN_PROBES, column_sizes, probes, vanished
+from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
+from jaxsolve.nonlinear.parameter_units import COLUMN_PROBES, column_sizes, probes, vanished
 from jaxsolve.operators.function import function_operator
-from jaxsolve.tracer.assemble import trace_operator
+from jaxsolve.tracer.assembly import trace_operator
 
 #: Entries of a dense Jacobian.
 MOST_ENTRIES = 4_000_000

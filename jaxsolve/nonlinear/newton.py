@@ -9,10 +9,10 @@ from jax import Array, lax
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import norm
 from jaxsolve.linear.request import Solve
-from jaxsolve.nonlinear.driver import AbstractSearch, State
 from jaxsolve.nonlinear.linearisation import inverse_of, lasts, linearised, solved
-from jaxsolve.nonlinear.statement import Given, Statement
-from jaxsolve.operators.base import LinearOperator
+from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
+from jaxsolve.nonlinear.search_loop import AbstractSearch, State
+from jaxsolve.operators.operator import LinearOperator
 
 #: Forcing terms (Eisenstat & Walker): of the first linear solve, the largest one, and γ. Far from the solution the
 #: model is not worth more: with 0.1 as the first, Bratu's problem takes a quarter more linear iterations.

@@ -14,7 +14,7 @@ from jax import Array
 
 from jaxsolve.core.vector import dot, norm
 from jaxsolve.nonlinear.host.limits import Limits
-from jaxsolve.nonlinear.statement import Given, Statement
+from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
 
 #: Lengths below this times the tolerance and the size of x are nothing that SciPy resolves.
 REACH = 10

@@ -12,7 +12,7 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.traits import Traits, traits_for
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import mul
-from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.operator import LinearOperator
 
 _IDENTITY = traits_for(False, diagonal=True, positive_definite=True)
 

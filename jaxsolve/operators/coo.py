@@ -8,8 +8,8 @@ from jax import Array
 
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.vector import mul
-from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.operands import declaration
+from jaxsolve.operators.operator import LinearOperator
 
 
 class CoordinateOperator(LinearOperator):

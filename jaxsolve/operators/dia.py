@@ -11,7 +11,7 @@ from jax import Array, lax
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import mul
-from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.operator import LinearOperator
 
 
 class DiagonalsOperator(LinearOperator):

@@ -16,7 +16,7 @@ from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import mul
-from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 
 #: Rows up to this width are unrolled into one gather a column; wider ones are reduced over a 2-D gather

@@ -16,9 +16,9 @@ from jaxsolve.core.staging import is_traced, staged
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import Packing, common, typed
 from jaxsolve.core.vector import scattered
-from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.linearity import Degree, degree
 from jaxsolve.operators.operands import on_parts
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.program import Program, separated, trace_program
 
 

@@ -16,10 +16,10 @@ from jax.experimental.sparse import BCOO, BCSR
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import index_array, is_traced
 from jaxsolve.core.traits import Traits
-from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.ell import gather_or_zero
 from jaxsolve.operators.layout import lay_out
 from jaxsolve.operators.operands import check_scalar, declaration
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 
 

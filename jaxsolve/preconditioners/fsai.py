@@ -15,14 +15,14 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.options import require_count, require_flag
 from jaxsolve.core.staging import index_array
 from jaxsolve.operators.algebra import Diagonal
-from jaxsolve.operators.base import Declared, LinearOperator
 from jaxsolve.operators.ell import gather, gather_or_zero
+from jaxsolve.operators.operator import Declared, LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.base import AbstractPreconditioner, inherited, with_entries
-from jaxsolve.preconditioners.fusion import after
 from jaxsolve.preconditioners.graph import neighbours
-from jaxsolve.preconditioners.local import padded_rows, piece_positions
+from jaxsolve.preconditioners.local_blocks import padded_rows, piece_positions
+from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner, inherited, with_entries
+from jaxsolve.preconditioners.xla_barriers import after
 
 #: Rows of a group are padded to one of these widths: few programs, and at most half of the slots unused.
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)

@@ -14,12 +14,14 @@ from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common, typed
 from jaxsolve.operators.algebra import Diagonal
-from jaxsolve.operators.base import Declared, LinearOperator
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.ell import gather, gather_or_zero
+from jaxsolve.operators.operator import Declared, LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.base import (
+from jaxsolve.preconditioners.graph import neighbours
+from jaxsolve.preconditioners.local_blocks import padded_rows, piece_positions
+from jaxsolve.preconditioners.preconditioner import (
     AbstractPreconditioner,
     as_square,
     inherited,
@@ -27,8 +29,6 @@ from jaxsolve.preconditioners.base import (
     reciprocal,
     with_entries,
 )
-from jaxsolve.preconditioners.graph import neighbours
-from jaxsolve.preconditioners.local import padded_rows, piece_positions
 
 
 def known_diagonal(A: LinearOperator) -> Array | None:

@@ -12,9 +12,9 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.options import require_count
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.vector import applied, mul
-from jaxsolve.operators.base import LinearOperator
-from jaxsolve.operators.dense import DenseMatrix
-from jaxsolve.preconditioners.base import AbstractPreconditioner, as_square
+from jaxsolve.operators.dense_matrix import DenseMatrix
+from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner, as_square
 
 
 class Nystrom(AbstractPreconditioner):

@@ -12,19 +12,19 @@ from jaxsolve.core.staging import detached, index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import mul, plain_norm, scattered
-from jaxsolve.operators.base import LinearOperator, Wrapper
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
+from jaxsolve.operators.operator import LinearOperator, Wrapper
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.base import (
+from jaxsolve.preconditioners.jacobi import known_diagonal
+from jaxsolve.preconditioners.preconditioner import (
     AbstractPreconditioner,
     as_square,
     inherited,
     is_self_transposed,
     reciprocal,
 )
-from jaxsolve.preconditioners.fusion import somewhere
-from jaxsolve.preconditioners.jacobi import known_diagonal
 from jaxsolve.preconditioners.stencil import StencilOperator
+from jaxsolve.preconditioners.xla_barriers import somewhere
 
 #: Power iterations for the largest eigenvalue; 12 reach 0.9 of it on all stencils and meshes tried.
 POWER_STEPS = 12

@@ -16,12 +16,13 @@ from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import mul
-from jaxsolve.operators.base import LinearOperator, Wrapper
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.ell import RowsOperator, gather, gather_or_zero, rows_operator
+from jaxsolve.operators.operator import LinearOperator, Wrapper
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.base import (
+from jaxsolve.preconditioners.graph import colours_of
+from jaxsolve.preconditioners.preconditioner import (
     AbstractPreconditioner,
     as_square,
     inherited,
@@ -29,7 +30,6 @@ from jaxsolve.preconditioners.base import (
     reciprocal,
     with_entries,
 )
-from jaxsolve.preconditioners.graph import colours_of
 
 #: Each colour is one step of the compiled program.
 MOST_COLOURS = 96

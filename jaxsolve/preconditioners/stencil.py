@@ -16,14 +16,14 @@ from jax import Array, lax
 
 from jaxsolve.core.staging import index_array, namespace
 from jaxsolve.core.traits import Traits
-from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.ell import spread
 from jaxsolve.operators.layout import diagonal_slots
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.base import is_self_transposed
 from jaxsolve.preconditioners.grid import Grid, plain_steps, steps_along
+from jaxsolve.preconditioners.preconditioner import is_self_transposed
 
 Step = tuple[int, ...]
 

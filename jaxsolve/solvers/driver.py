@@ -8,11 +8,11 @@ from jax import Array, lax
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.vector import exponent, mul, plain_norm, power
+from jaxsolve.operators.adjoint_pair import Paired
 from jaxsolve.operators.algebra import Diagonal
-from jaxsolve.operators.base import LinearOperator
-from jaxsolve.operators.loops import Paired
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers import symmetry
-from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.solvers.residual import Residual
 from jaxsolve.solvers.split import Split

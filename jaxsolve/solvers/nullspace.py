@@ -11,8 +11,8 @@ from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import mul, norm
-from jaxsolve.operators.base import LinearOperator, Sum, Wrapper
-from jaxsolve.operators.loops import product_if
+from jaxsolve.operators.adjoint_pair import product_if
+from jaxsolve.operators.operator import LinearOperator, Sum, Wrapper
 
 #: So many rows are summed before all are: the first boundary condition rules the constants out.
 _ROWS = 64

@@ -7,8 +7,8 @@ from jax import Array, lax
 
 from jaxsolve.core.memo import compiled
 from jaxsolve.core.staging import index_array, is_traced
-from jaxsolve.operators.base import LinearOperator
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.solvers.nullspace import NullSpace
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.vector import exponent, mul, plain_norm, power, upper_half
-from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.operator import LinearOperator
 
 #: Products with A that a second, sharper residual counts as.
 PRODUCTS = 2

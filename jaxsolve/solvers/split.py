@@ -2,7 +2,7 @@
 
 import equinox as eqx
 
-from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.operator import LinearOperator
 
 
 class Split(eqx.Module):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.vector import dot, plain_norm, scattered
-from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.operator import LinearOperator
 
 #: Products with A in a measurement.
 PRODUCTS = 2

@@ -9,7 +9,7 @@ from jax import Array, lax
 
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.vector import exponent, mul, plain_norm, power, scattered
-from jaxsolve.operators.base import LinearOperator, Wrapper
+from jaxsolve.operators.operator import LinearOperator, Wrapper
 
 #: Columns of an operator without entries are formed up to so many, to know their norms.
 FEW_COLUMNS = 64

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.optional import require
-from jaxsolve.telemetry.tell import tell
+from jaxsolve.telemetry.callback_primitive import tell
 
 #: A call from a compiled loop costs up to 0.6 ms, an iteration some 7 ns an unknown: every `WORK / n` iterations it
 #: costs a percent of the loop.

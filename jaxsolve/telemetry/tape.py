@@ -10,8 +10,8 @@ from jaxsolve.core.optional import require
 from jaxsolve.core.options import is_count
 from jaxsolve.core.results import Frozen, SolveInfo
 from jaxsolve.core.status import Status
-from jaxsolve.telemetry.ear import Listening
 from jaxsolve.telemetry.history import Wish
+from jaxsolve.telemetry.listeners import Listening
 
 
 class SolveTape:

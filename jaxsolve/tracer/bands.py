@@ -13,7 +13,7 @@ from jaxsolve.core.staging import index_array
 from jaxsolve.operators.layout import FILL, MOST_DIAGONALS
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.tracer import factors
-from jaxsolve.tracer.pieces import Piece
+from jaxsolve.tracer.output_terms import Piece
 from jaxsolve.tracer.rows import Order
 from jaxsolve.tracer.value import Term
 

@@ -12,7 +12,7 @@ from jaxsolve.core.errors import TraceError
 from jaxsolve.core.options import require_function
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.arguments import Split, split
-from jaxsolve.tracer.assemble import offset_of, operator_of, read, structure_of
+from jaxsolve.tracer.assembly import offset_of, operator_of, read, structure_of
 from jaxsolve.tracer.plan import Plan
 from jaxsolve.tracer.report import Report, report_of
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsolve.tracer.pieces import Piece, concatenated
+from jaxsolve.tracer.output_terms import Piece, concatenated
 from jaxsolve.tracer.rows import Order
 
 #: A factor with this share of all entries is read where it is; the others are added, instead of all concatenated first.

@@ -8,7 +8,7 @@ import jax
 from jaxsolve.core.options import require_function
 from jaxsolve.core.tree import as_arrays
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.tracer.assemble import trace_operator
+from jaxsolve.tracer.assembly import trace_operator
 from jaxsolve.tracer.matrix import TracedMatrix
 
 

@@ -3,9 +3,9 @@
 import equinox as eqx
 from jax import Array
 
-from jaxsolve.operators.base import LinearOperator
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.operands import declaration
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
 
 

@@ -19,15 +19,15 @@ from jaxsolve.core.staging import LITERAL_BYTES, index_array, staged
 from jaxsolve.core.tree import common
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.tracer.bands import Bands, find_bands
-from jaxsolve.tracer.dense import whole
+from jaxsolve.tracer.complex_parts import is_complex, is_inexact
+from jaxsolve.tracer.dense_coupling import whole
 from jaxsolve.tracer.entries import Reading, reading
 from jaxsolve.tracer.factors import is_host
-from jaxsolve.tracer.interpret import interpret
-from jaxsolve.tracer.parts import is_complex, is_inexact
-from jaxsolve.tracer.pieces import Piece, concatenated, pieces_of, placed
+from jaxsolve.tracer.interpreter import interpret
+from jaxsolve.tracer.output_terms import Piece, concatenated, pieces_of, placed
 from jaxsolve.tracer.refusal import TooLarge
-from jaxsolve.tracer.registry import Scope, depends
 from jaxsolve.tracer.rows import Order, ordered
+from jaxsolve.tracer.rule_registry import Scope, depends
 from jaxsolve.tracer.sums import united
 from jaxsolve.tracer.value import is_zero, unknown
 

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsolve.core.compat import Equation
-from jaxsolve.tracer import moves, sums
+from jaxsolve.tracer import element_moves, sums
 from jaxsolve.tracer.colouring import colour_columns
-from jaxsolve.tracer.dense import derivatives
+from jaxsolve.tracer.dense_coupling import derivatives
 from jaxsolve.tracer.factors import OPAQUE, is_host
 from jaxsolve.tracer.products import scale, total
-from jaxsolve.tracer.registry import Scope, depends
+from jaxsolve.tracer.rule_registry import Scope, depends
 from jaxsolve.tracer.value import Linear, Scatter, as_scatter, unknown
 
 
@@ -110,12 +110,14 @@ def _applied(x: Linear, rows: np.ndarray, cols: np.ndarray, values: Any, out: An
     counts = np.bincount(rows, minlength=size)
     width = int(counts.max(initial=0))
     if width * size > 4 * len(rows) + 1024:
-        y = scale(moves.take(x, cols), values, out.dtype)
-        return moves.dispatch(y, rows, out.shape)
+        y = scale(element_moves.take(x, cols), values, out.dtype)
+        return element_moves.dispatch(y, rows, out.shape)
     rank = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
     entry = np.full((size, width), -1, np.int64)
     entry[rows, rank] = np.arange(len(rows))
     there = np.maximum(entry, 0)
     source = np.where(entry >= 0, cols[there], -1) if len(cols) else entry
     weights = values if values is OPAQUE else values[there]
-    return moves.reshape(total(scale(moves.take(x, source), weights, out.dtype), [1]), out.shape)
+    return element_moves.reshape(
+        total(scale(element_moves.take(x, source), weights, out.dtype), [1]), out.shape
+    )

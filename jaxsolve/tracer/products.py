@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxsolve.core.tree import common
 from jaxsolve.tracer import factors
+from jaxsolve.tracer.element_moves import reshape, take, transpose
 from jaxsolve.tracer.factors import OPAQUE, is_host, is_number, is_scalar
-from jaxsolve.tracer.moves import reshape, take, transpose
 from jaxsolve.tracer.refusal import TooLarge
 from jaxsolve.tracer.value import Linear, Scatter, Term
 

@@ -9,7 +9,7 @@ import scipy.sparse
 
 from jaxsolve.core.errors import TraceError
 from jaxsolve.operators.pattern import Pattern
-from jaxsolve.tracer.pieces import Piece
+from jaxsolve.tracer.output_terms import Piece
 from jaxsolve.tracer.products import MOST_ENTRIES
 from jaxsolve.tracer.value import Term
 

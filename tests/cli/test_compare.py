@@ -8,9 +8,9 @@ from jaxsolve.__main__ import main
 from jaxsolve.cli import runs
 from jaxsolve.cli.compare import combinations
 from jaxsolve.cli.inputs import load_matrix, stem
-from jaxsolve.linear.system import solve_linear_info
-from jaxsolve.preconditioners.registry import PRECONDITIONERS
-from jaxsolve.solvers.registry import METHODS
+from jaxsolve.linear.linear_solve import solve_linear_info
+from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
+from jaxsolve.solvers.method_registry import METHODS
 
 
 def compared(capsys, *arguments):

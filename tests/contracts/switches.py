@@ -19,9 +19,9 @@ import scipy.sparse as sps
 from jax.experimental.sparse import BCOO
 
 import jaxsolve as js
-from jaxsolve.preconditioners.registry import PRECONDITIONERS
-from jaxsolve.solvers.nonlinear import FIT, FIXED_POINT, MINIMUM, NONLINEAR, ROOT
-from jaxsolve.solvers.registry import METHODS
+from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
+from jaxsolve.solvers.method_registry import METHODS
+from jaxsolve.solvers.nonlinear_methods import FIT, FIXED_POINT, MINIMUM, NONLINEAR, ROOT
 from tests.gallery import problems
 from tests.gallery.methods import made, system
 

@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 
 from jaxsolve.core import compat
-from jaxsolve.tracer import assemble, registry
+from jaxsolve.tracer import assembly, rule_registry
 
 X = jnp.ones(4)
 
@@ -129,8 +129,8 @@ def test_every_transposable_primitive_of_jax_has_a_rule_or_falls_to_a_dense_bloc
     names = compat.primitives_named()
     linear = {p.name for p in names.values() if compat.is_transposable(p)}
     assert linear
-    assert assemble.read
-    missing = linear - registry.covered() - NOT_READ
+    assert assembly.read
+    missing = linear - rule_registry.covered() - NOT_READ
     # These are linear in one of their inputs only, and seldom: a dense block of their own derivative serves.
     assert missing <= {
         "all_gather_invariant", "all_gather_reduced", "bcoo_dot_general", "conv_transpose", "psum_invariant", "psum2",

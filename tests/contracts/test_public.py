@@ -9,8 +9,8 @@ import sys
 import pytest
 
 import jaxsolve as js
-from jaxsolve.preconditioners.registry import PRECONDITIONERS
-from jaxsolve.solvers.registry import METHODS
+from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
+from jaxsolve.solvers.method_registry import METHODS
 
 #: Functions and classes that the documentation fixes.
 FUNCTIONS = """

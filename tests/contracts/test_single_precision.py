@@ -22,12 +22,12 @@ def check(name, solve):
     assert np.linalg.norm(b - matrix @ np.asarray(x)) <= 1.01e-4 * np.linalg.norm(b), name
 """
 _METHODS = """
-from jaxsolve.solvers.registry import METHODS
+from jaxsolve.solvers.method_registry import METHODS
 for name in METHODS:
     check(name, js.Solve("banded" if name == "tridiagonal" else name, rtol=1e-4))
 """
 _PRECONDITIONERS = """
-from jaxsolve.preconditioners.registry import PRECONDITIONERS
+from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
 for name in PRECONDITIONERS:
     check(name, js.Solve("GMres", rtol=1e-4, preconditioner=name))
 """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxsolve as js
-from jaxsolve.tracer.assemble import matrix_from_function
+from jaxsolve.tracer.assembly import matrix_from_function
 
 N = 12
 RNG = np.random.default_rng(0)

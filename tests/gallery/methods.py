@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import scipy.sparse as sps
 
-from jaxsolve.solvers.base import AbstractMethod
 from jaxsolve.solvers.direct.banded import Banded
-from jaxsolve.solvers.registry import METHODS
+from jaxsolve.solvers.method import AbstractMethod
+from jaxsolve.solvers.method_registry import METHODS
 from tests.gallery import problems
 
 #: One method of each family, for laws that cost a compilation each; the others are for `-m slow`.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import jaxsolve as js
-from jaxsolve.solvers.registry import METHODS
+from jaxsolve.solvers.method_registry import METHODS
 from tests.gallery.compositions import COMPOSITIONS
 from tests.gallery.derivatives import compiled, holds, holds_in_lanes, third_derivatives, whole_derivatives
 from tests.gallery.methods import made, mostly_slow

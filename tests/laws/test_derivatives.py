@@ -8,8 +8,8 @@ import pytest
 from jax.experimental.sparse import BCOO
 
 import jaxsolve as js
-from jaxsolve.preconditioners.registry import PRECONDITIONERS
-from jaxsolve.solvers.registry import METHODS
+from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
+from jaxsolve.solvers.method_registry import METHODS
 from tests.gallery import problems
 from tests.gallery.derivatives import holds, third_derivatives
 from tests.gallery.families import N

@@ -9,7 +9,7 @@ import pytest
 from jax.experimental.sparse import BCOO, BCSR
 
 import jaxsolve as js
-from jaxsolve.solvers.registry import METHODS
+from jaxsolve.solvers.method_registry import METHODS
 from tests.gallery import problems
 from tests.gallery.methods import distance, hermitian_only, made, matrix
 

@@ -10,11 +10,11 @@ import pytest
 
 import jaxsolve as js
 from jaxsolve.core.status import Status
-from jaxsolve.operators.dense import DenseMatrix
-from jaxsolve.solvers.base import AbstractMethod, State
+from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.solvers.driver import Control, iterate
+from jaxsolve.solvers.method import AbstractMethod, State
+from jaxsolve.solvers.method_registry import METHODS
 from jaxsolve.solvers.nullspace import NullSpace
-from jaxsolve.solvers.registry import METHODS
 from tests.gallery.methods import FAMILIES, SIZE, made, matrix, mostly_slow, system
 
 #: One of SciPy's too: it solves the lanes of a batch in turn.

@@ -7,7 +7,7 @@ import pytest
 
 import jaxsolve as js
 from jaxsolve.core.status import Status
-from jaxsolve.solvers.registry import METHODS
+from jaxsolve.solvers.method_registry import METHODS
 from tests.gallery.methods import FAMILIES, SIZE, made, mostly_slow, system
 
 

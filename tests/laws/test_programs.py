@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import jaxsolve as js
-from jaxsolve.solvers.registry import METHODS
+from jaxsolve.solvers.method_registry import METHODS
 from tests.gallery.compositions import COMPOSITIONS, nested
 from tests.gallery.derivatives import forward, reverse, scalar
 from tests.gallery.families import N, P, V, family

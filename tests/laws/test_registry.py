@@ -12,8 +12,8 @@ import jaxsolve as js
 import jaxsolve.solvers
 from jaxsolve.core.names import normalized
 from jaxsolve.linear.request import as_method, method_name
-from jaxsolve.solvers.base import AbstractMethod
-from jaxsolve.solvers.registry import METHODS
+from jaxsolve.solvers.method import AbstractMethod
+from jaxsolve.solvers.method_registry import METHODS
 from tests.gallery.methods import FAMILIES, made, matrix, mostly_slow
 
 #: What the documentation promises.

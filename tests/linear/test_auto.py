@@ -7,9 +7,9 @@ import pytest
 import scipy.sparse as sps
 
 import jaxsolve as js
+from jaxsolve.linear.auto import choose, table
 from jaxsolve.linear.request import method_name
-from jaxsolve.linear.select import choose, table
-from jaxsolve.operators.base import LinearOperator, Wrapper
+from jaxsolve.operators.operator import LinearOperator, Wrapper
 from tests.gallery.methods import relative_residual
 from tests.gallery.practice import errors
 from tests.linear.test_real_matrices import FOLDER, load, single
@@ -101,7 +101,7 @@ def test_what_is_declared_of_traced_values_is_believed():
 
 
 def test_away_from_a_cpu_fewer_matrices_go_to_the_host(monkeypatch):
-    monkeypatch.setattr("jaxsolve.linear.select.jax.default_backend", lambda: "gpu")
+    monkeypatch.setattr("jaxsolve.linear.auto.jax.default_backend", lambda: "gpu")
     assert names(choose(sparse(poisson((80, 80))), js.Solve())) == ("CG", "amg")
 
 
@@ -109,7 +109,7 @@ def test_away_from_a_cpu_fewer_matrices_go_to_the_host(monkeypatch):
     ("width", "n", "method"), [(2, 10_000, "sparse-direct"), (1, 10_000, "banded"), (2, 200, "banded")]
 )
 def test_away_from_a_cpu_no_long_elimination_runs_row_by_row(width, n, method, monkeypatch):
-    monkeypatch.setattr("jaxsolve.linear.select.jax.default_backend", lambda: "gpu")
+    monkeypatch.setattr("jaxsolve.linear.auto.jax.default_backend", lambda: "gpu")
     offsets = range(-width, width + 1)
     A = sps.diags_array([np.full(n - abs(k), 4.0 if k == 0 else -0.5) for k in offsets], offsets=offsets)
     assert names(choose(sparse(A.tocsr()), js.Solve())) == (method, None)
@@ -230,7 +230,7 @@ def test_what_was_refused_is_not_read_again(monkeypatch):
 
     monkeypatch.setattr("jaxsolve.tracer.products.MOST_ENTRIES", 500)
     assert js.solve_linear_info(spectral, jnp.ones(42)).method == "IDR(s)"
-    monkeypatch.setattr("jaxsolve.tracer.assemble.Plan", None)
+    monkeypatch.setattr("jaxsolve.tracer.assembly.Plan", None)
     assert js.solve_linear_info(lambda u: spectral(u), jnp.ones(42)).method == "IDR(s)"
 
 
@@ -248,7 +248,7 @@ def test_a_fault_of_the_reading_is_raised(monkeypatch):
     def broken(*_):
         raise TypeError("a fault")
 
-    monkeypatch.setattr("jaxsolve.tracer.assemble.Plan", broken)
+    monkeypatch.setattr("jaxsolve.tracer.assembly.Plan", broken)
     with pytest.raises(TypeError, match="a fault"):
         js.solve_linear(lambda u: 3 * u, jnp.ones(43))
     with pytest.raises(TypeError, match="a fault"):

@@ -8,7 +8,7 @@ import scipy.sparse as sps
 
 import jaxsolve as js
 from jaxsolve.linear.spectrum import spectrum_of
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
 from tests.preconditioners.problems import poisson
 
 RNG = np.random.default_rng(55171)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxsolve.core.errors import NotLinearError, TraceError
+from jaxsolve.linear.linear_solve import solve_linear, solve_linear_info
 from jaxsolve.linear.request import Solve
-from jaxsolve.linear.system import solve_linear, solve_linear_info
-from jaxsolve.tracer.assemble import matrix_from_function
+from jaxsolve.tracer.assembly import matrix_from_function
 
 N = 12
 INNER = Solve("CG", rtol=1e-12)

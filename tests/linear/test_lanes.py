@@ -9,8 +9,8 @@ import pytest
 
 import jaxsolve as js
 from jaxsolve.linear import lanes
-from jaxsolve.preconditioners.base import AbstractPreconditioner
-from jaxsolve.preconditioners.registry import PRECONDITIONERS
+from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
+from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
 from tests.gallery import problems
 from tests.gallery.methods import FAMILIES, METHODS, made, mostly_slow
 

@@ -11,8 +11,8 @@ import scipy.sparse as sps
 
 import jaxsolve as js
 from jaxsolve.core.errors import StructureError
-from jaxsolve.solvers.direct.dense import AbstractDense
-from jaxsolve.solvers.registry import METHODS
+from jaxsolve.solvers.direct.dense_factors import AbstractDense
+from jaxsolve.solvers.method_registry import METHODS
 from tests.conftest import matrix_folder
 from tests.gallery.methods import relative_residual
 

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 import jaxsolve as js
-from jaxsolve.solvers.nonlinear import (
+from jaxsolve.solvers.nonlinear_methods import (
     FIT,
     FIXED_POINT,
     MINIMUM,

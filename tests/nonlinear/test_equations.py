@@ -10,10 +10,10 @@ from jax.test_util import check_grads
 import jaxsolve as js
 from jaxsolve.nonlinear.elimination import Elimination
 from jaxsolve.nonlinear.linearisation import linearised
-from jaxsolve.nonlinear.statement import state
+from jaxsolve.nonlinear.nonlinear_problem import state
 from jaxsolve.solvers.direct.banded import Banded
-from jaxsolve.solvers.direct.dense import LU
-from jaxsolve.solvers.nonlinear import MINIMUM, ROOT
+from jaxsolve.solvers.direct.dense_factors import LU
+from jaxsolve.solvers.nonlinear_methods import MINIMUM, ROOT
 
 Y = jnp.linspace(0.2, 1.0, 5)
 METHODS = ("newton", "pseudo-transient", "levenberg-marquardt", "broyden", "anderson", "picard")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsolve.nonlinear.memory import Memory
+from jaxsolve.nonlinear.inverse_hessian import Memory
 
 N, ROOM = 12, 4
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import jaxsolve as js
-from jaxsolve.nonlinear.statement import state
-from jaxsolve.nonlinear.units import curvature_sizes
-from jaxsolve.solvers.nonlinear import FIT, MINIMUM, NONLINEAR
+from jaxsolve.nonlinear.nonlinear_problem import state
+from jaxsolve.nonlinear.parameter_units import curvature_sizes
+from jaxsolve.solvers.nonlinear_methods import FIT, MINIMUM, NONLINEAR
 
 T = jnp.linspace(0.0, 1.0, 30)
 UNITS = (1e-6, 1e6)

@@ -9,8 +9,8 @@ from jax.experimental.sparse import BCOO, BCSR
 
 import jaxsolve as js
 from jaxsolve.core.errors import StructureError
-from jaxsolve.operators.convert import as_operator, batch_shape, with_dtype
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.conversion import as_operator, batch_shape, with_dtype
+from jaxsolve.operators.dense_matrix import DenseMatrix
 
 D = np.array([[2.0, 0, 1], [0, 3, 0], [0, 1, 4]])
 

@@ -11,7 +11,7 @@ import jaxsolve as js
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.tree import Packing
 from jaxsolve.operators.coo import CoordinateOperator
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.ell import RowsOperator, rows_operator
 from jaxsolve.operators.function import function_operator

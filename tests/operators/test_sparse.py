@@ -11,7 +11,7 @@ from jax.experimental.sparse import BCOO, BCSR
 
 import jaxsolve as js
 from jaxsolve.core.errors import StructureError
-from jaxsolve.operators.convert import as_operator
+from jaxsolve.operators.conversion import as_operator
 from jaxsolve.operators.coo import CoordinateOperator
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.ell import RowsOperator

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsolve.preconditioners.coarse import generalised_inverse
+from jaxsolve.preconditioners.coarse_solve import generalised_inverse
 
 
 @pytest.mark.parametrize("hermitian", [False, True])
@@ -27,7 +27,7 @@ def test_a_coarse_inverse_is_the_inverse_or_the_generalised_one(hermitian, scale
 
 PROGRAM = """
 import jax, jax.numpy as jnp, numpy as np
-from jaxsolve.preconditioners.coarse import generalised_inverse
+from jaxsolve.preconditioners.coarse_solve import generalised_inverse
 E = np.random.default_rng(0).normal(size=(16, 200, 200)).astype(np.float32)
 E = E @ E.transpose(0, 2, 1) + 10_000 * np.eye(200, dtype=np.float32)
 for hermitian in (True, False):

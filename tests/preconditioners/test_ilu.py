@@ -9,10 +9,10 @@ import pytest
 import scipy.sparse
 
 import jaxsolve as js
-from jaxsolve.preconditioners.incomplete import plan_zero_fill, zero_fill_factors
-from jaxsolve.preconditioners.triangular import sweeps_for
+from jaxsolve.preconditioners.ilu.triangular import sweeps_for
+from jaxsolve.preconditioners.ilu.zero_fill import plan_zero_fill, zero_fill_factors
 from jaxsolve.solvers.host.factor import FACTORS
-from jaxsolve.solvers.host.incomplete import IncompleteCholesky, IncompleteLU, matched
+from jaxsolve.solvers.host.superlu_incomplete import IncompleteCholesky, IncompleteLU, matched
 
 
 def poisson(n):

@@ -16,22 +16,22 @@ from jax.experimental.sparse import BCOO, BCSR
 import jaxsolve as js
 from jaxsolve.core.errors import StructureError
 from jaxsolve.operators.algebra import Diagonal
-from jaxsolve.operators.base import Wrapper
 from jaxsolve.operators.coo import CoordinateOperator
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
+from jaxsolve.operators.operator import Wrapper
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.amg.automatic import Multigrid
-from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
-from jaxsolve.preconditioners.amg.recipes import RugeStuben, SmoothedAggregation
-from jaxsolve.preconditioners.base import Additive, Multiplicative, Symmetrized
-from jaxsolve.preconditioners.coarse import Cluster, Deflation
+from jaxsolve.preconditioners.coarse_correction import Cluster, Deflation
 from jaxsolve.preconditioners.fsai import FSAI
-from jaxsolve.preconditioners.ilu import ILU, Cholesky0
+from jaxsolve.preconditioners.ilu.incomplete import ILU, Cholesky0
 from jaxsolve.preconditioners.jacobi import BlockJacobi, Jacobi
+from jaxsolve.preconditioners.multigrid.algebraic import RugeStuben, SmoothedAggregation
+from jaxsolve.preconditioners.multigrid.automatic import Multigrid
+from jaxsolve.preconditioners.multigrid.geometric import GeometricMultigrid
 from jaxsolve.preconditioners.nystrom import Nystrom
 from jaxsolve.preconditioners.polynomial import Chebyshev, Neumann
-from jaxsolve.preconditioners.registry import PRECONDITIONERS
+from jaxsolve.preconditioners.preconditioner import Additive, Multiplicative, Symmetrized
+from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
 from jaxsolve.preconditioners.relaxation import SSOR
 from tests.gallery.methods import mostly_slow
 from tests.preconditioners.problems import couplings, dominant, poisson

@@ -8,9 +8,9 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 import jaxsolve as js
-from jaxsolve.preconditioners.incomplete import plan_zero_fill
-from jaxsolve.preconditioners.levels import MOST_LEVELS, level_inverse, schedule
-from jaxsolve.preconditioners.triangular import UnitTriangularInverse, triangular_inverse
+from jaxsolve.preconditioners.ilu.substitution import MOST_LEVELS, level_inverse, schedule
+from jaxsolve.preconditioners.ilu.triangular import UnitTriangularInverse, triangular_inverse
+from jaxsolve.preconditioners.ilu.zero_fill import plan_zero_fill
 from tests.preconditioners.test_ilu import convection, poisson
 
 

@@ -15,15 +15,15 @@ import jaxsolve as js
 from jaxsolve.core.errors import MissingBackendError, StructureError
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners import lines
-from jaxsolve.preconditioners.amg.automatic import Multigrid
-from jaxsolve.preconditioners.amg.bottom import host_inverse
-from jaxsolve.preconditioners.amg.geometric import GeometricMultigrid
-from jaxsolve.preconditioners.amg.grids import HALVES, THIRDS
-from jaxsolve.preconditioners.amg.modes import modes_interpolation
-from jaxsolve.preconditioners.amg.recipes import RugeStuben, SmoothedAggregation
-from jaxsolve.preconditioners.amg.spectrum import host_spectrum
+from jaxsolve.preconditioners.coarse_solve import host_inverse
 from jaxsolve.preconditioners.grid import Grid, grid_of
+from jaxsolve.preconditioners.multigrid.algebraic import RugeStuben, SmoothedAggregation
+from jaxsolve.preconditioners.multigrid.automatic import Multigrid
+from jaxsolve.preconditioners.multigrid.geometric import GeometricMultigrid
+from jaxsolve.preconditioners.multigrid.grid import axis_galerkin
+from jaxsolve.preconditioners.multigrid.grid.grid_hierarchy import HALVES, THIRDS
+from jaxsolve.preconditioners.multigrid.near_null import modes_interpolation
+from jaxsolve.preconditioners.multigrid.smoother_bounds import host_spectrum
 from jaxsolve.preconditioners.stencil import StencilOperator, stencil_of
 from jaxsolve.solvers.driver import Control, iterate
 from jaxsolve.solvers.krylov.bicgstab import BiCGStab
@@ -273,7 +273,7 @@ def test_coarse_stencils_do_not_depend_on_the_slabs_they_are_made_in(shape, by, 
     A = sps.csr_matrix((A.data * np.random.default_rng(8).uniform(0.5, 1.5, A.nnz), (A.row, A.col)), A.shape)
 
     def coarse(entries):
-        monkeypatch.setattr(lines, "CACHED", entries)
+        monkeypatch.setattr(axis_galerkin, "CACHED", entries)
         stencil = stencil_of(
             SparseMatrix(A.data, SparseMatrix.from_scipy(A).pattern), Grid(shape, (False,) * len(shape))
         )

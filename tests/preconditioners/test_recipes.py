@@ -10,7 +10,7 @@ import scipy.sparse as sps
 
 import jaxsolve as js
 from jaxsolve.core.errors import StructureError
-from jaxsolve.preconditioners.base import Multiplicative
+from jaxsolve.preconditioners.preconditioner import Multiplicative
 from tests.preconditioners.problems import convection, poisson
 
 RNG = np.random.default_rng(90121)

@@ -8,8 +8,8 @@ import scipy.sparse as sps
 
 import jaxsolve as js
 from jaxsolve.core.vector import exponent
-from jaxsolve.operators.base import LinearOperator
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.solvers.residual import PRODUCTS, Residual
 from jaxsolve.solvers.units import rescaled, unit_of

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.solvers.symmetry import asymmetry
 
 measured = jax.jit(jax.vmap(lambda A, asked: asymmetry(DenseMatrix(A), asked)))

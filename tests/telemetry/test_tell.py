@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxsolve.telemetry.tell import tell
+from jaxsolve.telemetry.callback_primitive import tell
 
 
 class Notes:

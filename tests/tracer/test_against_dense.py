@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from jaxsolve.tracer.assemble import matrix_from_function, trace_operator
+from jaxsolve.tracer.assembly import matrix_from_function, trace_operator
 from jaxsolve.tracer.compiled import jit_compile_linear
 
 from .gallery import CASES

@@ -11,12 +11,12 @@ import pytest
 from jax.experimental.sparse import BCOO, BCSR
 
 from jaxsolve.core.errors import TraceError
+from jaxsolve.linear.linear_solve import solve_linear_info
 from jaxsolve.linear.request import Solve
-from jaxsolve.linear.system import solve_linear_info
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.function import FunctionOperator
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.tracer.assemble import matrix_from_function, trace_operator
+from jaxsolve.tracer.assembly import matrix_from_function, trace_operator
 from jaxsolve.tracer.compiled import jit_compile_linear
 from jaxsolve.tracer.jacobian import linearize_operator
 
@@ -378,6 +378,6 @@ def test_the_whole_of_a_function_keeps_its_offset_and_what_does_not_depend(monke
     jax.tree.map(np.testing.assert_array_equal, offset, same)
     _, offset = matrix_from_function(lambda x: jnp.fft.fft(jnp.fft.fft(x)), x)
     assert not offset.any()
-    monkeypatch.setattr("jaxsolve.tracer.dense.MOST_WHOLE_ENTRIES", 20)
+    monkeypatch.setattr("jaxsolve.tracer.dense_coupling.MOST_WHOLE_ENTRIES", 20)
     with pytest.raises(TraceError, match=r"entries \(limit"):
         matrix_from_function(f, x, k)

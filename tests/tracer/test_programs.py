@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from jaxsolve.tracer.assemble import matrix_from_function
+from jaxsolve.tracer.assembly import matrix_from_function
 
 LARGEST = 300
 

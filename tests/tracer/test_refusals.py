@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
-from jaxsolve.tracer.assemble import matrix_from_function, trace_operator
+from jaxsolve.tracer.assembly import matrix_from_function, trace_operator
 from jaxsolve.tracer.jacobian import linearize_operator
 
 

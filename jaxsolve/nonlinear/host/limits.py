@@ -11,7 +11,7 @@ from jax import Array
 from scipy.optimize import LinearConstraint, NonlinearConstraint
 
 from jaxsolve.core.tree import Packing
-from jaxsolve.nonlinear.modes import differentiable
+from jaxsolve.nonlinear.differentiation_modes import differentiable
 from jaxsolve.operators.program import Program, trace_program
 
 

@@ -11,18 +11,18 @@ from jaxsolve.core.staging import is_traced
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import norm
 from jaxsolve.linear.request import Solve
-from jaxsolve.nonlinear.driver import settled
-from jaxsolve.nonlinear.host.call import called
-from jaxsolve.nonlinear.host.lead import led
+from jaxsolve.nonlinear.host.eager import called
+from jaxsolve.nonlinear.host.evaluator import Found, Oracle
 from jaxsolve.nonlinear.host.limits import Limits
-from jaxsolve.nonlinear.host.oracle import Found, Oracle
 from jaxsolve.nonlinear.host.scipy import EXHAUSTED, RAISED, SUCCESS
+from jaxsolve.nonlinear.host.staged import led
 from jaxsolve.nonlinear.model import model_at
+from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
 from jaxsolve.nonlinear.optimality import FINEST, Optimality
-from jaxsolve.nonlinear.statement import Given, Statement
-from jaxsolve.nonlinear.units import slopes, target_of
+from jaxsolve.nonlinear.parameter_units import slopes, target_of
+from jaxsolve.nonlinear.search_loop import settled
 from jaxsolve.solvers.driver import Outcome
-from jaxsolve.solvers.nonlinear import FIT, SCIPY_MINIMIZERS, SciPyMinimize
+from jaxsolve.solvers.nonlinear_methods import FIT, SCIPY_MINIMIZERS, SciPyMinimize
 from jaxsolve.telemetry.history import Trajectory
 from jaxsolve.telemetry.watch import Watch
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxsolve.core.host import FAILURES
+from jaxsolve.core.host_call import FAILURES
 from jaxsolve.nonlinear.host.scipy import DONE, RAISED, WAIT, Job, Report, run
 
 #: Seconds that a question is waited for before the loop turns without it.

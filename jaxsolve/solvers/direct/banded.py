@@ -12,12 +12,12 @@ from jaxsolve.core.memo import compiled
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import applied, mul, power_of_two
-from jaxsolve.operators.base import LinearOperator
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.dia import DiagonalsOperator
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.solvers.direct.refinement import AbstractDirect
-from jaxsolve.tracer.assemble import entries_of
+from jaxsolve.tracer.assembly import entries_of
 
 
 class Banded(AbstractDirect):

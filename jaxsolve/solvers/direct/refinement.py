@@ -8,8 +8,8 @@ from jax import Array
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import plain_norm
-from jaxsolve.operators.base import LinearOperator
-from jaxsolve.solvers.base import AbstractMethod, State
+from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.solvers.method import AbstractMethod, State
 
 
 class RefinementState(State):

@@ -10,12 +10,12 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import evaluated
 from jaxsolve.core.status import Status
 from jaxsolve.core.traits import Traits
-from jaxsolve.operators.base import LinearOperator
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.direct.refinement import AbstractDirect, RefinementState
 from jaxsolve.solvers.host.backends import check_backend, recipe_for
-from jaxsolve.solvers.host.entries import explicit
-from jaxsolve.solvers.host.inverse import HostInverse, host_inverse
+from jaxsolve.solvers.host.explicit_matrix import explicit
+from jaxsolve.solvers.host.host_inverse import HostInverse, host_inverse
 from jaxsolve.solvers.host.lapack import LAPACK
 
 

@@ -9,7 +9,7 @@ from jax.scipy.linalg import solve_triangular
 
 from jaxsolve.core.tree import common, typed
 from jaxsolve.core.vector import mul, plain_norm
-from jaxsolve.operators.base import LinearOperator, Product
+from jaxsolve.operators.operator import LinearOperator, Product
 
 
 def precondition(M: LinearOperator | None, r: Array) -> Array:

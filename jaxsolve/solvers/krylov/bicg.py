@@ -7,8 +7,8 @@ from jax import Array
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, plain_norm
-from jaxsolve.solvers.base import AbstractMethod, State
 from jaxsolve.solvers.krylov.basis import negligible, precondition, quotient
+from jaxsolve.solvers.method import AbstractMethod, State
 
 
 class BiCGState(State):

@@ -9,8 +9,8 @@ from jax import Array
 from jaxsolve.core.options import is_count
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, plain_norm, squared_norm
-from jaxsolve.solvers.base import AbstractMethod, State
 from jaxsolve.solvers.krylov.basis import exhausted, negligible, precondition, quotient, right
+from jaxsolve.solvers.method import AbstractMethod, State
 
 
 class BiCGStabState(State):

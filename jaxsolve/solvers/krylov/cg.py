@@ -7,7 +7,7 @@ from jax import Array
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import mul, real_dot, squared_norm
-from jaxsolve.solvers.base import AbstractMethod, State
+from jaxsolve.solvers.method import AbstractMethod, State
 
 
 class CGState(State):

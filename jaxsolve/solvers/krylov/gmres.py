@@ -8,8 +8,8 @@ from jax import Array
 
 from jaxsolve.core.options import is_count
 from jaxsolve.core.status import Status
-from jaxsolve.solvers.base import AbstractMethod, State
 from jaxsolve.solvers.krylov.basis import Arnoldi, arnoldi, extend, precondition, right
+from jaxsolve.solvers.method import AbstractMethod, State
 
 
 class GMRESState(State):

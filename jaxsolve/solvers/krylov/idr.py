@@ -11,8 +11,8 @@ from jax.scipy.linalg import solve_triangular
 from jaxsolve.core.options import is_count
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, mul, plain_norm, squared_norm
-from jaxsolve.solvers.base import AbstractMethod, State
 from jaxsolve.solvers.krylov.basis import exhausted, negligible, precondition, quotient, right
+from jaxsolve.solvers.method import AbstractMethod, State
 
 #: Cosine below which the minimal step is lengthened (Sleijpen and van der Vorst 1995 recommend 0.7).
 ANGLE = 0.7

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.vector import mul, plain_norm
-from jaxsolve.solvers.base import AbstractMethod, State
 from jaxsolve.solvers.krylov.basis import (
     Bidiagonal,
     bidiagonalise,
@@ -16,6 +15,7 @@ from jaxsolve.solvers.krylov.basis import (
     right,
     rotation,
 )
+from jaxsolve.solvers.method import AbstractMethod, State
 
 
 class LSQRState(State):

@@ -7,8 +7,8 @@ from jax import Array
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import mul, plain_norm, real_dot
-from jaxsolve.solvers.base import AbstractMethod, State
 from jaxsolve.solvers.krylov.basis import negligible, precondition, quotient, rotation
+from jaxsolve.solvers.method import AbstractMethod, State
 
 
 class MINRESState(State):

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 
 from jaxsolve.core.compat import Equation, prims, sparse_dot_p, sparse_rows_dot_p, sparse_transpose_p
-from jaxsolve.tracer import factors, moves, sums
-from jaxsolve.tracer.dense import dense
+from jaxsolve.tracer import element_moves, factors, sums
+from jaxsolve.tracer.dense_coupling import dense
 from jaxsolve.tracer.factors import OPAQUE
-from jaxsolve.tracer.host import transposed_indices
+from jaxsolve.tracer.known_values import transposed_indices
 from jaxsolve.tracer.products import contract, scale
 from jaxsolve.tracer.refusal import not_linear
-from jaxsolve.tracer.registry import Scope, depends, rule
+from jaxsolve.tracer.rule_registry import Scope, depends, rule
 from jaxsolve.tracer.value import Linear
 
 
@@ -75,36 +75,36 @@ def _convolve(scope: Scope, eqn: Equation, image: Any, kernel: Any) -> Linear:
     y = sums.add(pieces, out.dtype)
     # (batches, groups, n, *space, outputs) to (n, all outputs, *space).
     rank = len(space)
-    y = moves.transpose(y, [2, 0, 1, 3 + rank, *range(3, 3 + rank)])
-    y = moves.reshape(y, (n, taps[0], *space))
+    y = element_moves.transpose(y, [2, 0, 1, 3 + rank, *range(3, 3 + rank)])
+    y = element_moves.reshape(y, (n, taps[0], *space))
     back = np.argsort(numbers.out_spec)
-    return moves.transpose(y, back.tolist())
+    return element_moves.transpose(y, back.tolist())
 
 
 def _turned(value: Any, permutation: Any) -> Any:
     if value is OPAQUE:
         return value
-    return moves.transpose(value, permutation) if depends(value) else value.transpose(permutation)
+    return element_moves.transpose(value, permutation) if depends(value) else value.transpose(permutation)
 
 
 def _reshaped(value: Any, shape: tuple[int, ...]) -> Any:
     if value is OPAQUE:
         return value
-    return moves.reshape(value, shape) if depends(value) else value.reshape(shape)
+    return element_moves.reshape(value, shape) if depends(value) else value.reshape(shape)
 
 
 def _cut(value: Any, index: list[tuple[int, int, int]]) -> Any:
     if value is OPAQUE:
         return value
     if depends(value):
-        return moves.cut(value, *zip(*index, strict=True))
+        return element_moves.cut(value, *zip(*index, strict=True))
     return value[tuple(slice(*one) for one in index)]
 
 
 def _padded(value: Any, config: list[tuple[int, int, int]]) -> Any:
     if value is OPAQUE:
         return value
-    return moves.pad(value, config) if depends(value) else factors.pad(value, config, 0)
+    return element_moves.pad(value, config) if depends(value) else factors.pad(value, config, 0)
 
 
 @rule(sparse_dot_p)
@@ -157,12 +157,12 @@ def _sparse_product(scope: Scope, eqn: Equation, inputs: list[Any], indices: np.
     targets = np.where(row[:, None] < 0, -1, row[:, None] * width + lanes)
     if depends(other):
         weights = data if data is OPAQUE else data[:, None] + np.zeros((1, width), data.dtype)
-        y = scale(moves.take(other, picked), weights, out.dtype)
+        y = scale(element_moves.take(other, picked), weights, out.dtype)
     else:
         values = other if other is OPAQUE else other.reshape(-1)[picked]
-        y = scale(moves.broadcast(data, picked.shape, [0]), values, out.dtype)
-    y = moves.dispatch(y, targets, (math.prod(shape[d] for d in free), width))
-    return moves.reshape(y, out.shape)
+        y = scale(element_moves.broadcast(data, picked.shape, [0]), values, out.dtype)
+    y = element_moves.dispatch(y, targets, (math.prod(shape[d] for d in free), width))
+    return element_moves.reshape(y, out.shape)
 
 
 def _flat(indices: np.ndarray, axes: list[int], shape: tuple[int, ...]) -> np.ndarray:

@@ -7,11 +7,11 @@ import numpy as np
 from jax import lax
 
 from jaxsolve.core.compat import Equation, prims
-from jaxsolve.tracer.choice import choose
 from jaxsolve.tracer.factors import OPAQUE, is_host
-from jaxsolve.tracer.interpret import within
+from jaxsolve.tracer.interpreter import within
 from jaxsolve.tracer.refusal import not_linear
-from jaxsolve.tracer.registry import Scope, depends, rule
+from jaxsolve.tracer.rule_registry import Scope, depends, rule
+from jaxsolve.tracer.selection import choose
 
 
 @rule(prims.cond_p)

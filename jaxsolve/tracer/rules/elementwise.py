@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 
 from jaxsolve.core.compat import Equation, prims
-from jaxsolve.tracer import moves, parts, sums
-from jaxsolve.tracer.choice import choose
+from jaxsolve.tracer import complex_parts, element_moves, sums
 from jaxsolve.tracer.products import scale
 from jaxsolve.tracer.refusal import not_linear
-from jaxsolve.tracer.registry import Scope, depends, rule
+from jaxsolve.tracer.rule_registry import Scope, depends, rule
+from jaxsolve.tracer.selection import choose
 from jaxsolve.tracer.value import Linear, is_zero
 
 
@@ -18,7 +18,7 @@ def _fitted(x: Linear, shape: tuple[int, ...]) -> Linear:
     return (
         x
         if x.shape == tuple(shape)
-        else moves.broadcast(x, tuple(shape), range(len(shape) - len(x.shape), len(shape)))
+        else element_moves.broadcast(x, tuple(shape), range(len(shape) - len(x.shape), len(shape)))
     )
 
 
@@ -63,35 +63,35 @@ def _power(scope: Scope, eqn: Equation, x: Linear) -> Linear:
 @rule(prims.convert_element_type_p)
 def _convert(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     dtype = np.dtype(eqn.params["new_dtype"]) if eqn.params["new_dtype"] is not None else x.dtype
-    if not parts.is_inexact(dtype):
+    if not complex_parts.is_inexact(dtype):
         not_linear(eqn, scope.enclosing, f"rounds that argument to {dtype.name}")
-    if parts.is_complex(x.dtype) and not parts.is_complex(dtype):
-        x = parts.real(scope, x, dtype)
-    return parts.retyped(x, dtype)
+    if complex_parts.is_complex(x.dtype) and not complex_parts.is_complex(dtype):
+        x = complex_parts.real(scope, x, dtype)
+    return complex_parts.retyped(x, dtype)
 
 
 @rule(prims.real_p)
 def _real(scope: Scope, eqn: Equation, x: Linear) -> Linear:
-    return parts.real(scope, x, eqn.outvars[0].aval.dtype)
+    return complex_parts.real(scope, x, eqn.outvars[0].aval.dtype)
 
 
 @rule(prims.imag_p)
 def _imag(scope: Scope, eqn: Equation, x: Linear) -> Linear:
-    return parts.imag(scope, x, eqn.outvars[0].aval.dtype)
+    return complex_parts.imag(scope, x, eqn.outvars[0].aval.dtype)
 
 
 @rule(prims.conj_p)
 def _conj(scope: Scope, eqn: Equation, x: Linear) -> Linear:
-    return parts.retyped(parts.conjugate(scope, x), eqn.outvars[0].aval.dtype)
+    return complex_parts.retyped(complex_parts.conjugate(scope, x), eqn.outvars[0].aval.dtype)
 
 
 @rule(prims.complex_p)
 def _complex(scope: Scope, eqn: Equation, a: Any, b: Any) -> Linear:
     dtype = eqn.outvars[0].aval.dtype
     affine = any(not depends(v) and not is_zero(v) for v in (a, b))
-    pieces = [parts.retyped(a, dtype)] if depends(a) else []
+    pieces = [complex_parts.retyped(a, dtype)] if depends(a) else []
     if depends(b):
-        pieces.append(sums.scaled(parts.retyped(b, dtype), 1j))
+        pieces.append(sums.scaled(complex_parts.retyped(b, dtype), 1j))
     return sums.add(pieces, dtype, affine)
 
 

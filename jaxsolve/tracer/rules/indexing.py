@@ -10,14 +10,14 @@ from jax import lax
 
 from jaxsolve.core.compat import Equation, prims, scatter_function, scatter_sub_p
 from jaxsolve.core.errors import TraceError
-from jaxsolve.tracer import moves, sums
-from jaxsolve.tracer.dense import dense
+from jaxsolve.tracer import element_moves, sums
+from jaxsolve.tracer.dense_coupling import dense
 from jaxsolve.tracer.factors import OPAQUE, is_host
-from jaxsolve.tracer.interpret import within
-from jaxsolve.tracer.positions import gathered, scattered
+from jaxsolve.tracer.index_positions import gathered, scattered
+from jaxsolve.tracer.interpreter import within
 from jaxsolve.tracer.products import contract, keep, scale
 from jaxsolve.tracer.refusal import not_linear, place
-from jaxsolve.tracer.registry import Scope, depends, rule
+from jaxsolve.tracer.rule_registry import Scope, depends, rule
 from jaxsolve.tracer.value import Linear, is_zero
 
 
@@ -42,7 +42,7 @@ def _gather(scope: Scope, eqn: Equation, x: Linear, indices: Any) -> Linear:
         # Fill with zeros, not with NaN: a factor of something absent.
         return prims.gather_p.bind(array, jnp.asarray(indices), **{**eqn.params, "fill_value": 0})
 
-    return moves.take(x, positions, read, affine=filled)
+    return element_moves.take(x, positions, read, affine=filled)
 
 
 @rule(prims.scatter_add_p, scatter_sub_p)
@@ -59,7 +59,7 @@ def _scatter_add(scope: Scope, eqn: Equation, operand: Any, indices: Any, update
             zeros = jnp.zeros(out.shape, array.dtype)
             return sign * eqn.primitive.bind(zeros, jnp.asarray(indices), array, **eqn.params)
 
-        pieces.append(sums.scaled(moves.dispatch(updates, targets, out.shape, write), sign))
+        pieces.append(sums.scaled(element_moves.dispatch(updates, targets, out.shape, write), sign))
     affine = any(not depends(v) and not is_zero(v) for v in (operand, updates))
     return sums.add(pieces, out.dtype, affine)
 
@@ -105,7 +105,7 @@ def _scatter(scope: Scope, eqn: Equation, operand: Any, indices: Any, updates: A
             jnp.zeros(out.shape, array.dtype), jnp.asarray(indices), array, **eqn.params
         )
 
-    above = moves.take(updates, source, write) if depends(updates) else updates
+    above = element_moves.take(updates, source, write) if depends(updates) else updates
     return _replaced(operand, above, source >= 0, out)
 
 
@@ -119,11 +119,11 @@ def _changed(scope: Scope, eqn: Equation, operand: Any, targets: np.ndarray, fun
         _not_known(scope, eqn)
     every = jax.ShapeDtypeStruct((operand.size,), out.dtype)
     jaxpr = jax.make_jaxpr(jax.vmap(function))(every, every)
-    flat = moves.reshape(operand, (operand.size,))
+    flat = element_moves.reshape(operand, (operand.size,))
     (changed,) = within(scope, eqn, jaxpr, [flat, np.zeros(operand.size, out.dtype)])
     hit = times > 0
     if depends(changed):
-        changed = keep(moves.reshape(changed, out.shape), hit, out.dtype)
+        changed = keep(element_moves.reshape(changed, out.shape), hit, out.dtype)
     return _replaced(operand, changed, hit, out)
 
 
@@ -150,7 +150,7 @@ def _dynamic_slice(scope: Scope, eqn: Equation, x: Linear, *starts: Any) -> Line
     sizes = eqn.params["slice_sizes"]
     if _check_indices(scope, eqn, *starts):
         low = [_corner(s, n, size) for s, n, size in zip(starts, x.shape, sizes, strict=True)]
-        return moves.cut(x, low, [a + size for a, size in zip(low, sizes, strict=True)])
+        return element_moves.cut(x, low, [a + size for a, size in zip(low, sizes, strict=True)])
     for axis, (start, size) in enumerate(zip(starts, sizes, strict=True)):
         x = _along(x, axis, _shifted(start, x.shape[axis], size, x.dtype), size)
     return x
@@ -166,7 +166,7 @@ def _dynamic_update(scope: Scope, eqn: Equation, operand: Any, update: Any, *sta
         hit[tuple(slice(a, a + size) for a, size in zip(low, sizes, strict=True))] = True
         if depends(update):
             margins = zip(low, shape, sizes, strict=True)
-            update = moves.pad(update, [(a, n - a - size, 0) for a, n, size in margins])
+            update = element_moves.pad(update, [(a, n - a - size, 0) for a, n, size in margins])
         return _replaced(operand, update, hit, out)
     affine = any(not depends(v) and not is_zero(v) for v in (operand, update))
     pieces = []
@@ -200,7 +200,7 @@ def _along(x: Linear, axis: int, matrix: Any, size: int) -> Linear:
         return x
     y = contract(x, matrix, (size, x.shape[axis]), ([axis], [1], [], []), x.dtype)
     rank = len(x.shape)
-    return moves.transpose(y, [*range(axis), rank - 1, *range(axis, rank - 1)])
+    return element_moves.transpose(y, [*range(axis), rank - 1, *range(axis, rank - 1)])
 
 
 def _outside(starts: Sequence[Any], shape: tuple[int, ...], sizes: Sequence[int]) -> Any:

@@ -17,15 +17,15 @@ from jaxsolve.core.compat import (
     scan_parts,
     while_parts,
 )
-from jaxsolve.tracer import moves
-from jaxsolve.tracer.dense import MOST_DENSE_ENTRIES, dense, known_outputs
+from jaxsolve.tracer import element_moves
+from jaxsolve.tracer.concatenation import stack
+from jaxsolve.tracer.dense_coupling import MOST_DENSE_ENTRIES, dense, known_outputs
 from jaxsolve.tracer.dependence import carried, dependent, equations
 from jaxsolve.tracer.factors import OPAQUE, is_host
-from jaxsolve.tracer.interpret import within
-from jaxsolve.tracer.joins import stack
+from jaxsolve.tracer.interpreter import within
 from jaxsolve.tracer.probing import Positions, from_positions, local_unknowns, positions_of, probe
 from jaxsolve.tracer.refusal import not_linear, place
-from jaxsolve.tracer.registry import Scope, depends, rule
+from jaxsolve.tracer.rule_registry import Scope, depends, rule
 from jaxsolve.tracer.value import Linear
 
 #: Equations that unrolling a loop with values may visit. Each costs a traced operation and its compilation.
@@ -131,7 +131,7 @@ def _at(x: Any, t: int) -> Any:
     if not depends(x):
         return x[t] if not is_host(x) else np.asarray(x[t])
     low, high = [t] + [0] * (len(x.shape) - 1), [t + 1, *x.shape[1:]]
-    return moves.reshape(moves.cut(x, low, high), x.shape[1:])
+    return element_moves.reshape(element_moves.cut(x, low, high), x.shape[1:])
 
 
 def _listed(x: Any, columns: int) -> Any:

@@ -6,11 +6,11 @@ import numpy as np
 from jax import lax
 
 from jaxsolve.core.compat import Equation, optimization_barrier_p, prims, split_p, stack_p, tile_p, unstack_p
-from jaxsolve.tracer import factors, moves, sums
-from jaxsolve.tracer.dense import dense
-from jaxsolve.tracer.joins import join
+from jaxsolve.tracer import element_moves, factors, sums
+from jaxsolve.tracer.concatenation import join
+from jaxsolve.tracer.dense_coupling import dense
 from jaxsolve.tracer.refusal import not_linear
-from jaxsolve.tracer.registry import Scope, depends, rule
+from jaxsolve.tracer.rule_registry import Scope, depends, rule
 from jaxsolve.tracer.value import Linear, is_zero
 
 
@@ -33,27 +33,27 @@ def _same_all(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
 @rule(prims.slice_p)
 def _slice(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     p = eqn.params
-    return moves.cut(x, p["start_indices"], p["limit_indices"], p["strides"])
+    return element_moves.cut(x, p["start_indices"], p["limit_indices"], p["strides"])
 
 
 @rule(prims.rev_p)
 def _reverse(scope: Scope, eqn: Equation, x: Linear) -> Linear:
-    return moves.reverse(x, eqn.params["dimensions"])
+    return element_moves.reverse(x, eqn.params["dimensions"])
 
 
 @rule(prims.transpose_p)
 def _transpose(scope: Scope, eqn: Equation, x: Linear) -> Linear:
-    return moves.transpose(x, eqn.params["permutation"])
+    return element_moves.transpose(x, eqn.params["permutation"])
 
 
 @rule(prims.reshape_p, prims.squeeze_p)
 def _reshape(scope: Scope, eqn: Equation, x: Linear) -> Linear:
-    return moves.reshape(x, eqn.outvars[0].aval.shape)
+    return element_moves.reshape(x, eqn.outvars[0].aval.shape)
 
 
 @rule(prims.broadcast_in_dim_p)
 def _broadcast(scope: Scope, eqn: Equation, x: Linear, *_: Any) -> Linear:
-    return moves.broadcast(x, eqn.outvars[0].aval.shape, eqn.params["broadcast_dimensions"])
+    return element_moves.broadcast(x, eqn.outvars[0].aval.shape, eqn.params["broadcast_dimensions"])
 
 
 @rule(prims.pad_p)
@@ -63,9 +63,13 @@ def _pad(scope: Scope, eqn: Equation, x: Any, fill: Any) -> Linear:
     margin = _margin(eqn.invars[0].aval.shape, config)
     parts = []
     if depends(x):
-        parts.append(moves.pad(x, config, bool(margin.any()) and not depends(fill) and not is_zero(fill)))
+        parts.append(
+            element_moves.pad(x, config, bool(margin.any()) and not depends(fill) and not is_zero(fill))
+        )
     if depends(fill) and fill.size:
-        parts.append(moves.take(fill, np.where(margin, 0, -1), affine=not depends(x) and not is_zero(x)))
+        parts.append(
+            element_moves.take(fill, np.where(margin, 0, -1), affine=not depends(x) and not is_zero(x))
+        )
     if not parts:
         parts.append(Linear(shape, eqn.outvars[0].aval.dtype))
     return sums.add(parts, eqn.outvars[0].aval.dtype)
@@ -83,7 +87,7 @@ def _split(scope: Scope, eqn: Equation, x: Linear) -> list[Linear]:
     for size in eqn.params["sizes"]:
         low, high = [0] * len(x.shape), list(x.shape)
         low[axis], high[axis] = start, start + size
-        parts.append(moves.cut(x, low, high))
+        parts.append(element_moves.cut(x, low, high))
         start += size
     return parts
 
@@ -92,7 +96,7 @@ def _split(scope: Scope, eqn: Equation, x: Linear) -> list[Linear]:
 def _stack(scope: Scope, eqn: Equation, *inputs: Any) -> Linear:
     axis, out = eqn.params["axis"], eqn.outvars[0].aval
     layer = (*out.shape[:axis], 1, *out.shape[axis + 1 :])
-    layers = [moves.reshape(x, layer) if depends(x) else _reshaped(x, layer) for x in inputs]
+    layers = [element_moves.reshape(x, layer) if depends(x) else _reshaped(x, layer) for x in inputs]
     return join(layers, [layer] * len(layers), axis, out.shape, out.dtype)
 
 
@@ -108,7 +112,7 @@ def _unstack(scope: Scope, eqn: Equation, x: Linear) -> list[Linear]:
     layers = []
     for k in range(x.shape[axis]):
         low[axis], high[axis] = k, k + 1
-        layers.append(moves.reshape(moves.cut(x, low, high), shape))
+        layers.append(element_moves.reshape(element_moves.cut(x, low, high), shape))
     return layers
 
 
@@ -119,7 +123,7 @@ def _tile(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     sizes = (1,) * (len(reps) - len(x.shape)) + x.shape
     pairs = tuple(n for pair in zip(reps, sizes, strict=True) for n in pair)
     axes = range(2 * (len(reps) - len(x.shape)) + 1, len(pairs), 2)
-    return moves.reshape(moves.broadcast(x, pairs, axes), out.shape)
+    return element_moves.reshape(element_moves.broadcast(x, pairs, axes), out.shape)
 
 
 @rule(prims.concatenate_p)
@@ -140,7 +144,7 @@ def _sort(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
     positions = np.arange(order.size).reshape([s for d, s in enumerate(keys[0].shape) if d != axis] + [-1])
     positions = np.moveaxis(np.take_along_axis(positions, order, -1), -1, axis)
     return [
-        moves.take(x, positions) if depends(x) else _reorder(x, positions, keys[0].shape, axis)
+        element_moves.take(x, positions) if depends(x) else _reorder(x, positions, keys[0].shape, axis)
         for x in inputs
     ]
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from jaxsolve.core.compat import Equation, prims
-from jaxsolve.tracer import moves, sums
+from jaxsolve.tracer import element_moves, sums
 from jaxsolve.tracer.products import contract, total, within_budget
-from jaxsolve.tracer.registry import Scope, rule
+from jaxsolve.tracer.rule_registry import Scope, rule
 from jaxsolve.tracer.value import Linear
 
 #: Windows of up to this many points become one term a point; larger ones one term with a trailing axis.
@@ -26,7 +26,7 @@ def _running_sum(scope: Scope, eqn: Equation, x: Linear) -> Linear:
         x, before.T if eqn.params["reverse"] else before, (size, size), ([axis], [1], [], []), x.dtype
     )
     # The summed axis comes out last.
-    return moves.transpose(y, [*range(axis), len(x.shape) - 1, *range(axis, len(x.shape) - 1)])
+    return element_moves.transpose(y, [*range(axis), len(x.shape) - 1, *range(axis, len(x.shape) - 1)])
 
 
 @rule(prims.reduce_window_sum_p)
@@ -36,7 +36,7 @@ def _window_sum(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     config = [(low, high, d - 1) for (low, high), d in zip(p["padding"], p["base_dilation"], strict=True)]
     out = eqn.outvars[0].aval
     window = p["window_dimensions"]
-    x = moves.pad(x, config)
+    x = element_moves.pad(x, config)
 
     def start(tap: tuple[int, ...]) -> list[int]:
         return [k * d for k, d in zip(tap, spread, strict=True)]
@@ -45,7 +45,7 @@ def _window_sum(scope: Scope, eqn: Equation, x: Linear) -> Linear:
         pieces = []
         for tap in np.ndindex(*window):
             limits = [a + (n - 1) * s + 1 for a, n, s in zip(start(tap), out.shape, steps, strict=True)]
-            pieces.append(moves.cut(x, start(tap), np.maximum(limits, start(tap)).tolist(), steps))
+            pieces.append(element_moves.cut(x, start(tap), np.maximum(limits, start(tap)).tolist(), steps))
         return sums.add(pieces, out.dtype) if pieces else Linear(out.shape, out.dtype)
     positions = np.zeros((1,) * 2 * len(window), np.int64)
     for axis, size in enumerate(x.shape):
@@ -53,4 +53,4 @@ def _window_sum(scope: Scope, eqn: Equation, x: Linear) -> Linear:
         shape = [1] * positions.ndim
         shape[axis], shape[len(window) + axis] = reach.shape
         positions = positions * size + reach.reshape(shape)
-    return total(moves.take(x, positions), range(len(window), 2 * len(window)))
+    return total(element_moves.take(x, positions), range(len(window), 2 * len(window)))

@@ -9,12 +9,12 @@ import numpy as np
 from jaxsolve.core.compat import Equation, prims
 from jaxsolve.core.errors import TraceError
 from jaxsolve.core.implicit import implicit_p, is_linear_in, solves
-from jaxsolve.tracer import moves, parts, sums
-from jaxsolve.tracer.dense import dense
+from jaxsolve.tracer import complex_parts, element_moves, sums
+from jaxsolve.tracer.dense_coupling import dense
 from jaxsolve.tracer.factors import OPAQUE, is_host
 from jaxsolve.tracer.products import contract, within_budget
 from jaxsolve.tracer.refusal import not_linear, place
-from jaxsolve.tracer.registry import Scope, depends, rule
+from jaxsolve.tracer.rule_registry import Scope, depends, rule
 from jaxsolve.tracer.value import Linear
 
 #: Elements of a right-hand side up to which a solve is repeated for each.
@@ -26,7 +26,7 @@ def _fft(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     kind, sizes = eqn.params["fft_type"].name, eqn.params["fft_lengths"]
     out = eqn.outvars[0].aval
     axes = range(len(x.shape) - len(sizes), len(x.shape))
-    dtype = out.dtype if parts.is_complex(out.dtype) else x.dtype
+    dtype = out.dtype if complex_parts.is_complex(out.dtype) else x.dtype
     inverse = kind in ("IFFT", "IRFFT")
     function = np.fft.ifft if inverse else np.fft.fft
     last = axes[-1]
@@ -42,7 +42,7 @@ def _fft(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     # Linear over the real numbers only: the imaginary part of the first coefficient is ignored, ...
     within_budget(x.entries * sizes[-1])
     half = np.eye(x.shape[-1])
-    real, imag = parts.real(scope, x, out.dtype), parts.imag(scope, x, out.dtype)
+    real, imag = complex_parts.real(scope, x, out.dtype), complex_parts.imag(scope, x, out.dtype)
     pieces = [
         _along(part, last, np.fft.irfft(unit * half, sizes[-1], axis=0), out.dtype)
         for part, unit in ((real, 1), (imag, 1j))
@@ -53,7 +53,7 @@ def _fft(scope: Scope, eqn: Equation, x: Linear) -> Linear:
 def _along(x: Linear, axis: int, matrix: np.ndarray, dtype: Any) -> Linear:
     y = contract(x, matrix.astype(dtype), matrix.shape, ([axis], [1], [], []), dtype)
     rank = len(x.shape)
-    return moves.transpose(y, [*range(axis), rank - 1, *range(axis, rank - 1)])
+    return element_moves.transpose(y, [*range(axis), rank - 1, *range(axis, rank - 1)])
 
 
 @rule(prims.triangular_solve_p)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsolve.core.host import FAILURES, host_call
+from jaxsolve.core.host_call import FAILURES, host_call
 
 VECTOR = jax.ShapeDtypeStruct((3,), np.float64)
 SEEN = []
@@ -68,7 +68,7 @@ if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 import jax, jax.numpy as jnp, numpy as np, scipy.sparse
 import jaxsolve as js
-from jaxsolve.core.host import host_call
+from jaxsolve.core.host_call import host_call
 
 n = 10**6
 vector = jax.ShapeDtypeStruct((n,), np.float64)

@@ -9,12 +9,12 @@ import pytest
 import scipy.sparse.linalg
 
 import jaxsolve as js
-from jaxsolve.core.host import FAILURES
-from jaxsolve.operators.base import Conjugated, Declared, Product, Scaled, Sum, Transposed
-from jaxsolve.operators.convert import as_operator
-from jaxsolve.preconditioners.triangular import series_inverse
-from jaxsolve.solvers.host.krylov import NAMES, _Solve
-from jaxsolve.solvers.host.products import on_host
+from jaxsolve.core.host_call import FAILURES
+from jaxsolve.operators.conversion import as_operator
+from jaxsolve.operators.operator import Conjugated, Declared, Product, Scaled, Sum, Transposed
+from jaxsolve.preconditioners.ilu.triangular import series_inverse
+from jaxsolve.solvers.host.host_products import on_host
+from jaxsolve.solvers.host.scipy_krylov import NAMES, _Solve
 
 N = 40
 

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from jaxsolve.core.status import Status
-from jaxsolve.operators.base import LinearOperator
-from jaxsolve.operators.dense import DenseMatrix
-from jaxsolve.solvers.base import AbstractMethod
+from jaxsolve.operators.dense_matrix import DenseMatrix
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.driver import Control, Outcome, iterate
 from jaxsolve.solvers.krylov.adaptive_cg import AdaptiveCG
 from jaxsolve.solvers.krylov.bicg import BiCG
@@ -25,6 +24,7 @@ from jaxsolve.solvers.krylov.lsmr import LSMR
 from jaxsolve.solvers.krylov.lsqr import LSQR
 from jaxsolve.solvers.krylov.minres import MINRES
 from jaxsolve.solvers.krylov.tfqmr import TFQMR
+from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
 from tests.gallery import problems
 from tests.gallery.methods import mostly_slow

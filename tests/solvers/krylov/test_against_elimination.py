@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxsolve.core.status import Status
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
 from tests.gallery import problems
 from tests.gallery.methods import distance, relative_residual
 from tests.solvers.krylov.systems import METHODS, SIZE, every_kind, fitting, preconditioner, solve, status

@@ -9,7 +9,7 @@ import scipy.sparse as sps
 import scipy.sparse.linalg as spla
 
 from jaxsolve.core.status import Status
-from jaxsolve.operators.base import LinearOperator
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.solvers.krylov.idr import IDR
 from tests.gallery import problems

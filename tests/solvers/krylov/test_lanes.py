@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxsolve.core.status import Status
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.solvers.driver import iterate
 from jaxsolve.solvers.nullspace import NullSpace
 from tests.gallery import problems

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsolve.operators.dense import DenseMatrix
+from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.solvers.krylov.basis import arnoldi, bidiagonalise, bidiagonalise_on, extend, quotient, rotation
 from jaxsolve.solvers.krylov.idr import shadow_space
 from jaxsolve.solvers.krylov.minres import MINRES

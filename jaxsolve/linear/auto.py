@@ -1,0 +1,314 @@
+"""Which method and which preconditioner suit a system: a table of rules, tried from the top."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+from jaxsolve.linear.knowledge import Knowledge
+from jaxsolve.linear.request import Solve, as_method
+from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
+from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
+from jaxsolve.solvers.method import AbstractMethod
+
+#: Dense matrices up to this size are factorised: 20 s at 8192 on one core, where iterations may not end at all.
+DENSE_LIMIT = 8192
+#: Sparse matrices up to this size become dense ones: 10 ms on one core, no callback, whole batches at once.
+SMALL = 256
+#: Bands up to this width are eliminated.
+NARROW = 2
+#: Sparse factors up to this size take 0.5 s in two dimensions, 1 s in three; multigrid compiles longer than that.
+DIRECT = 20_000
+#: The same where multigrid cannot be relied on: 4 s for a grid in three dimensions.
+RELIABLE = 40_000
+#: Away from a CPU: the factors stay on the host, and each application is a round trip.
+REMOTE = 5_000
+#: Longer rows fill the factors.
+ENTRIES = 4_000_000
+#: Sparse matrices from this size on are worth a hierarchy, where a preconditioner is asked for.
+COARSE_LIMIT = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A line of the table.
+
+    Attributes:
+        when: What has to hold, in words.
+        holds: The same, of what is known.
+        method: Name of the method.
+        preconditioner: Name of the preconditioner, None for none.
+        why: The reason for this choice.
+    """
+
+    when: str
+    holds: Callable[[Knowledge], bool]
+    method: str
+    preconditioner: str | None
+    why: str
+
+    @property
+    def pair(self) -> str:
+        """Method and preconditioner in words."""
+        return self.method if self.preconditioner is None else f"{self.method} + {self.preconditioner}"
+
+
+def _local() -> bool:
+    return jax.default_backend() == "cpu"
+
+
+def _narrow(k: Knowledge) -> bool:
+    # Away from a CPU each row of the elimination launches kernels: 36 µs on an H100, 0.7 s for 20 000 unknowns. Three
+    # diagonals have a kernel of their own there.
+    return k.sparse and max(k.bandwidth) <= (NARROW if _local() or k.n <= SMALL else 1)
+
+
+def _direct(limit: int) -> Callable[[Knowledge], bool]:
+    def holds(k: Knowledge) -> bool:
+        # A narrow band does not fill: its factors are worth the round trip at any size.
+        most = limit if _local() or max(k.bandwidth) <= NARROW else REMOTE
+        return k.sparse and k.n <= most and k.entries <= ENTRIES
+
+    return holds
+
+
+#: What is singular by its pattern has no factors; b may be in its range nevertheless.
+DEFICIENT = Rule(
+    "A is sparse and singular by the positions of its entries (a row or a column without any, for one)",
+    lambda k: k.deficient,
+    "lsmr",
+    None,
+    "it finds the solution of least norm where there is one",
+)
+
+#: Without iterations, for `Solve("auto")` alone.
+FACTORISATIONS = (
+    Rule("A is rectangular", lambda k: k.rectangular, "lsmr", None, "it needs no full rank"),
+    DEFICIENT,
+    Rule(
+        f"A is dense, known to be positive definite, n <= {DENSE_LIMIT}",
+        lambda k: k.dense and k.n <= DENSE_LIMIT and k.positive,
+        "Cholesky",
+        None,
+        "factors of a dense matrix are exact and cost what a few hundred iterations do",
+    ),
+    Rule(
+        f"A is dense, n <= {DENSE_LIMIT}",
+        lambda k: k.dense and k.n <= DENSE_LIMIT,
+        "LU",
+        None,
+        "factors of a dense matrix are exact and cost what a few hundred iterations do",
+    ),
+    Rule(
+        f"A has a band of at most {NARROW} diagonals on each side (away from a CPU and for n > {SMALL} of one)",
+        _narrow,
+        "banded",
+        None,
+        "elimination in a narrow band costs a few products",
+    ),
+    Rule(
+        f"A is sparse, n <= {SMALL}, or half full, n <= {DENSE_LIMIT}",
+        lambda k: k.sparse and (k.n <= SMALL or (k.n <= DENSE_LIMIT and 2 * k.entries > k.n**2)),
+        "LU",
+        None,
+        "a small dense matrix is factorised on the device, whole batches at once",
+    ),
+    Rule(
+        f"A is sparse, n <= {DIRECT} ({REMOTE} away from a CPU, where its band is not narrow)",
+        _direct(DIRECT),
+        "sparse-direct",
+        None,
+        "sparse factors of this size take less than a second and no property of A for granted",
+    ),
+)
+
+#: A method with its preconditioner, also for `preconditioner="auto"`.
+PAIRS = (
+    Rule(
+        f"A is sparse, known to be definite, n >= {COARSE_LIMIT}",
+        lambda k: k.sparse and k.definite and k.couples_both_ways and k.n >= COARSE_LIMIT,
+        "CG",
+        "amg",
+        "iterations do not grow with the size",
+    ),
+    Rule(
+        f"A is sparse, n <= {RELIABLE} ({REMOTE} away from a CPU, where its band is not narrow)",
+        _direct(RELIABLE),
+        "sparse-direct",
+        None,
+        "sparse factors of this size take seconds and no property of A for granted",
+    ),
+    Rule(
+        "A is sparse, known to be positive definite",
+        lambda k: k.sparse and k.positive and k.couples_both_ways,
+        "CG",
+        "ic",
+        "incomplete factors keep definiteness and take care of scales",
+    ),
+    Rule(
+        f"A is sparse, symmetric, its diagonal positive, no negative curvature in a probe, n >= {COARSE_LIMIT}",
+        lambda k: k.sparse and k.n >= COARSE_LIMIT and k.hermitian and k.probably_definite,
+        "CG",
+        "amg",
+        "most such matrices are definite, and CG says so if this one is not",
+    ),
+    Rule(
+        f"A is sparse, its rows dominated by the diagonal, pattern symmetric, n >= {COARSE_LIMIT}",
+        lambda k: k.sparse and k.n >= COARSE_LIMIT and k.couples_both_ways and k.dominant,
+        "GMres",
+        "amg",
+        "diffusion with convection: multigrid needs no symmetry there",
+    ),
+    Rule(
+        f"A is a stencil on a grid with unknown (traced) values, n >= {COARSE_LIMIT}",
+        lambda k: k.sparse and k.n >= COARSE_LIMIT and k.traced and k.grid and not k.zero_diagonal,
+        "GMres",
+        "amg",
+        "stencils mostly are diffusion; GMres needs no symmetry, which is not known",
+    ),
+    Rule(
+        "A is sparse",
+        lambda k: k.sparse,
+        "GMres",
+        "ilu",
+        "incomplete factors with rows matched and scaled meet zero diagonals and indefinite matrices",
+    ),
+    Rule(
+        "A is known to be definite, and so is its diagonal",
+        lambda k: k.definite and k.diagonal,
+        "CG",
+        "jacobi",
+        "the diagonal takes out scales for nothing",
+    ),
+    Rule(
+        "the diagonal of A is known, nothing of its symmetry",
+        lambda k: k.diagonal and not k.hermitian,
+        "IDR(s)",
+        "jacobi",
+        "the diagonal takes out scales for nothing",
+    ),
+)
+
+#: A method alone, also for a preconditioner that was given.
+PLAIN = (
+    Rule("A is known to be definite", lambda k: k.definite, "CG", None, "the cheapest iteration"),
+    Rule(
+        "A is known to be symmetric (Hermitian)",
+        lambda k: k.hermitian,
+        "minres",
+        None,
+        "it may be indefinite",
+    ),
+    Rule(
+        "nothing is known of the symmetry of A",
+        lambda k: True,
+        "IDR(s)",
+        None,
+        "of the methods with short recurrences the one that solves most real matrices",
+    ),
+)
+
+
+class Choice(NamedTuple):
+    """What is done with a system.
+
+    Attributes:
+        method: The method.
+        preconditioner: What was asked for, a recipe in place of "auto".
+        reasons: Why, a sentence each.
+        rule: The rule that was used, None where nothing was left open.
+    """
+
+    method: AbstractMethod
+    preconditioner: Any
+    reasons: tuple[str, ...]
+    rule: Rule | None = None
+
+
+def choose(A: LinearOperator, solve: Solve) -> Choice:
+    """The method and the preconditioner for A, as far as a request leaves them open.
+
+    With method "auto" and no preconditioner both are chosen; with a named method, None means none.
+    """
+    recipe, named = solve.preconditioner, isinstance(solve.method, AbstractMethod)
+    if named and not isinstance(recipe, str):
+        return Choice(solve.method, recipe, ("you asked for it",))
+    k = Knowledge.of(A)
+    if named:
+        return _preconditioned(k, solve.method)
+    rule = next(rule for rule in rules_for(solve) if rule.holds(k))
+    if recipe is None or isinstance(recipe, str):
+        recipe = None if rule.preconditioner is None else PRECONDITIONERS[rule.preconditioner]()
+    return Choice(as_method(rule.method), recipe, _reasons(k, rule), rule)
+
+
+def least_norm(choice: Choice) -> Choice | None:
+    """What is tried where the factors that were chosen turned out singular; None where the method was asked for."""
+    if choice.rule is None or choice.rule not in FACTORISATIONS or choice.rule.method == DEFICIENT.method:
+        return None
+    why = f"A is singular, `{choice.method.name}` has found: `{DEFICIENT.method}`, {DEFICIENT.why}"
+    return Choice(as_method(DEFICIENT.method), None, (*choice.reasons, why), DEFICIENT)
+
+
+def rules_for(solve: Solve) -> tuple[Rule, ...]:
+    """The rules that a request leaves open, in their order."""
+    if solve.preconditioner is None:
+        # Factors are made regular on a null space that is declared.
+        declared = solve.rank_deficiency or solve.null_space is not None
+        return tuple(r for r in FACTORISATIONS if not (declared and r is DEFICIENT)) + PAIRS + PLAIN
+    rectangular = FACTORISATIONS[:1]
+    if isinstance(solve.preconditioner, str):
+        return rectangular + tuple(rule for rule in PAIRS if rule.preconditioner is not None) + PLAIN
+    return rectangular + PLAIN
+
+
+def alternatives(A: LinearOperator, solve: Solve, used: Rule | None) -> tuple[Rule, ...]:
+    """What the next rules would do that hold too, each pair of method and preconditioner once."""
+    k, found = Knowledge.of(A), {}
+    for rule in rules_for(solve):
+        pair = (rule.method, rule.preconditioner)
+        if (
+            rule is not used
+            and (used is None or pair != (used.method, used.preconditioner))
+            and rule.holds(k)
+        ):
+            found.setdefault(pair, rule)
+    return tuple(found.values())
+
+
+def table() -> str:
+    """The rules as text, in the order in which they are tried."""
+    return "\n".join(f"{rule.pair:16} {rule.when}: {rule.why}" for rule in FACTORISATIONS + PAIRS + PLAIN)
+
+
+def _preconditioned(k: Knowledge, method: AbstractMethod) -> Choice:
+    """A named method, with the preconditioner that suits it and A."""
+    if k.rectangular:
+        return Choice(
+            method, None, ("you asked for the method", "no preconditioner is for rectangular matrices")
+        )
+    if "positive_definite" in method.wants and not k.asymmetric:
+        k = k.trusted()
+    for rule in PAIRS:
+        if rule.preconditioner is not None and rule.holds(k):
+            recipe = PRECONDITIONERS[rule.preconditioner]()
+            if not method.definite_preconditioner or _stays_definite(recipe, k):
+                return Choice(method, recipe, ("you asked for the method", *_reasons(k, rule)), rule)
+    if k.diagonal and not (method.definite_preconditioner and k.zero_diagonal):
+        reason = f"`{method.name}` needs a definite preconditioner, which of the better ones none is sure to be here"
+        return Choice(method, PRECONDITIONERS["jacobi"](), ("you asked for the method", reason))
+    return Choice(method, None, ("you asked for the method", "the entries of A are not known"))
+
+
+def _stays_definite(recipe: AbstractPreconditioner, k: Knowledge) -> bool:
+    """Whether a recipe is sure to be positive definite for a method that needs that."""
+    if recipe.name == "ilu":
+        return k.couples_both_ways and not k.asymmetric
+    return k.definite
+
+
+def _reasons(k: Knowledge, rule: Rule) -> tuple[str, ...]:
+    when = rule.when if k.source == "unknown" else rule.when.replace("known to be", k.source)
+    return (f"{when}: {rule.why}",)

@@ -1,0 +1,129 @@
+"""What is made once for a matrix: the method that suits it, its factorisation or its preconditioner, and the limits."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsolve.core.errors import NotLinearError, StructureError
+from jaxsolve.core.staging import detached, is_traced
+from jaxsolve.linear.auto import Choice, choose
+from jaxsolve.linear.deferred_preconditioner import Unbuilt, build
+from jaxsolve.linear.forward import factorised
+from jaxsolve.linear.problem import Problem
+from jaxsolve.linear.request import PRECONDITIONS, Solve, is_recipe, preconditioner_name
+from jaxsolve.operators.conversion import as_operator, is_function
+from jaxsolve.operators.function import function_operator
+from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
+from jaxsolve.solvers.direct.dense_factors import AbstractDense
+from jaxsolve.solvers.driver import Control
+from jaxsolve.solvers.method import AbstractMethod
+from jaxsolve.solvers.nonlinear_methods import AbstractNonlinearMethod
+from jaxsolve.solvers.nullspace import NullSpace
+from jaxsolve.solvers.pinning import pinned
+from jaxsolve.solvers.split import Split
+
+
+def chosen(solve: Solve, A: LinearOperator) -> Choice:
+    """The method and the preconditioner asked for, or those that suit A.
+
+    Raises:
+        StructureError: If the method cannot solve a system of this shape.
+        ValueError: If it is for nonlinear problems, or if it takes no preconditioner and is given one.
+    """
+    if isinstance(solve.method, AbstractNonlinearMethod):
+        raise ValueError(
+            f"`{solve.method.name}` is for {' and '.join(solve.method.solves)}, not for linear systems; use 'auto', a "
+            "method of js.methods(), or js.solve_nonlinear, js.least_squares or js.minimize."
+        )
+    named = isinstance(solve.method, AbstractMethod)
+    if named and solve.preconditioner is not None and not solve.method.preconditioned:
+        raise ValueError(
+            f"`{solve.method.name}` factorises A and takes no preconditioner; got "
+            f"{preconditioner_name(solve.preconditioner)}. Leave it out, or use a Krylov method such as 'GMres'."
+        )
+    m, n = A.shape
+    if named and m != n and not solve.method.rectangular:
+        raise StructureError(
+            f"`{solve.method.name}` solves square systems; A has shape {A.shape}. Use 'lsqr', 'lsmr' or 'QR'."
+        )
+    return choose(A, solve)
+
+
+def limits(solve: Solve, problem: Problem) -> Control:
+    """Tolerances and iteration limit, one for each system of a batch."""
+    real = jnp.finfo(problem.b.dtype).dtype
+    values = []
+    for name, dtype in (("rtol", real), ("atol", real), ("max_iterations", jnp.int32)):
+        value = getattr(solve, name)
+        if isinstance(value, int | float):
+            number = np.asarray(min(value, 2**31 - 1) if dtype == jnp.int32 else value, dtype)
+            values.append(
+                jax.device_put(np.full(math.prod(problem.batch), number)) if problem.batch else number
+            )
+            continue
+        value = jnp.asarray(value).astype(dtype)
+        try:
+            value = jnp.broadcast_to(value, problem.batch)
+        except ValueError:
+            raise StructureError(
+                f"{name} must be a number or have the batch's shape {problem.batch}; got shape {value.shape}."
+            ) from None
+        values.append(value.reshape(-1) if problem.batch else value)
+    return Control(*values)
+
+
+def prepared(method: AbstractMethod, recipe: Any, problem: Problem, nulls: NullSpace, eager: bool) -> Any:
+    """The factorisation or the preconditioner of A, from which no gradient is taken.
+
+    A preconditioner of traced values is `Unbuilt`: `built` makes it, and so does the program of a solve.
+    """
+    if method.preconditioned and recipe is None:
+        return None
+    A = problem.A if eager else detached(problem.A)
+    if not method.preconditioned:
+        if isinstance(recipe, LinearOperator):
+            return detached(recipe)  # factors that were made beforehand
+        dense = isinstance(method, AbstractDense)
+        inverse = factorised(method, A, nulls) if dense else method.prepare(pinned(A, nulls))
+        return detached(inverse)
+    if isinstance(recipe, tuple):
+        return Split(*(prepared(method, part, problem, nulls, eager) for part in recipe))
+    if isinstance(recipe, AbstractPreconditioner):
+        return Unbuilt.of(method, recipe, A) if is_traced(A) else build(method, recipe, A)
+    return detached(_given(recipe, A, problem))
+
+
+def described(method: AbstractMethod, recipe: Any, A: LinearOperator) -> str | None:
+    """How the preconditioner is made of A and applied, for people; None where its name says so."""
+    parts = [
+        p
+        for p in (recipe if isinstance(recipe, tuple) else (recipe,))
+        if isinstance(p, AbstractPreconditioner)
+    ]
+    told = [part.suited(method.definite_preconditioner).describe(A) for part in parts]
+    return "; ".join(filter(None, told)) or None
+
+
+def _given(recipe: Any, A: LinearOperator, problem: Problem) -> LinearOperator:
+    """A function, an operator or what a user's recipe builds, as a preconditioner of A."""
+    m, n = A.shape
+    if is_recipe(recipe):
+        M = as_operator(recipe.build(A), f"what {type(recipe).__name__}.build returns").layout()
+    elif is_function(recipe):
+        try:
+            M, _ = function_operator(recipe, problem.rhs, problem.unknown, problem.b.dtype, (), {})
+        except NotLinearError as error:
+            raise NotLinearError(f"as a preconditioner, {error}") from None
+    else:
+        M = as_operator(recipe, "preconditioner", PRECONDITIONS).layout()
+    if M.shape != (n, m):
+        raise StructureError(f"the preconditioner of A {A.shape} has shape {(n, m)}; got {M.shape}.")
+    if jnp.issubdtype(M.dtype, jnp.complexfloating) and not jnp.iscomplexobj(problem.b):
+        raise TypeError(
+            f"the preconditioner is {M.dtype.name}, but A and b are real, and so is x; use a real one, or a complex b."
+        )
+    return M

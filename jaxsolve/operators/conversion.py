@@ -1,0 +1,112 @@
+"""What users hand in as a matrix, as an operator."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
+from jax.experimental.sparse import BCOO, BCSR
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.staging import evaluated, is_traced
+from jaxsolve.core.tree import inexact
+from jaxsolve.operators.coo import CoordinateOperator
+from jaxsolve.operators.dense_matrix import DenseMatrix, dense_matrix
+from jaxsolve.operators.opaque_operator import sealed
+from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.operators.sparse import SparseMatrix
+
+#: What is a matrix, for messages.
+MATRICES = (
+    "an array of shape (..., m, n), a BCOO, BCSR or SciPy sparse matrix, a js.SparseMatrix or "
+    "a js.LinearOperator"
+)
+#: What may stand for a matrix where functions may, for messages.
+ACCEPTED = MATRICES.replace(" or a js.LinearOperator", ", a js.LinearOperator or a function")
+
+
+def is_function(A: Any) -> bool:
+    """Whether A is a function of vectors, and not an operator that can be called."""
+    return callable(A) and not isinstance(A, LinearOperator | scipy.sparse.linalg.LinearOperator)
+
+
+def as_operator(A: Any, name: str = "A", accepted: str = MATRICES) -> LinearOperator:
+    """The operator of a matrix; operators are returned as they are.
+
+    Args:
+        A: Dense array (leading axes are a batch), BCOO, BCSR, SciPy sparse matrix (a constant) or operator.
+        name: What A is, for messages.
+        accepted: What may be handed in where A comes from, for messages.
+
+    Raises:
+        TypeError: If A is none of these.
+        StructureError: If it is an array of fewer than two axes.
+    """
+    if isinstance(A, jax.Array) and A.ndim >= 2:
+        return dense_matrix(A)
+    if isinstance(A, LinearOperator):
+        return A if isinstance(A, DenseMatrix | SparseMatrix) else sealed(A)
+    if isinstance(A, BCOO | BCSR):
+        return _from_jax_sparse(A)
+    if scipy.sparse.issparse(A):
+        with evaluated(None):
+            return SparseMatrix.from_scipy(A)
+    if isinstance(A, scipy.sparse.linalg.LinearOperator):
+        raise TypeError(
+            f"{name} must be {accepted}; got SciPy's {type(A).__name__}, whose products JAX can't run. Hand over the "
+            "matrix, or the product as a function of JAX arrays."
+        )
+    if not (eqx.is_array(A) or isinstance(A, list | tuple | np.ndarray)):
+        raise TypeError(f"{name} must be {accepted}; got {type(A).__name__}.")
+    try:
+        with evaluated(A):
+            matrix = A if isinstance(A, jax.Array) else jnp.asarray(A)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} must be {accepted}; got a {type(A).__name__} that is no array: {error}"
+        ) from None
+    if matrix.ndim < 2:
+        raise StructureError(f"{name} must be {accepted}; got an array of shape {matrix.shape}.")
+    return DenseMatrix(matrix)
+
+
+def _from_jax_sparse(A: BCOO | BCSR) -> LinearOperator:
+    if isinstance(A, BCSR):
+        A = A.to_bcoo()
+    if not is_traced(A.indices):
+        with evaluated(A):
+            return SparseMatrix.from_bcoo(A)
+    if A.n_batch or A.n_dense or A.n_sparse != 2:
+        raise StructureError(
+            f"a BCOO with traced indices must have two sparse dimensions and no others; got n_batch={A.n_batch}, "
+            f"n_sparse={A.n_sparse}, n_dense={A.n_dense}. Use jax.vmap for a batch."
+        )
+    return CoordinateOperator(
+        A.data, A.indices[:, 0], A.indices[:, 1], (A.shape[0], A.shape[1]), A.indices_sorted
+    )
+
+
+def batch_shape(A: LinearOperator) -> tuple[int, ...]:
+    """The leading axes of a batch of matrices; () for one matrix."""
+    if isinstance(A, DenseMatrix):
+        return A.matrix.shape[:-2]
+    if isinstance(A, SparseMatrix):
+        return A.data.shape[:-1]
+    return ()
+
+
+def with_dtype(A: LinearOperator, dtype: Any) -> LinearOperator:
+    """A matrix with values in the precision of `dtype`, so that products convert nothing; others as they are."""
+    if not isinstance(A, DenseMatrix | SparseMatrix | CoordinateOperator):
+        return A
+    values = A.matrix if isinstance(A, DenseMatrix) else A.data
+    wanted = dtype
+    if not jnp.issubdtype(values.dtype, jnp.complexfloating):
+        wanted = jnp.finfo(inexact(dtype)).dtype  # a real matrix stays real in a complex system
+    if values.dtype == wanted:
+        return A
+    field = (lambda m: m.matrix) if isinstance(A, DenseMatrix) else (lambda m: m.data)
+    return eqx.tree_at(field, A, values.astype(wanted))

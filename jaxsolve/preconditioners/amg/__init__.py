@@ -1,1 +1,0 @@
-"""Multigrid: strength, aggregates and splittings, interpolation, Galerkin products, cycles."""

@@ -1,0 +1,1 @@
+"""Incomplete factors: found with fill on the host or without on the device, and the triangular solves with them."""

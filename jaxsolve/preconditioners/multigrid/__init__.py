@@ -1,0 +1,1 @@
+"""Multigrid on any pattern: strength, aggregates and splittings, interpolation, Galerkin products, cycles."""

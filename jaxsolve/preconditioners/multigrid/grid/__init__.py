@@ -1,0 +1,1 @@
+"""Multigrid on grids: stencils, coarser axes, and the hierarchies that they make."""

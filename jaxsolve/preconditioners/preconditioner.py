@@ -1,0 +1,313 @@
+"""AbstractPreconditioner: a recipe that turns a matrix into an operator close to its inverse; and sums of recipes."""
+
+import abc
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.module import Module
+from jaxsolve.core.staging import evaluated
+from jaxsolve.core.traits import Traits
+from jaxsolve.core.tree import inexact
+from jaxsolve.operators.algebra import Diagonal, Identity
+from jaxsolve.operators.conversion import as_operator, batch_shape, with_dtype
+from jaxsolve.operators.coo import CoordinateOperator
+from jaxsolve.operators.dense_matrix import DenseMatrix
+from jaxsolve.operators.dia import DiagonalsOperator
+from jaxsolve.operators.ell import RowsOperator, gather_or_zero, plan_rows
+from jaxsolve.operators.operator import Declared, LinearOperator, Wrapper
+from jaxsolve.operators.pattern import Pattern
+from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.tracer.assembly import entries_of
+
+
+class AbstractPreconditioner(Module):
+    """A recipe for an operator that approximates the inverse of a matrix.
+
+    `build` runs once for a matrix. The values may be traced (jit, vmap, gradients are stopped before); the
+    positions of the entries are always known. The operator that it returns acts on vectors of shape (n,), has
+    an exact transpose, and carries the traits that it inherits from A.
+    """
+
+    #: Name in `Solve(preconditioner=name)`.
+    name: ClassVar[str]
+    #: What the matrix must be, for people.
+    needs: ClassVar[str] = "known entries"
+    #: Set-up and application in products with A, for people.
+    cost: ClassVar[str] = ""
+    #: Whether the operator is symmetric (Hermitian) where A is.
+    symmetric: ClassVar[bool] = True
+    #: Whether `build` makes more of concrete values than of traced ones (a factorisation on the host, a hierarchy);
+    #: it is then called outside of jit where it can be, and compiles its own parts.
+    concrete: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def build(self, A: Any) -> LinearOperator:
+        """The operator of shape (n, n) that approximates the inverse of A.
+
+        Args:
+            A: Operator, array, or sparse matrix of JAX or SciPy.
+        """
+
+    def describe(self, A: LinearOperator) -> str | None:
+        """How it is made of A and applied, for people; None where its name says so."""
+
+    def suited(self, definite: bool) -> "AbstractPreconditioner":
+        """The recipe for a method that needs (or does not need) a positive definite preconditioner."""
+        return jax.tree.map(
+            lambda part: part.suited(definite) if isinstance(part, AbstractPreconditioner) else part,
+            self,
+            is_leaf=self._is_part,
+        )
+
+    @property
+    def eager(self) -> bool:
+        """Whether it, or a recipe inside of it, is `concrete`."""
+        parts = jax.tree.leaves(self, is_leaf=self._is_part)
+        return self.concrete or any(isinstance(p, AbstractPreconditioner) and p.eager for p in parts)
+
+    def _is_part(self, x: Any) -> bool:
+        return x is not self and isinstance(x, AbstractPreconditioner)
+
+    def __add__(self, other: "AbstractPreconditioner") -> "AbstractPreconditioner":
+        """`Additive`: both see the same residual."""
+        return Additive(self, other) if isinstance(other, AbstractPreconditioner) else NotImplemented
+
+    def __matmul__(self, other: "AbstractPreconditioner") -> "AbstractPreconditioner":
+        """`Multiplicative`: `other` first, as operators are applied, then this one on what it leaves."""
+        return Multiplicative(other, self) if isinstance(other, AbstractPreconditioner) else NotImplemented
+
+
+def require_recipe(owner: str, option: str, value: Any) -> None:
+    """Refuses what is no recipe.
+
+    Raises:
+        StructureError: With what to write instead.
+    """
+    if not isinstance(value, AbstractPreconditioner):
+        raise StructureError(
+            f"{owner}: {option} must be a preconditioner such as js.Jacobi() or js.Chebyshev(2); got {value!r}."
+        )
+
+
+def inherited(A: LinearOperator) -> Traits:
+    """What an approximate inverse inherits from A: symmetry and definiteness."""
+    facts = A.traits
+    return Traits(
+        symmetric=facts.symmetric, hermitian=facts.hermitian, positive_definite=facts.positive_definite
+    )
+
+
+def is_self_transposed(A: LinearOperator) -> bool:
+    """Whether A is known to equal its transpose."""
+    real = not jnp.issubdtype(A.dtype, jnp.complexfloating)
+    return A.traits.symmetric or (real and A.traits.hermitian)
+
+
+def as_square(A: Any, name: str) -> LinearOperator:
+    """What `build` is handed, as a square operator; integers become numbers that can be inverted.
+
+    Raises:
+        TypeError: If A is no matrix.
+        StructureError: If A is not square, or a batch.
+    """
+    if not isinstance(A, LinearOperator):
+        A = _operator(A, name)
+    m, n = A.shape
+    if m != n:
+        raise StructureError(
+            f"preconditioner {name!r} needs a square matrix; got shape {A.shape}. "
+            "Rectangular systems are solved by `lsqr` and `lsmr` without preconditioner."
+        )
+    if batch_shape(A):
+        raise StructureError(
+            f"preconditioner {name!r} is built of one matrix; got a batch of shape {batch_shape(A)}. Use jax.vmap."
+        )
+    return A if jnp.issubdtype(A.dtype, jnp.inexact) else with_dtype(A, inexact(A.dtype))
+
+
+def _operator(A: Any, name: str) -> LinearOperator:
+    try:
+        return as_operator(A)
+    except TypeError as error:
+        raise TypeError(
+            f"preconditioner {name!r} is built of an array, a BCOO, BCSR or SciPy sparse matrix, or a "
+            f"js.LinearOperator; got {type(A).__name__}. For a function: `js.matrix_from_function(f, x)[0]`."
+        ) from error
+
+
+def with_entries(A: Any, name: str) -> SparseMatrix:
+    """A as a matrix whose positions are known; a dense matrix has all of them.
+
+    Raises:
+        TypeError: If A is no matrix.
+        StructureError: If A is not square, or its entries or their positions are unknown.
+    """
+    A = as_square(A, name)
+    n = A.shape[0]
+    if isinstance(A, SparseMatrix):
+        return A
+    if isinstance(A, Declared):
+        inner = with_entries(A.operator, name)
+        return SparseMatrix(inner.data, inner.pattern, A.traits)
+    if isinstance(A, DenseMatrix):
+        with evaluated(A.matrix):
+            data = A.matrix.reshape(*A.matrix.shape[:-2], n * n)
+        indices = np.tile(np.arange(n), n)
+        return SparseMatrix(data, Pattern.of(np.arange(n + 1) * n, indices, (n, n)), A.traits)
+    if isinstance(A, Diagonal | Identity):
+        return SparseMatrix(A.diagonal(), Pattern.of(np.arange(n + 1), np.arange(n), (n, n)), A.traits)
+    if isinstance(A, RowsOperator):
+        data = jnp.concatenate([A.values.reshape(-1), A.tail[0]])
+        return SparseMatrix(
+            gather_or_zero(data, jnp.asarray(plan_rows(A.pattern).slots)), A.pattern, A.traits
+        )
+    if isinstance(A, DiagonalsOperator):
+        return _from_diagonals(A)
+    # A user's operator is read as a function is.
+    found = None if isinstance(A, CoordinateOperator) else entries_of(A)
+    if found is not None:
+        return found
+    raise StructureError(
+        f"preconditioner {name!r} needs to know where the entries of the matrix are; {_untold(A)} "
+        "Pass an array or a sparse matrix (of a function: `js.matrix_from_function(f, x)[0]`, or trace "
+        "it with `js.jit_compile_linear`), or use `preconditioner='chebyshev'`, which only multiplies by A."
+    )
+
+
+def _untold(A: LinearOperator) -> str:
+    if isinstance(A, CoordinateOperator):
+        return "the indices of this one are traced. Make it outside of jit, or hand over a js.SparseMatrix."
+    return f"the products of a {type(A).__name__} do not tell."
+
+
+def _from_diagonals(A: DiagonalsOperator) -> SparseMatrix:
+    n = A.shape[0]
+    order = np.argsort(A.offsets)
+    offsets = np.asarray(A.offsets, np.int64)[order]
+    cols = np.arange(n)[:, None] + offsets
+    inside = (cols >= 0) & (cols < n)
+    indptr = np.concatenate([[0], np.cumsum(inside.sum(1))])
+    pattern = Pattern.of(indptr, cols[inside], (n, n))
+    slots = (order * n + np.arange(n)[:, None])[inside]
+    return SparseMatrix(A.values.reshape(-1)[slots], pattern, A.traits)
+
+
+def reciprocal(d: Array) -> Array:
+    """1 / d, and where d is 0 the reciprocal of the largest |d| (1 where all are 0)."""
+    largest = jnp.max(jnp.abs(d), axis=-1, keepdims=True, initial=0)
+    instead = jnp.where(largest > 0, largest, 1).astype(d.dtype)
+    return 1 / jnp.where(d == 0, instead, d)
+
+
+class Additive(AbstractPreconditioner):
+    """The sum of preconditioners: each sees the same residual. Also written `one + other`.
+
+    Args:
+        parts: Preconditioners, at least one.
+    """
+
+    name: ClassVar[str] = "additive"
+    cost: ClassVar[str] = "the sum of its parts"
+
+    parts: tuple[AbstractPreconditioner, ...]
+
+    def __init__(self, *parts: AbstractPreconditioner):
+        self.parts = _some(parts, "Additive")
+
+    def build(self, A: Any) -> LinearOperator:
+        """The sum of the operators."""
+        A = as_square(A, self.name)
+        total = self.parts[0].build(A)
+        for part in self.parts[1:]:
+            total = total + part.build(A)
+        return total
+
+
+class Multiplicative(AbstractPreconditioner):
+    """One preconditioner after another, each on the residual that the ones before have left.
+
+    Not symmetric in general: for CG use `Symmetrized`, or pass the parts there and back. Also written
+    `last @ first`, as the product of the operators' error propagations I - M A is.
+
+    Args:
+        parts: Preconditioners in the order of their application.
+    """
+
+    name: ClassVar[str] = "multiplicative"
+    cost: ClassVar[str] = "the sum of its parts and a product between two"
+    symmetric: ClassVar[bool] = False
+
+    parts: tuple[AbstractPreconditioner, ...]
+
+    def __init__(self, *parts: AbstractPreconditioner):
+        self.parts = _some(parts, "Multiplicative")
+
+    def build(self, A: Any) -> LinearOperator:
+        """The operators in sequence."""
+        A = as_square(A, self.name)
+        return Sequence(A.layout(), tuple(part.build(A) for part in self.parts), Traits())
+
+
+class Symmetrized(AbstractPreconditioner):
+    """Preconditioners there and back: first, ..., last, ..., first. Symmetric where its parts are.
+
+    Args:
+        parts: Preconditioners in the order of their application, the last one applied once.
+    """
+
+    name: ClassVar[str] = "symmetrized"
+    cost: ClassVar[str] = "all parts but the last twice and a product between two"
+
+    parts: tuple[AbstractPreconditioner, ...]
+
+    def __init__(self, *parts: AbstractPreconditioner):
+        self.parts = _some(parts, "Symmetrized")
+
+    def build(self, A: Any) -> LinearOperator:
+        """The operators in sequence."""
+        A = as_square(A, self.name)
+        built = tuple(part.build(A) for part in self.parts)
+        facts = inherited(A)
+        # Definite only if each part alone converges, which nobody has declared.
+        facts = Traits(symmetric=facts.symmetric, hermitian=facts.hermitian)
+        return Sequence(A.layout(), built + built[-2::-1], facts)
+
+
+def _some(parts: tuple[AbstractPreconditioner, ...], name: str) -> tuple[AbstractPreconditioner, ...]:
+    if not parts or not all(isinstance(part, AbstractPreconditioner) for part in parts):
+        raise StructureError(
+            f"{name} expects preconditioners, for example {name}(Jacobi(), Cluster()); got {parts}."
+        )
+    return parts
+
+
+class Sequence(Wrapper):
+    """Corrections by several approximate inverses, one after another; costs a product between two."""
+
+    operator: LinearOperator
+    parts: tuple[LinearOperator, ...]
+    facts: Traits = eqx.field(static=True)
+
+    @property
+    def traits(self) -> Traits:
+        """The declared facts."""
+        return self.facts
+
+    def mv(self, x: Array) -> Array:
+        """The sum of the corrections for the right-hand side x."""
+        y = self.parts[0].mv(x)
+        for part in self.parts[1:]:
+            y = y + part.mv(x - self.operator.mv(y))
+        return y
+
+    def transpose(self) -> LinearOperator:
+        """The transposed parts in reverse order, on the transposed matrix."""
+        if is_self_transposed(self):
+            return self
+        return Sequence(self.operator.T, tuple(part.T for part in self.parts[::-1]), self.facts.T)
