@@ -19,7 +19,6 @@ from jaxsolve.linear.preparation import chosen, limits, prepared
 from jaxsolve.linear.problem import Problem
 from jaxsolve.linear.reporting import Judge
 from jaxsolve.linear.request import Solve
-from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.direct.dense_factors import AbstractDense
 from jaxsolve.solvers.driver import Control, Outcome
@@ -45,7 +44,7 @@ def execute(
     control, method = limits(solve, problem), choice.method
     eager = not is_traced((problem.A, problem.b, problem.x0, nulls, settings))
     # A dense matrix is factorised by the program that solves with it: one call less.
-    together = eager and isinstance(method, AbstractDense) and isinstance(problem.A, DenseMatrix)
+    together = eager and isinstance(method, AbstractDense) and problem.A.dense is not None
     inverse = None if together else prepared(method, choice.preconditioner, problem, nulls, eager)
     # Called on the class: Equinox makes a module of every bound method, which costs 20 µs.
     kind: Any = type(problem.A)

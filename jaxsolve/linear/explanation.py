@@ -15,8 +15,7 @@ from jaxsolve.linear.knowledge import Knowledge
 from jaxsolve.linear.preparation import chosen, described
 from jaxsolve.linear.problem import pose
 from jaxsolve.linear.request import AUTO, Solve, method_name, needs_entries, preconditioner_name
-from jaxsolve.operators.conversion import as_operator
-from jaxsolve.operators.dia import DiagonalsOperator
+from jaxsolve.operators.conversion import as_operator, is_function
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.tracer.compiled import LinearFunction
 
@@ -103,7 +102,7 @@ def explain(
 def _choice(A: Any, b: Any, solve: Solve, f_args: tuple, f_kwargs: dict) -> Explanation:
     problem = pose(A, b, solve, f_args, f_kwargs, True)
     choice, reasons = chosen(solve, problem.A), ()
-    if callable(A) and not isinstance(A, LinearOperator):
+    if is_function(A):
         reasons = (_reading(A, solve, Knowledge.of(problem.A).sparse),)
     others = () if choice.rule is None else alternatives(problem.A, solve, choice.rule)
     return Explanation(
@@ -164,12 +163,12 @@ def _facts(k: Knowledge) -> dict[str, Any]:
         "values": "traced" if is_traced(k.A) else "constant",
     }
     if k.matrix is not None:
-        layout = k.matrix.layout()
         facts["entries"] = k.entries
         facts["bandwidth"] = k.bandwidth
         facts["symmetric pattern"] = k.couples_both_ways
-        if isinstance(layout, DiagonalsOperator):
-            facts["diagonals"] = len(layout.offsets)
+        diagonals = k.matrix.by_diagonals()
+        if diagonals is not None:
+            facts["diagonals"] = len(diagonals.offsets)
         if not k.rectangular:
             facts["grid"] = k.grid
             facts["zeros on the diagonal"] = k.zero_diagonal

@@ -18,7 +18,7 @@ from jaxsolve.linear.auto import Choice
 from jaxsolve.linear.linear_solve import answered
 from jaxsolve.linear.problem import pose
 from jaxsolve.linear.request import Solve
-from jaxsolve.operators.conversion import as_operator, batch_shape, is_function
+from jaxsolve.operators.conversion import as_operator, is_function
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.host.direct import SparseDirect
 from jaxsolve.solvers.host.factor import FACTORS
@@ -100,7 +100,7 @@ def factorize(A: Any, backend: str = "auto", x_like: Any = None) -> Factorizatio
     """
     method = SparseDirect(backend)
     matrix, offset = _read(A, x_like, method) if is_function(A) else (as_operator(A), None)
-    batch = batch_shape(matrix)
+    batch = matrix.batch_shape
     if batch or matrix.shape[0] != matrix.shape[1]:
         raise StructureError(
             f"factorize needs one square matrix; got shape {(*batch, *matrix.shape)}. Use jax.vmap for several."
@@ -124,7 +124,7 @@ def _read(f: Any, x_like: Any, method: SparseDirect) -> tuple[LinearOperator, Ar
 def _solve(
     A: LinearOperator, inverse: HostInverse, b: Any, method: SparseDirect, offset: Array | None
 ) -> Array:
-    n, batch = A.shape[0], batch_shape(A)
+    n, batch = A.shape[0], A.batch_shape
     if batch:
         raise StructureError(
             f"these are the factors of a batch of matrices of shape {batch}; solve with each by "

@@ -11,14 +11,13 @@ from scipy.sparse.csgraph import structural_rank
 from jaxsolve.core.memo import by_identity
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.traits import Traits
-from jaxsolve.operators.dense_matrix import DenseMatrix
+from jaxsolve.operators.conversion import told_entries
 from jaxsolve.operators.facts import dominance_of, proven_traits, smallest_curvature
 from jaxsolve.operators.operands import declaration
-from jaxsolve.operators.operator import Declared, LinearOperator
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.grid import grid_of
-from jaxsolve.preconditioners.jacobi import known_diagonal
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,8 +37,7 @@ class Knowledge:
     @classmethod
     def of(cls, A: LinearOperator) -> "Knowledge":
         """What is known of A."""
-        inner = A.operator if isinstance(A, Declared) else A
-        return cls(A, inner if isinstance(inner, SparseMatrix) else None)
+        return cls(A, told_entries(A))
 
     def trusted(self) -> "Knowledge":
         """The same, with definiteness taken from the request."""
@@ -58,8 +56,7 @@ class Knowledge:
     @property
     def dense(self) -> bool:
         """Whether A is a dense matrix."""
-        inner = self.A.operator if isinstance(self.A, Declared) else self.A
-        return isinstance(inner, DenseMatrix)
+        return self.A.dense is not None
 
     @property
     def sparse(self) -> bool:
@@ -94,7 +91,7 @@ class Knowledge:
     @property
     def diagonal(self) -> bool:
         """Whether the diagonal is known without products."""
-        return not self.rectangular and (self.sparse or known_diagonal(self.A) is not None)
+        return not self.rectangular and (self.sparse or self.A.known_diagonal() is not None)
 
     @functools.cached_property
     def traits(self) -> Traits:

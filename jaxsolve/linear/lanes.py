@@ -8,22 +8,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsolve.operators.dense_matrix import DenseMatrix
-from jaxsolve.operators.function import FunctionOperator
-from jaxsolve.operators.opaque_operator import Sealed
+from jaxsolve.operators.conversion import is_operator
 from jaxsolve.operators.operator import LinearOperator
 
 #: Unknowns a core from which lanes are solved one after the other. `CG` on 16 coefficient fields, two cores, the whole
 #: batch at once and lane by lane: 256 unknowns 1.3 and 1.5 ms, 1024 12 and 7, 4096 97 and 43, 16 384 730 and 490.
 BUSY = 512
-#: Functions of these alone read each number once for each vector, however many there are.
-STREAMING = frozenset([
-    "jit", "pjit", "add", "add_any", "sub", "neg", "mul", "div", "integer_pow", "reshape", "broadcast_in_dim",
-    "transpose", "squeeze", "rev", "slice", "concatenate", "pad", "convert_element_type", "copy", "select_n", "iota",
-    "eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "real", "imag", "conj", "complex", "abs", "max", "min",
-    "sign", "square", "pow", "sqrt", "rsqrt", "exp", "log", "sin", "cos", "tanh", "gather", "scatter", "scatter-add",
-    "dynamic_slice", "dynamic_update_slice", "reduce_sum", "reduce_max", "cumsum",
-])  # fmt: skip
 
 
 def lane_by_lane(
@@ -76,12 +66,5 @@ def _suits(A: LinearOperator, inverse: Any) -> bool:
         or min(A.shape) < BUSY * (os.cpu_count() or 1)
     ):
         return False
-    kinds = DenseMatrix | FunctionOperator | Sealed
-    parts = jax.tree.leaves((A, inverse), is_leaf=lambda part: isinstance(part, kinds))
-    return all(_streams(part) for part in parts)
-
-
-def _streams(part: Any) -> bool:
-    if isinstance(part, FunctionOperator):
-        return part.program.primitives <= STREAMING
-    return not isinstance(part, DenseMatrix | Sealed)
+    parts = jax.tree.leaves((A, inverse), is_leaf=is_operator)
+    return all(part.streams for part in parts if is_operator(part))

@@ -14,7 +14,7 @@ from jaxsolve.linear.deferred_preconditioner import Unbuilt, build
 from jaxsolve.linear.forward import factorised
 from jaxsolve.linear.problem import Problem
 from jaxsolve.linear.request import PRECONDITIONS, Solve, is_recipe, preconditioner_name
-from jaxsolve.operators.conversion import as_operator, is_function
+from jaxsolve.operators.conversion import as_operator, is_function, is_operator
 from jaxsolve.operators.function import function_operator
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
@@ -25,6 +25,7 @@ from jaxsolve.solvers.nonlinear_methods import AbstractNonlinearMethod
 from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.solvers.pinning import pinned
 from jaxsolve.solvers.split import Split
+from jaxsolve.tracer.explicit_matrix import with_known_entries
 
 
 def chosen(solve: Solve, A: LinearOperator) -> Choice:
@@ -84,8 +85,10 @@ def prepared(method: AbstractMethod, recipe: Any, problem: Problem, nulls: NullS
     if method.preconditioned and recipe is None:
         return None
     A = problem.A if eager else detached(problem.A)
+    if method.entries:
+        A = with_known_entries(A)
     if not method.preconditioned:
-        if isinstance(recipe, LinearOperator):
+        if is_operator(recipe):
             return detached(recipe)  # factors that were made beforehand
         dense = isinstance(method, AbstractDense)
         inverse = factorised(method, A, nulls) if dense else method.prepare(pinned(A, nulls))

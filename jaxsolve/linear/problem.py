@@ -13,7 +13,7 @@ from jaxsolve.core.staging import detached
 from jaxsolve.core.tree import Packing, as_arrays, inexact, typed
 from jaxsolve.linear.real_systems import by_parts, joined
 from jaxsolve.linear.request import AUTO, Solve, needs_entries
-from jaxsolve.operators.conversion import ACCEPTED, as_operator, batch_shape, is_function, with_dtype
+from jaxsolve.operators.conversion import ACCEPTED, as_operator, is_function
 from jaxsolve.operators.function import check_output, function_operator
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.nullspace import NullSpace, orthonormal
@@ -166,9 +166,9 @@ def _traced(
 
 def _pose_matrix(A: LinearOperator, b: Any, x0: Any) -> Problem:
     m, n = A.shape
-    stack = batch_shape(A)
+    stack = A.batch_shape
     dtype = inexact(A.dtype, *Packing.of(b).dtypes)
-    A = with_dtype(A, dtype)
+    A = A.astype(dtype)
     leaves = jax.tree.leaves(b)
     single = len(leaves) == 1 and jax.tree.structure(b) == jax.tree.structure(0)
     if single and leaves[0].ndim and leaves[0].shape[-1] == m:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxsolve.core.names import normalized, unknown_name
 from jaxsolve.core.options import is_count
 from jaxsolve.core.results import ConvergenceException
-from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.operators.conversion import is_operator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
 from jaxsolve.solvers.method import AbstractMethod
@@ -205,10 +205,10 @@ def as_preconditioner(preconditioner: Any) -> Any:
         return tuple(as_preconditioner(part) for part in preconditioner)
     if isinstance(preconditioner, type) and issubclass(preconditioner, AbstractPreconditioner):
         return preconditioner()
-    if isinstance(preconditioner, AbstractPreconditioner | LinearOperator):
+    if isinstance(preconditioner, AbstractPreconditioner) or is_operator(preconditioner):
         return preconditioner
     inverse = getattr(preconditioner, "inverse", None)
-    if isinstance(inverse, LinearOperator):
+    if is_operator(inverse):
         return inverse  # of a factorisation
     if preconditioner is None or callable(preconditioner) or is_recipe(preconditioner):
         return preconditioner
@@ -220,7 +220,7 @@ def as_preconditioner(preconditioner: Any) -> Any:
 def is_recipe(preconditioner: Any) -> bool:
     """Whether a preconditioner is made of A: a module of the package, or any object with `build(A)`."""
     return isinstance(preconditioner, AbstractPreconditioner) or (
-        hasattr(preconditioner, "build") and not isinstance(preconditioner, LinearOperator)
+        hasattr(preconditioner, "build") and not is_operator(preconditioner)
     )
 
 

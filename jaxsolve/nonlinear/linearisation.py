@@ -25,7 +25,6 @@ from jaxsolve.nonlinear.elimination import Elimination
 from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.function import function_operator
 from jaxsolve.operators.operator import LinearOperator
-from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.solvers.direct.dense_factors import LU
 from jaxsolve.solvers.driver import Control, Outcome
 from jaxsolve.solvers.krylov.gmres import GMRES
@@ -75,7 +74,6 @@ def _chosen(F: Function, x: Array) -> tuple[LinearOperator, Solve]:
         if n <= DENSE:
             return dense(F, x), Solve("LU", rtol=rtol)
         return matrix_free(F, x), Solve("GMres", rtol=rtol)
-    assert isinstance(A, SparseMatrix)
     if max(A.pattern.bandwidth) <= 2:
         return A, Solve("banded", rtol=rtol)
     if n <= DENSE:
@@ -110,7 +108,7 @@ def inverse_of(A: LinearOperator, solve: Solve) -> Any:
 
 def _eliminated(A: LinearOperator, solve: Solve) -> bool:
     known = solve.null_space is not None or bool(solve.rank_deficiency)
-    return isinstance(A, DenseMatrix) and isinstance(solve.method, LU) and not known
+    return A.dense is not None and isinstance(solve.method, LU) and not known
 
 
 def lasts(A: LinearOperator, solve: Solve) -> bool:

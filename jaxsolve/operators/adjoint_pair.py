@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.traits import Traits
+from jaxsolve.operators.host_products import HostOperator
 from jaxsolve.operators.operator import LinearOperator, Wrapper
 
 
@@ -22,6 +23,10 @@ class Paired(Wrapper):
     def mv(self, x: Array) -> Array:
         """The product A x."""
         return self.operator.mv(x)
+
+    def on_host(self) -> HostOperator:
+        """The products of the operator."""
+        return self.operator.on_host()
 
     def transpose(self) -> LinearOperator:
         """The conjugate of the adjoint."""

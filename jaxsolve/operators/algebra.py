@@ -6,13 +6,18 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.traits import Traits, traits_for
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import mul
+from jaxsolve.operators.dia import full_diagonals
+from jaxsolve.operators.host_products import HostOperator
 from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.operators.pattern import Pattern
 
 _IDENTITY = traits_for(False, diagonal=True, positive_definite=True)
 
@@ -54,6 +59,14 @@ class Identity(LinearOperator):
         """Ones."""
         return jnp.ones(self.size, self.dtype)
 
+    def stored(self) -> tuple[Array, Pattern]:
+        """Ones on the diagonal."""
+        return self.diagonal(), full_diagonals((0,), self.shape)[0]
+
+    def on_host(self) -> HostOperator:
+        """The SciPy matrix."""
+        return _diagonal_on_host(np.ones(self.size, self.dtype))
+
 
 class Diagonal(LinearOperator):
     """The diagonal matrix of a vector of shape (n,)."""
@@ -91,9 +104,21 @@ class Diagonal(LinearOperator):
         """The vector."""
         return self.values
 
+    def stored(self) -> tuple[Array, Pattern]:
+        """The vector, on the diagonal."""
+        return self.values, full_diagonals((0,), self.shape)[0]
+
+    def on_host(self) -> HostOperator:
+        """The SciPy matrix."""
+        return _diagonal_on_host(np.asarray(self.values))
+
     def as_matrix(self) -> Array:
         """The dense matrix."""
         return jnp.diag(self.values)
+
+
+def _diagonal_on_host(values: np.ndarray) -> HostOperator:
+    return scipy.sparse.linalg.aslinearoperator(scipy.sparse.csr_matrix(scipy.sparse.diags_array(values)))
 
 
 class Block(LinearOperator):

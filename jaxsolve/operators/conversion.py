@@ -1,6 +1,6 @@
 """What users hand in as a matrix, as an operator."""
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ from jax.experimental.sparse import BCOO, BCSR
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import evaluated, is_traced
-from jaxsolve.core.tree import inexact
+from jaxsolve.core.traits import Traits
 from jaxsolve.operators.coo import CoordinateOperator
 from jaxsolve.operators.dense_matrix import DenseMatrix, dense_matrix
 from jaxsolve.operators.opaque_operator import sealed
@@ -26,6 +26,11 @@ MATRICES = (
 )
 #: What may stand for a matrix where functions may, for messages.
 ACCEPTED = MATRICES.replace(" or a js.LinearOperator", ", a js.LinearOperator or a function")
+
+
+def is_operator(A: Any) -> TypeGuard[LinearOperator]:
+    """Whether A is an operator."""
+    return isinstance(A, LinearOperator)
 
 
 def is_function(A: Any) -> bool:
@@ -89,24 +94,22 @@ def _from_jax_sparse(A: BCOO | BCSR) -> LinearOperator:
     )
 
 
-def batch_shape(A: LinearOperator) -> tuple[int, ...]:
-    """The leading axes of a batch of matrices; () for one matrix."""
-    if isinstance(A, DenseMatrix):
-        return A.matrix.shape[:-2]
-    if isinstance(A, SparseMatrix):
-        return A.data.shape[:-1]
-    return ()
+def told_entries(A: LinearOperator) -> SparseMatrix | None:
+    """What an operator tells of its entries, with its traits; None where it tells nothing.
 
-
-def with_dtype(A: LinearOperator, dtype: Any) -> LinearOperator:
-    """A matrix with values in the precision of `dtype`, so that products convert nothing; others as they are."""
-    if not isinstance(A, DenseMatrix | SparseMatrix | CoordinateOperator):
-        return A
-    values = A.matrix if isinstance(A, DenseMatrix) else A.data
-    wanted = dtype
-    if not jnp.issubdtype(values.dtype, jnp.complexfloating):
-        wanted = jnp.finfo(inexact(dtype)).dtype  # a real matrix stays real in a complex system
-    if values.dtype == wanted:
-        return A
-    field = (lambda m: m.matrix) if isinstance(A, DenseMatrix) else (lambda m: m.data)
-    return eqx.tree_at(field, A, values.astype(wanted))
+    Raises:
+        TypeError: If `A.entries()` is no `SparseMatrix`.
+        StructureError: If it has another shape than A.
+    """
+    told: Any = A.entries()
+    if told is None or told is A:
+        return told
+    name = type(A).__name__
+    if not isinstance(told, SparseMatrix):
+        raise TypeError(
+            f"{name}.entries() must return a js.SparseMatrix or None; got a {type(told).__name__}."
+        )
+    if told.shape != A.shape:
+        raise StructureError(f"{name}.entries() has shape {told.shape}, but the operator {A.shape}.")
+    facts = A.traits
+    return told if facts in (told.facts, Traits()) else SparseMatrix(told.data, told.pattern, facts)

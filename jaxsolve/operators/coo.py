@@ -1,6 +1,6 @@
 """CoordinateOperator: a sparse matrix whose positions are known only at run time."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from jax import Array
 
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.vector import mul
-from jaxsolve.operators.operands import declaration
+from jaxsolve.operators.operands import declaration, in_precision
 from jaxsolve.operators.operator import LinearOperator
 
 
@@ -25,6 +25,9 @@ class CoordinateOperator(LinearOperator):
         sorted_rows: Whether `rows` is known to be sorted.
         facts: What is known of the matrix.
     """
+
+    #: By positions that are not known, all would be entries.
+    readable: ClassVar[bool] = False
 
     data: Array
     rows: Array
@@ -58,6 +61,15 @@ class CoordinateOperator(LinearOperator):
         terms = mul(self.data, x.at[self.columns].get(mode="fill", fill_value=0))
         zeros = jnp.zeros(self.size[0], terms.dtype)
         return zeros.at[self.rows].add(terms, mode="drop", indices_are_sorted=self.sorted_rows)
+
+    def astype(self, dtype: Any) -> "CoordinateOperator":
+        """The matrix with values in the precision of `dtype`."""
+        data = in_precision(self.data, dtype)
+        return self if data is self.data else eqx.tree_at(lambda A: A.data, self, data)
+
+    def untold(self) -> str:
+        """Why the entries are not known, for people."""
+        return "the indices of this one are traced. Make it outside of jit, or hand over a js.SparseMatrix."
 
     def transpose(self) -> "CoordinateOperator":
         """The transposed matrix."""

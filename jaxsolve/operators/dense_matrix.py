@@ -7,12 +7,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse.linalg
 from jax import Array
 
+from jaxsolve.core.staging import evaluated, is_traced
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.vector import applied
-from jaxsolve.operators.operands import declaration
+from jaxsolve.operators.host_products import HostOperator
+from jaxsolve.operators.operands import declaration, in_precision
 from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.operators.pattern import Pattern
 
 
 class DenseMatrix(LinearOperator):
@@ -47,6 +51,53 @@ class DenseMatrix(LinearOperator):
     def mv(self, x: Array) -> Array:
         """The product A x."""
         return applied(self.matrix, x)
+
+    def products(self, X: Array) -> Array:
+        """The products with the columns of X."""
+        return self.matrix @ X
+
+    @property
+    def dense(self) -> "DenseMatrix":
+        """The matrix itself."""
+        return self
+
+    def stored(self) -> tuple[Array, Pattern]:
+        """The array, of which all are entries."""
+        m, n = self.shape
+        with evaluated(self.matrix):
+            values = self.matrix.reshape(*self.matrix.shape[:-2], m * n)
+        return values, Pattern.of(np.arange(m + 1) * n, np.tile(np.arange(n), m), (m, n))
+
+    @property
+    def bandwidth(self) -> tuple[int, int] | None:
+        """That of the non-zero values; None where they are traced."""
+        if is_traced(self.matrix):
+            return None
+        rows, cols = np.nonzero(np.asarray(self.matrix))
+        return max(0, int((rows - cols).max(initial=0))), max(0, int((cols - rows).max(initial=0)))
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The leading axes of the array."""
+        return self.matrix.shape[:-2]
+
+    def astype(self, dtype: Any) -> "DenseMatrix":
+        """The matrix with values in the precision of `dtype`."""
+        matrix = in_precision(self.matrix, dtype)
+        return self if matrix is self.matrix else eqx.tree_at(lambda A: A.matrix, self, matrix)
+
+    def on_host(self) -> HostOperator:
+        """The products with the NumPy array."""
+        return scipy.sparse.linalg.aslinearoperator(np.asarray(self.matrix))
+
+    @property
+    def streams(self) -> bool:
+        """No: one product with a matrix of vectors reads the array once."""
+        return False
+
+    def absolute_row_sums(self) -> Array:
+        """The sum of |a_ij| over j for each row."""
+        return jnp.sum(jnp.abs(self.matrix), axis=-1)
 
     def transpose(self) -> "DenseMatrix":
         """The transposed matrix."""

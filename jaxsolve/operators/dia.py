@@ -1,17 +1,25 @@
 """DiagonalsOperator: a matrix stored by diagonals, the fastest layout for stencils on grids."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
 from jax import Array, lax
 
+from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import mul
+from jaxsolve.operators.ell import gather_or_zero
+from jaxsolve.operators.host_products import HostOperator
 from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.operators.pattern import Pattern
 
 
 class DiagonalsOperator(LinearOperator):
@@ -66,6 +74,38 @@ class DiagonalsOperator(LinearOperator):
         starts = [before + offset for offset in self.offsets]
         return [lax.slice(padded, (start,), (start + m,)) for start in starts]
 
+    def by_diagonals(self) -> "DiagonalsOperator":
+        """The operator itself."""
+        return self
+
+    def stored(self) -> tuple[Array, Pattern]:
+        """The slots inside of the matrix, of which all count as entries."""
+        pattern, positions = full_diagonals(self.offsets, self.shape)
+        return gather_or_zero(self.values.reshape(-1), index_array(positions)), pattern
+
+    @property
+    def bandwidth(self) -> tuple[int, int]:
+        """How far the diagonals are from the main one."""
+        return max(0, -min(self.offsets, default=0)), max(0, *self.offsets, 0)
+
+    @property
+    def entry_count(self) -> int:
+        """The number of slots."""
+        return len(self.offsets) * self.size[0]
+
+    def on_host(self) -> HostOperator:
+        """The SciPy matrix."""
+        m, n = self.size
+        values = np.asarray(self.values)
+        # SciPy stores diagonal k by columns: entry [k, j] is A[j - offset, j].
+        shifted = np.zeros((len(self.offsets), n), values.dtype)
+        for k, offset in enumerate(self.offsets):
+            first, last = max(0, -offset), min(m, n - offset)
+            if last > first:
+                shifted[k, first + offset : last + offset] = values[k, first:last]
+        matrix = scipy.sparse.dia_matrix((shifted, self.offsets), shape=(m, n)).tocsr()
+        return scipy.sparse.linalg.aslinearoperator(matrix)
+
     def transpose(self) -> "DiagonalsOperator":
         """The transposed matrix: the diagonals shifted along themselves."""
         m, n = self.size
@@ -111,3 +151,14 @@ def _window(v: Array, start: int, length: int) -> Array:
     before = max(0, -start)
     after = max(0, start + length - v.shape[0])
     return lax.slice(jnp.pad(v, (before, after)), (start + before,), (start + before + length,))
+
+
+@functools.lru_cache(maxsize=32)
+def full_diagonals(offsets: tuple[int, ...], shape: tuple[int, int]) -> tuple[Pattern, np.ndarray]:
+    """The pattern of full diagonals, and where its values are in the storage by diagonals."""
+    m, n = shape
+    rows = np.tile(np.arange(m), len(offsets))
+    columns = rows + np.repeat(np.asarray(offsets, np.int64), m)
+    inside = np.flatnonzero((columns >= 0) & (columns < n))
+    pattern, order, _ = Pattern.from_coo(rows[inside], columns[inside], shape)
+    return pattern, inside if order is None else inside[order]

@@ -9,6 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse.linalg
 from jax import Array
 
 from jaxsolve.core.memo import compiled
@@ -16,6 +17,7 @@ from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import mul
+from jaxsolve.operators.host_products import HostOperator
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 
@@ -77,6 +79,27 @@ class RowsOperator(LinearOperator):
             extra = mul(values, gather(x, columns))
             y = y + jax.ops.segment_sum(extra, rows, num_segments=m, indices_are_sorted=True)
         return y
+
+    def stored(self) -> tuple[Array, Pattern]:
+        """The values out of their slots."""
+        slots = jnp.concatenate([self.values.reshape(-1), self.tail[0]])
+        return gather_or_zero(slots, index_array(plan_rows(self.pattern).slots)), self.pattern
+
+    @property
+    def bandwidth(self) -> tuple[int, int]:
+        """That of the pattern."""
+        return self.pattern.bandwidth
+
+    @property
+    def entry_count(self) -> int:
+        """The number of entries, unused slots not counted."""
+        return self.pattern.nnz
+
+    def on_host(self) -> HostOperator:
+        """The SciPy matrix."""
+        slots = np.concatenate([np.asarray(self.values).reshape(-1), np.asarray(self.tail[0])])
+        matrix = self.pattern.to_scipy(slots[plan_rows(self.pattern).slots])
+        return scipy.sparse.linalg.aslinearoperator(matrix)
 
     def transpose(self) -> "RowsOperator":
         """The transposed matrix as rows; costs two permutations of the values."""

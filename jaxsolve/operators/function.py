@@ -21,6 +21,15 @@ from jaxsolve.operators.operands import on_parts
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.program import Program, separated, trace_program
 
+#: Functions of these alone read each number once for each vector, however many there are.
+STREAMING = frozenset([
+    "jit", "pjit", "add", "add_any", "sub", "neg", "mul", "div", "integer_pow", "reshape", "broadcast_in_dim",
+    "transpose", "squeeze", "rev", "slice", "concatenate", "pad", "convert_element_type", "copy", "select_n", "iota",
+    "eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not", "real", "imag", "conj", "complex", "abs", "max", "min",
+    "sign", "square", "pow", "sqrt", "rsqrt", "exp", "log", "sin", "cos", "tanh", "gather", "scatter", "scatter-add",
+    "dynamic_slice", "dynamic_update_slice", "reduce_sum", "reduce_max", "cumsum",
+])  # fmt: skip
+
 
 class FunctionOperator(LinearOperator):
     """The linear part of a traced function of a flat vector.
@@ -67,6 +76,11 @@ class FunctionOperator(LinearOperator):
             return self.value(x)
         # For an affine f the derivative is the linear part, and the value at zero drops out of the program.
         return jax.jvp(self.value, (jnp.zeros_like(x),), (x,))[1]
+
+    @property
+    def streams(self) -> bool:
+        """Whether the function does nothing but what streams."""
+        return self.program.primitives <= STREAMING
 
     def value(self, x: Array) -> Array:
         """The function itself at x, its constant included."""

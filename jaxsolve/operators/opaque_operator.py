@@ -58,6 +58,15 @@ class Sealed(LinearOperator):
         """The operator's own conjugate."""
         return sealed(self.operator.conj())
 
+    def entries(self) -> Any:
+        """The operator's own entries."""
+        return self.operator.entries()
+
+    @property
+    def streams(self) -> bool:
+        """What a user's operator does is not known."""
+        return False
+
     def diagonal(self) -> Array:
         """The operator's own diagonal."""
         return self.operator.diagonal()

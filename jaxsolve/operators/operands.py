@@ -10,6 +10,7 @@ from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.traits import Traits, traits_for
+from jaxsolve.core.tree import inexact
 
 
 def vector(A: Any, x: Any) -> Array:
@@ -20,6 +21,36 @@ def vector(A: Any, x: Any) -> Array:
         raise TypeError(
             f"an operator of shape {A.shape} multiplies vectors and operators; got a {type(x).__name__}."
         ) from None
+
+
+def column(A: Any, x: Any) -> Array:
+    """The vector of A x."""
+    x = vector(A, x)
+    if x.ndim != 1 or x.shape[0] != A.shape[1]:
+        raise StructureError(
+            f"an operator of shape {A.shape} multiplies vectors of shape ({A.shape[1]},); got {x.shape}. "
+            "Use jax.vmap for several vectors."
+        )
+    return x
+
+
+def row(A: Any, x: Any) -> Array:
+    """The vector of xᵀ A."""
+    x = vector(A, x)
+    if x.ndim != 1 or x.shape[0] != A.shape[0]:
+        raise StructureError(
+            f"a vector of shape ({A.shape[0]},) multiplies an operator of shape {A.shape} from the left, as "
+            f"x @ A = A.T @ x; got {x.shape}. Use jax.vmap for several vectors, js.DenseMatrix(M) @ A for a matrix."
+        )
+    return x
+
+
+def in_precision(values: Array, dtype: Any) -> Array:
+    """The values of a matrix in the precision of `dtype`: a real matrix stays real in a complex system."""
+    wanted = dtype
+    if not jnp.issubdtype(values.dtype, jnp.complexfloating):
+        wanted = jnp.finfo(inexact(dtype)).dtype
+    return values if values.dtype == wanted else values.astype(wanted)
 
 
 def check_scalar(factor: Any) -> None:

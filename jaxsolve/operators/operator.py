@@ -1,23 +1,23 @@
 """LinearOperator: the base of everything that can be solved or applied."""
 
-import abc
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
-from jaxsolve.core.module import Module
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import mul
-from jaxsolve.operators.operands import check_scalar, declaration, on_parts, transposed_product, vector
+from jaxsolve.operators.host_products import HostOperator, Products, combined
+from jaxsolve.operators.operands import check_scalar, column, declaration, on_parts, row, transposed_product
+from jaxsolve.operators.protocol import AbstractOperator
 
 
-class LinearOperator(Module):
+class LinearOperator(AbstractOperator):
     """A linear map from vectors of shape (n,) to vectors of shape (m,).
 
     Subclass it with `shape`, `dtype` and `mv`; all else follows, and may be overridden where it can be done better: the
@@ -42,25 +42,6 @@ class LinearOperator(Module):
     #: NumPy's arrays and numbers leave `v @ A` and `v * A` to the operator.
     __array_ufunc__ = None
 
-    @property
-    @abc.abstractmethod
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-
-    @property
-    @abc.abstractmethod
-    def dtype(self) -> Any:
-        """The dtype of the entries."""
-
-    @abc.abstractmethod
-    def mv(self, x: Array) -> Array:
-        """The product A x, of shape (m,)."""
-
-    @property
-    def traits(self) -> Traits:
-        """What is known of the matrix; nothing unless a subclass or `declare` says so."""
-        return Traits()
-
     def declare(self, **traits: bool) -> "LinearOperator":
         """The same operator with declared traits: `symmetric`, `hermitian`, `positive_definite`, `lower`, ..."""
         return Declared(self, declaration(self, traits))
@@ -79,42 +60,6 @@ class LinearOperator(Module):
             return self
         return Conjugated(self)
 
-    def diagonal(self) -> Array:
-        """The diagonal, of shape (min(m, n),). Costs n products unless a subclass knows better."""
-        return jnp.diagonal(self.as_matrix())
-
-    def as_matrix(self) -> Array:
-        """The dense matrix of shape (m, n). Costs n products unless a subclass knows better."""
-        return jax.vmap(self.mv, out_axes=1)(jnp.eye(self.shape[1], dtype=self.dtype))
-
-    def layout(self) -> "LinearOperator":
-        """The same map in the form that is fastest to apply many times."""
-        return self
-
-    def magnitude(self) -> Array | None:
-        """The largest absolute entry where it is cheap to know, else None."""
-        return None
-
-    def leading_row_sums(self, count: int) -> Array | None:
-        """The sums of the first rows, where they are cheap to know, else None."""
-        return None
-
-    def row_sums(self, term: Callable[[Array, Array], Any], x: Array) -> Any:
-        """The sum over j of term(a_ij, x_j) for each row i, where the entries are stored, else None.
-
-        With a product as the term this is `mv`; other terms give |A||x|, norms of rows, or sums in higher precision.
-
-        Args:
-            term: Elementwise; 0 where a_ij is 0. Of a tuple of terms comes a tuple of sums.
-            x: Shape (n,).
-        """
-        return None
-
-    @property
-    def most_entries(self) -> tuple[int, int] | None:
-        """At most so many entries are in a row, and in a column; None where they are not stored."""
-        return None
-
     @property
     def T(self) -> "LinearOperator":
         """The transpose."""
@@ -128,22 +73,10 @@ class LinearOperator(Module):
     def __matmul__(self, other: Any) -> Any:
         if isinstance(other, LinearOperator):
             return Product(self, other)
-        x = vector(self, other)
-        if x.ndim != 1 or x.shape[0] != self.shape[1]:
-            raise StructureError(
-                f"an operator of shape {self.shape} multiplies vectors of shape ({self.shape[1]},); got {x.shape}. "
-                "Use jax.vmap for several vectors."
-            )
-        return self.mv(x)
+        return self.mv(column(self, other))
 
     def __rmatmul__(self, other: Any) -> Array:
-        x = vector(self, other)
-        if x.ndim != 1 or x.shape[0] != self.shape[0]:
-            raise StructureError(
-                f"a vector of shape ({self.shape[0]},) multiplies an operator of shape {self.shape} from the left, as "
-                f"x @ A = A.T @ x; got {x.shape}. Use jax.vmap for several vectors, js.DenseMatrix(M) @ A for a matrix."
-            )
-        return self.transpose().mv(x)
+        return self.transpose().mv(row(self, other))
 
     def __add__(self, other: "LinearOperator") -> "LinearOperator":
         return Sum(self, _summand(self, other))
@@ -201,6 +134,32 @@ class Declared(Wrapper):
         """The declared facts."""
         return self.declared
 
+    def entries(self) -> Any:
+        told = self.operator.entries()
+        return None if told is None else type(told)(told.data, told.pattern, self.declared)
+
+    @property
+    def dense(self) -> Any:
+        found = self.operator.dense
+        return None if found is None else type(found)(found.matrix, self.declared)
+
+    def stored(self) -> Any:
+        return self.operator.stored()
+
+    @property
+    def bandwidth(self) -> tuple[int, int] | None:
+        return self.operator.bandwidth
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        return self.operator.batch_shape
+
+    def on_host(self) -> HostOperator:
+        return self.operator.on_host()
+
+    def untold(self) -> str:
+        return self.operator.untold()
+
     def mv(self, x: Array) -> Array:
         """The product A x."""
         return self.operator.mv(x)
@@ -216,6 +175,9 @@ class Declared(Wrapper):
     def diagonal(self) -> Array:
         """The diagonal."""
         return self.operator.diagonal()
+
+    def known_diagonal(self) -> Array | None:
+        return self.operator.known_diagonal()
 
     def as_matrix(self) -> Array:
         """The dense matrix."""
@@ -285,6 +247,13 @@ class Transposed(Wrapper):
         """The largest absolute entry where it is cheap to know."""
         return self.operator.magnitude()
 
+    def entries(self) -> Any:
+        told = self.operator.entries()
+        return None if told is None else told.T
+
+    def on_host(self) -> HostOperator:
+        return self.operator.on_host().T
+
 
 class Conjugated(Wrapper):
     """The entrywise conjugate of an operator."""
@@ -315,6 +284,13 @@ class Conjugated(Wrapper):
     def magnitude(self) -> Array | None:
         """The largest absolute entry where it is cheap to know."""
         return self.operator.magnitude()
+
+    def entries(self) -> Any:
+        told = self.operator.entries()
+        return None if told is None else told.conj()
+
+    def on_host(self) -> HostOperator:
+        return self.operator.on_host().T.H
 
 
 class Scaled(Wrapper):
@@ -351,6 +327,19 @@ class Scaled(Wrapper):
     def layout(self) -> LinearOperator:
         """The scaled fast form."""
         return Scaled(self.operator.layout(), self.factor)
+
+    def stored(self) -> Any:
+        found = self.operator.stored()
+        return None if found is None else (mul(self.factor, found[0]), found[1])
+
+    def on_host(self) -> HostOperator:
+        inner, factor = self.operator.on_host(), np.asarray(self.factor)[()]
+        return Products(
+            self.shape,
+            np.result_type(inner.dtype, factor),
+            lambda x: factor * inner.matvec(x),
+            lambda x: np.conj(factor) * inner.rmatvec(x),
+        )
 
 
 class Sum(LinearOperator):
@@ -400,6 +389,9 @@ class Sum(LinearOperator):
         """The sum of the fast forms."""
         return Sum(self.left.layout(), self.right.layout())
 
+    def on_host(self) -> HostOperator:
+        return combined(self.left.on_host() + self.right.on_host())
+
 
 class Product(LinearOperator):
     """The composition of two operators: first `right`, then `left`."""
@@ -444,3 +436,6 @@ class Product(LinearOperator):
     def layout(self) -> LinearOperator:
         """The product of the fast forms."""
         return Product(self.left.layout(), self.right.layout())
+
+    def on_host(self) -> HostOperator:
+        return combined(self.left.on_host() @ self.right.on_host())

@@ -10,15 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
+import scipy.sparse.linalg
 from jax import Array
 from jax.experimental.sparse import BCOO, BCSR
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import index_array, is_traced
 from jaxsolve.core.traits import Traits
+from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.ell import gather_or_zero
+from jaxsolve.operators.host_products import HostOperator
 from jaxsolve.operators.layout import lay_out
-from jaxsolve.operators.operands import check_scalar, declaration
+from jaxsolve.operators.operands import check_scalar, declaration, in_precision
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 
@@ -131,6 +134,42 @@ class SparseMatrix(LinearOperator):
         """The same matrix with declared traits: `symmetric`, `hermitian`, `positive_definite`, `lower`, ..."""
         return SparseMatrix(self.data, self.pattern, declaration(self, traits))
 
+    def entries(self) -> "SparseMatrix":
+        """The matrix itself."""
+        return self
+
+    def plain(self) -> "SparseMatrix":
+        """The matrix by its entries alone."""
+        return self
+
+    @property
+    def bandwidth(self) -> tuple[int, int]:
+        """That of the pattern."""
+        return self.pattern.bandwidth
+
+    @property
+    def entry_count(self) -> int:
+        """The number of stored entries."""
+        return self.pattern.nnz
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The leading axes of the values."""
+        return self.data.shape[:-1]
+
+    def astype(self, dtype: Any) -> "SparseMatrix":
+        """The matrix with values in the precision of `dtype`."""
+        data = in_precision(self.data, dtype)
+        return self if data is self.data else eqx.tree_at(lambda A: A.data, self, data)
+
+    def on_host(self) -> HostOperator:
+        """The SciPy matrix."""
+        return scipy.sparse.linalg.aslinearoperator(self.pattern.to_scipy(self.data))
+
+    def by_diagonals(self) -> DiagonalsOperator | None:
+        """The layout where that is by diagonals."""
+        return self.layout().by_diagonals()
+
     def mv(self, x: Array) -> Array:
         """The product A x."""
         return self.layout().mv(x)
@@ -169,6 +208,11 @@ class SparseMatrix(LinearOperator):
     def magnitude(self) -> Array:
         """The largest absolute entry."""
         return jnp.max(jnp.abs(self.data), axis=-1, initial=0)
+
+    def absolute_row_sums(self) -> Array:
+        """The sum of |a_ij| over j for each row."""
+        rows = index_array(self.pattern.rows)
+        return jax.ops.segment_sum(jnp.abs(self.data), rows, self.shape[0], indices_are_sorted=True)
 
     def row_sums(self, term: Callable[[Array, Array], Any], x: Array) -> Any:
         """Sums over the entries of each row."""

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 
 from jaxsolve.operators.conversion import as_operator
-from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.plotting.axes import axes_for, matplotlib
-from jaxsolve.solvers.host.explicit_matrix import explicit
+from jaxsolve.tracer.explicit_matrix import explicit
 
 #: Cells of the picture in each direction: small enough to be seen one by one.
 CELLS = 250
@@ -71,10 +70,11 @@ def spy(A: Any, ax: Any = None) -> Any:
 
 def _entries(A: Any) -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
     matrix = explicit(as_operator(A))
-    if isinstance(matrix, SparseMatrix):
-        pattern = matrix.pattern
+    sparse = matrix.entries()
+    if sparse is not None:
+        pattern = sparse.pattern
         return matrix.shape, np.asarray(pattern.rows, np.int64), np.asarray(pattern.indices, np.int64)
-    values = np.asarray(matrix.matrix)
+    values = np.asarray(matrix.as_matrix())
     # Of a batch, what is filled anywhere.
     used = (values != 0).reshape(-1, *values.shape[-2:]).any(axis=0)
     rows, columns = np.nonzero(used)

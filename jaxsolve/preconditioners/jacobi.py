@@ -14,7 +14,6 @@ from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common, typed
 from jaxsolve.operators.algebra import Diagonal
-from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.ell import gather, gather_or_zero
 from jaxsolve.operators.operator import Declared, LinearOperator
 from jaxsolve.operators.pattern import Pattern
@@ -29,13 +28,6 @@ from jaxsolve.preconditioners.preconditioner import (
     reciprocal,
     with_entries,
 )
-
-
-def known_diagonal(A: LinearOperator) -> Array | None:
-    """The diagonal of A, None where only n products would tell it."""
-    if isinstance(A, Declared):
-        return known_diagonal(A.operator)
-    return None if type(A).diagonal is LinearOperator.diagonal else A.diagonal()
 
 
 class Jacobi(AbstractPreconditioner):
@@ -57,7 +49,7 @@ class Jacobi(AbstractPreconditioner):
     def build(self, A: Any) -> LinearOperator:
         """The diagonal operator with entries 1 / A[i, i]."""
         A = as_square(A, self.name)
-        d = known_diagonal(A)
+        d = A.known_diagonal()
         if d is None:
             d = with_entries(A, self.name).diagonal()
         return Declared(Diagonal(reciprocal(d)), inherited(A))
@@ -120,9 +112,10 @@ def diagonal_blocks(A: LinearOperator, size: int) -> Array:
     """The blocks along the diagonal, shape (ceil(n / size), size, size); ones on the diagonal beyond n."""
     n = A.shape[0]
     count = -(-n // size)
-    if isinstance(A, DenseMatrix):
+    array = A.dense
+    if array is not None:
         beyond = count * size - n
-        whole = jnp.pad(A.matrix, ((0, beyond), (0, beyond))).reshape(count, size, count, size)
+        whole = jnp.pad(array.matrix, ((0, beyond), (0, beyond))).reshape(count, size, count, size)
         blocks = whole[jnp.arange(count), :, jnp.arange(count), :]
     else:
         matrix = with_entries(A, BlockJacobi.name)

@@ -12,7 +12,6 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.options import require_count
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.vector import applied, mul
-from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner, as_square
 
@@ -94,9 +93,7 @@ def _orthonormal(n: int, rank: int, dtype: Any, seed: int) -> Array:
 
 def _products(A: LinearOperator, X: Array) -> Array:
     """A X."""
-    if isinstance(A, DenseMatrix):
-        return A.matrix @ X
-    return jax.vmap(A.layout().mv, in_axes=1, out_axes=1)(X)
+    return A.products(X)
 
 
 class LowRankInverse(LinearOperator):

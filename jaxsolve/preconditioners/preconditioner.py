@@ -6,24 +6,16 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.module import Module
-from jaxsolve.core.staging import evaluated
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import inexact
-from jaxsolve.operators.algebra import Diagonal, Identity
-from jaxsolve.operators.conversion import as_operator, batch_shape, with_dtype
-from jaxsolve.operators.coo import CoordinateOperator
-from jaxsolve.operators.dense_matrix import DenseMatrix
-from jaxsolve.operators.dia import DiagonalsOperator
-from jaxsolve.operators.ell import RowsOperator, gather_or_zero, plan_rows
-from jaxsolve.operators.operator import Declared, LinearOperator, Wrapper
-from jaxsolve.operators.pattern import Pattern
+from jaxsolve.operators.conversion import as_operator, is_operator
+from jaxsolve.operators.operator import LinearOperator, Wrapper
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.tracer.assembly import entries_of
+from jaxsolve.tracer.explicit_matrix import entries_of
 
 
 class AbstractPreconditioner(Module):
@@ -116,7 +108,7 @@ def as_square(A: Any, name: str) -> LinearOperator:
         TypeError: If A is no matrix.
         StructureError: If A is not square, or a batch.
     """
-    if not isinstance(A, LinearOperator):
+    if not is_operator(A):
         A = _operator(A, name)
     m, n = A.shape
     if m != n:
@@ -124,11 +116,11 @@ def as_square(A: Any, name: str) -> LinearOperator:
             f"preconditioner {name!r} needs a square matrix; got shape {A.shape}. "
             "Rectangular systems are solved by `lsqr` and `lsmr` without preconditioner."
         )
-    if batch_shape(A):
+    if A.batch_shape:
         raise StructureError(
-            f"preconditioner {name!r} is built of one matrix; got a batch of shape {batch_shape(A)}. Use jax.vmap."
+            f"preconditioner {name!r} is built of one matrix; got a batch of shape {A.batch_shape}. Use jax.vmap."
         )
-    return A if jnp.issubdtype(A.dtype, jnp.inexact) else with_dtype(A, inexact(A.dtype))
+    return A if jnp.issubdtype(A.dtype, jnp.inexact) else A.astype(inexact(A.dtype))
 
 
 def _operator(A: Any, name: str) -> LinearOperator:
@@ -149,53 +141,14 @@ def with_entries(A: Any, name: str) -> SparseMatrix:
         StructureError: If A is not square, or its entries or their positions are unknown.
     """
     A = as_square(A, name)
-    n = A.shape[0]
-    if isinstance(A, SparseMatrix):
-        return A
-    if isinstance(A, Declared):
-        inner = with_entries(A.operator, name)
-        return SparseMatrix(inner.data, inner.pattern, A.traits)
-    if isinstance(A, DenseMatrix):
-        with evaluated(A.matrix):
-            data = A.matrix.reshape(*A.matrix.shape[:-2], n * n)
-        indices = np.tile(np.arange(n), n)
-        return SparseMatrix(data, Pattern.of(np.arange(n + 1) * n, indices, (n, n)), A.traits)
-    if isinstance(A, Diagonal | Identity):
-        return SparseMatrix(A.diagonal(), Pattern.of(np.arange(n + 1), np.arange(n), (n, n)), A.traits)
-    if isinstance(A, RowsOperator):
-        data = jnp.concatenate([A.values.reshape(-1), A.tail[0]])
-        return SparseMatrix(
-            gather_or_zero(data, jnp.asarray(plan_rows(A.pattern).slots)), A.pattern, A.traits
-        )
-    if isinstance(A, DiagonalsOperator):
-        return _from_diagonals(A)
-    # A user's operator is read as a function is.
-    found = None if isinstance(A, CoordinateOperator) else entries_of(A)
+    found = entries_of(A)
     if found is not None:
         return found
     raise StructureError(
-        f"preconditioner {name!r} needs to know where the entries of the matrix are; {_untold(A)} "
+        f"preconditioner {name!r} needs to know where the entries of the matrix are; {A.untold()} "
         "Pass an array or a sparse matrix (of a function: `js.matrix_from_function(f, x)[0]`, or trace "
         "it with `js.jit_compile_linear`), or use `preconditioner='chebyshev'`, which only multiplies by A."
     )
-
-
-def _untold(A: LinearOperator) -> str:
-    if isinstance(A, CoordinateOperator):
-        return "the indices of this one are traced. Make it outside of jit, or hand over a js.SparseMatrix."
-    return f"the products of a {type(A).__name__} do not tell."
-
-
-def _from_diagonals(A: DiagonalsOperator) -> SparseMatrix:
-    n = A.shape[0]
-    order = np.argsort(A.offsets)
-    offsets = np.asarray(A.offsets, np.int64)[order]
-    cols = np.arange(n)[:, None] + offsets
-    inside = (cols >= 0) & (cols < n)
-    indptr = np.concatenate([[0], np.cumsum(inside.sum(1))])
-    pattern = Pattern.of(indptr, cols[inside], (n, n))
-    slots = (order * n + np.arange(n)[:, None])[inside]
-    return SparseMatrix(A.values.reshape(-1)[slots], pattern, A.traits)
 
 
 def reciprocal(d: Array) -> Array:

@@ -61,8 +61,9 @@ class SSOR(AbstractPreconditioner):
     def build(self, A: Any) -> LinearOperator:
         """The two half sweeps as an operator."""
         A = as_square(A, self.name)
-        if isinstance(A, DenseMatrix):
-            return TriangularSweeps(A, self.omega, inherited(A))
+        array = A.dense
+        if array is not None:
+            return TriangularSweeps(array, self.omega, inherited(A))
         return _colour_sweeps(with_entries(A, self.name), self.omega)
 
 

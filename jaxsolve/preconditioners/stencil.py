@@ -5,7 +5,7 @@ import itertools
 import operator
 import weakref
 from collections.abc import Callable
-from typing import Any, TypeGuard
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -108,7 +108,12 @@ class StencilOperator(LinearOperator):
             np.add.at(out, (points, target), value)
         return out
 
-    def transpose(self) -> LinearOperator:
+    @property
+    def entry_count(self) -> int:
+        """The number of slots."""
+        return len(self.steps) * self.grid.size
+
+    def transpose(self) -> "StencilOperator":
         """The transposed stencil: each value moves to the other end of its coupling."""
         if is_self_transposed(self):
             return self
@@ -202,16 +207,22 @@ def stencil_of(A: SparseMatrix, grid: Grid) -> StencilOperator:
         if positions is None:
             positions = diagonal_slots(A.pattern)
         values: Any = np.append(A.data, np.zeros(1, A.dtype))[positions]
-    elif positions is None and _is_by_diagonals(layout := A.layout(), A.pattern):
+    elif positions is None and (diagonals := _all_diagonals(A)) is not None:
         # Those by which the solver multiplies.
-        values = layout.values
+        values = diagonals.values
     else:
         values = spread(A.data, index_array(diagonal_slots(A.pattern) if positions is None else positions))
     return StencilOperator(values.reshape(len(steps), *grid.shape), steps, grid, A.facts)
 
 
-def _is_by_diagonals(layout: LinearOperator, pattern: Pattern) -> TypeGuard[DiagonalsOperator]:
-    return isinstance(layout, DiagonalsOperator) and layout.offsets == tuple(pattern.offsets.tolist())
+def _all_diagonals(A: SparseMatrix) -> DiagonalsOperator | None:
+    """The diagonals by which a matrix is applied, where these are those of its pattern."""
+    diagonals = A.by_diagonals()
+    return (
+        diagonals
+        if diagonals is not None and diagonals.offsets == tuple(A.pattern.offsets.tolist())
+        else None
+    )
 
 
 def host_stencil(A: SparseMatrix, grid: Grid) -> tuple[StencilOperator, LinearOperator | None]:
@@ -221,9 +232,9 @@ def host_stencil(A: SparseMatrix, grid: Grid) -> tuple[StencilOperator, LinearOp
     """
     steps, positions = _places(A.pattern, grid)
     with jax.ensure_compile_time_eval():
-        layout = A.layout() if positions is None and isinstance(A.data, Array) else None
+        layout = _all_diagonals(A) if positions is None and isinstance(A.data, Array) else None
     values: Any = np.asarray(A.data)
-    if layout is None or not _is_by_diagonals(layout, A.pattern):
+    if layout is None:
         return stencil_of(SparseMatrix(values, A.pattern, A.facts), grid), None
     values = np.asarray(layout.values).reshape(len(steps), *grid.shape)
     return StencilOperator(values, steps, grid, A.facts), layout

@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.results import is_any_of
@@ -12,6 +13,7 @@ from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import mul, norm
 from jaxsolve.operators.adjoint_pair import product_if
+from jaxsolve.operators.host_products import HostOperator, Products
 from jaxsolve.operators.operator import LinearOperator, Sum, Wrapper
 
 #: So many rows are summed before all are: the first boundary condition rules the constants out.
@@ -120,6 +122,20 @@ class Compressed(Wrapper):
     def conj(self) -> LinearOperator:
         """The conjugate."""
         return Compressed(self.operator.conj(), self.nulls.transposed())
+
+    def on_host(self) -> HostOperator:
+        """The products between projections."""
+        inner, basis = self.operator.on_host(), np.asarray(self.nulls.basis)
+
+        def kept(v: np.ndarray) -> np.ndarray:
+            return v - basis @ (basis.conj().T @ v)
+
+        return Products(
+            self.shape,
+            np.result_type(inner.dtype, basis.dtype),
+            lambda x: kept(inner.matvec(kept(x))),
+            lambda x: kept(inner.rmatvec(kept(x))),
+        )
 
 
 class _Projector(LinearOperator):

@@ -5,10 +5,12 @@ dtype meets another one before it is scaled, and every scale is a power of two, 
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.vector import exponent, mul, plain_norm, power, scattered
+from jaxsolve.operators.host_products import HostOperator, Products
 from jaxsolve.operators.operator import LinearOperator, Wrapper
 
 #: Columns of an operator without entries are formed up to so many, to know their norms.
@@ -44,6 +46,17 @@ class Rescaled(Wrapper):
     def conj(self) -> LinearOperator:
         """The scaled conjugate."""
         return Rescaled(self.operator.conj(), self.inner, self.outer)
+
+    def on_host(self) -> HostOperator:
+        """The scaled products."""
+        inner = self.operator.on_host()
+        first, second = np.asarray(self.inner)[()], np.asarray(self.outer)[()]
+        return Products(
+            self.shape,
+            np.result_type(inner.dtype, first),
+            lambda x: second * inner.matvec(first * x),
+            lambda x: second * inner.rmatvec(first * x),
+        )
 
     def leading_row_sums(self, count: int) -> Array | None:
         """The sums of the first rows, where they are cheap to know."""

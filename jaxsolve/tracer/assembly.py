@@ -172,19 +172,6 @@ def readable(f: Callable[..., Any], x_like: Any, params: tuple, kwargs: dict) ->
         return None
 
 
-def entries_of(A: LinearOperator) -> SparseMatrix | None:
-    """The entries of an operator that tells its products alone, read off them; None where they can't be read."""
-    found = readable(_product, jax.ShapeDtypeStruct((A.shape[1],), A.dtype), (A,), {})
-    if found is None:
-        return None
-    plan, arguments = found
-    return SparseMatrix(jnp.asarray(plan.values(arguments.values)), plan.pattern, A.traits)
-
-
-def _product(x: Any, A: LinearOperator) -> Any:
-    return A.mv(x)
-
-
 _REFUSALS = Refusals()
 
 

@@ -56,8 +56,8 @@ class LinearFunction:
     def operator(self, x_like: Any, *params: Any, **kwargs: Any) -> SparseMatrix:
         """The same matrix, with its diagonals at hand where it is applied by them."""
         plan, arguments = self.plan(x_like, params, kwargs)
-        matrix = operator_of(plan, arguments)
-        assert isinstance(matrix, SparseMatrix)
+        matrix = operator_of(plan, arguments).entries()
+        assert matrix is not None
         return matrix
 
     def offset(self, x_like: Any, *params: Any, **kwargs: Any) -> Any:

@@ -9,7 +9,6 @@ from jaxsolve.core.options import require_function
 from jaxsolve.core.tree import as_arrays
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.assembly import trace_operator
-from jaxsolve.tracer.matrix import TracedMatrix
 
 
 def linearize_operator(f: Callable[..., Any], x0: Any, *params: Any, **kwargs: Any) -> SparseMatrix:
@@ -30,8 +29,7 @@ def linearize_operator(f: Callable[..., Any], x0: Any, *params: Any, **kwargs: A
     [[2.0, 0.0, 1.0], [1.0, 4.0, 0.0], [0.0, 1.0, 6.0]]
     """
     require_function("js.linearize_operator", f)
-    matrix = jacobian_operator(f, x0, *params, **kwargs)
-    return matrix.plain() if isinstance(matrix, TracedMatrix) else matrix
+    return jacobian_operator(f, x0, *params, **kwargs).plain()
 
 
 def jacobian_operator(f: Callable[..., Any], x0: Any, *params: Any, **kwargs: Any) -> SparseMatrix:
@@ -42,5 +40,6 @@ def jacobian_operator(f: Callable[..., Any], x0: Any, *params: Any, **kwargs: An
 
     x0 = as_arrays("x0", x0)
     operator, _ = trace_operator(tangent, x0, x0, params, kwargs)
-    assert isinstance(operator, SparseMatrix)
-    return operator
+    matrix = operator.entries()
+    assert matrix is not None
+    return matrix

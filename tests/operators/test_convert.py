@@ -9,7 +9,7 @@ from jax.experimental.sparse import BCOO, BCSR
 
 import jaxsolve as js
 from jaxsolve.core.errors import StructureError
-from jaxsolve.operators.conversion import as_operator, batch_shape, with_dtype
+from jaxsolve.operators.conversion import as_operator
 from jaxsolve.operators.dense_matrix import DenseMatrix
 
 D = np.array([[2.0, 0, 1], [0, 3, 0], [0, 1, 4]])
@@ -68,8 +68,8 @@ def test_a_traced_batched_bcoo_is_refused():
 
 
 def test_leading_axes_are_a_batch():
-    assert batch_shape(as_operator(np.ones((2, 3, 4, 4)))) == (2, 3)
-    assert batch_shape(as_operator(D)) == ()
+    assert as_operator(np.ones((2, 3, 4, 4))).batch_shape == (2, 3)
+    assert as_operator(D).batch_shape == ()
     assert as_operator(np.ones((2, 3, 4, 5))).shape == (4, 5)
 
 
@@ -85,4 +85,4 @@ def test_leading_axes_are_a_batch():
 )
 def test_values_take_the_precision_of_the_system_and_stay_real(values, wanted, result):
     for given in (D.astype(values), sps.csr_array(D.astype(values))):
-        assert with_dtype(as_operator(given), wanted).dtype == result
+        assert as_operator(given).astype(wanted).dtype == result

@@ -99,10 +99,7 @@ class ILU(AbstractPreconditioner):
 
     def describe(self, A: LinearOperator) -> str:
         """Which factorisation was made of A with which options, and how its triangular systems are solved."""
-        M = self.build(A)
-        return (
-            f"{M.description}; on the host, by substitution" if isinstance(M, HostInverse) else M.description
-        )
+        return self.build(A).told
 
     def build(self, A: Any) -> FactoredInverse | HostInverse:
         """The approximate inverse.

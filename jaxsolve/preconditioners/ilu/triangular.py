@@ -150,6 +150,11 @@ class FactoredInverse(LinearOperator):
         return f"{self.source}; on the device, {', '.join(ways)}"
 
     @property
+    def told(self) -> str:
+        """The same: it says how the factors are applied."""
+        return self.description
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(n, n)."""
         return self.lower.shape

@@ -11,12 +11,9 @@ from jaxsolve.core.options import require_count
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import applied
-from jaxsolve.operators.dia import DiagonalsOperator
-from jaxsolve.operators.ell import RowsOperator
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.preconditioners.polynomial import Chebyshev
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner, is_self_transposed
-from jaxsolve.preconditioners.stencil import StencilOperator
 from jaxsolve.preconditioners.xla_barriers import apart, runtime_one
 
 
@@ -152,8 +149,4 @@ def require_cycle(owner: str, visits: Any, dtype: Any) -> None:
 
 
 def _entries(A: LinearOperator) -> int:
-    if isinstance(A, RowsOperator):
-        return A.pattern.nnz
-    if isinstance(A, DiagonalsOperator | StencilOperator):
-        return len(A.offsets if isinstance(A, DiagonalsOperator) else A.steps) * A.shape[0]
-    return A.shape[0]
+    return A.shape[0] if A.entry_count is None else A.entry_count

@@ -10,6 +10,7 @@ import scipy.sparse
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import common
+from jaxsolve.operators.conversion import is_operator, told_entries
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.multigrid.strength import representative_values
 
@@ -24,17 +25,18 @@ class Representative:
     def __init__(self, matrix: Any):
         if scipy.sparse.issparse(matrix):
             matrix = SparseMatrix.from_scipy(matrix)
-        if not isinstance(matrix, SparseMatrix):
+        found = told_entries(matrix) if is_operator(matrix) else None
+        if found is None:
             raise StructureError(
                 f"`like` must be a js.SparseMatrix or a SciPy sparse matrix; got {type(matrix).__name__}."
             )
-        if is_traced(matrix.data):
+        if is_traced(found.data):
             raise StructureError(
                 "`like` needs concrete values, from which the shape of the hierarchy is chosen; these are traced. Make "
                 "the preconditioner outside of jit, from a matrix with typical values."
             )
-        self.pattern = matrix.pattern
-        self.data = np.asarray(matrix.data)
+        self.pattern = found.pattern
+        self.data = np.asarray(found.data)
         self._digest = hashlib.blake2b(np.ascontiguousarray(self.data).data).digest()
 
     def __eq__(self, other: object) -> bool:

@@ -4,20 +4,15 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.memo import compiled
-from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import applied, mul, power_of_two
-from jaxsolve.operators.dense_matrix import DenseMatrix
-from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.operator import LinearOperator
-from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.solvers.direct.refinement import AbstractDirect
-from jaxsolve.tracer.assembly import entries_of
+from jaxsolve.tracer.explicit_matrix import with_known_entries
 
 
 class Banded(AbstractDirect):
@@ -41,13 +36,12 @@ class Banded(AbstractDirect):
 
     def prepare(self, A: LinearOperator) -> LinearOperator:
         """The inverse by factors of the band."""
-        if not isinstance(A, DenseMatrix | SparseMatrix | DiagonalsOperator):
-            # The band of a user's operator is read off its products, where they show it.
-            A = entries_of(A) or A
+        # The band of a user's operator is read off its products, where they show it.
+        A = A if A.bandwidth is not None else with_known_entries(A)
         return _factors(*self._band(A), A)
 
     def _band(self, A: LinearOperator) -> tuple[int, int]:
-        found = _bandwidth(A)
+        found = A.bandwidth
         if found is None:
             if self.lower is None or self.upper is None:
                 raise StructureError(
@@ -80,28 +74,14 @@ def _factorised(lower: int, upper: int, A: LinearOperator) -> LinearOperator:
 _factors = compiled(_factorised, static=2)
 
 
-def _bandwidth(A: LinearOperator) -> tuple[int, int] | None:
-    if isinstance(A, SparseMatrix):
-        return A.pattern.bandwidth
-    if isinstance(A, DiagonalsOperator):
-        return max(0, -min(A.offsets, default=0)), max(0, *A.offsets, 0)
-    if isinstance(A, DenseMatrix) and not is_traced(A.matrix):
-        rows, cols = np.nonzero(np.asarray(A.matrix))
-        return max(0, int((rows - cols).max(initial=0))), max(0, int((cols - rows).max(initial=0)))
-    return None
-
-
 def _diagonals(A: LinearOperator, lower: int, upper: int) -> Array:
     """Row k holds A[i, i + k - lower] at i; zero outside the matrix. Shape (lower + 1 + upper, n)."""
     n = A.shape[0]
     rows = jnp.arange(n)
-    if isinstance(A, SparseMatrix):
-        layout = A.layout()
-        if isinstance(layout, DiagonalsOperator):
-            A = layout
-    if isinstance(A, DiagonalsOperator):
-        zero = jnp.zeros(n, A.dtype)
-        stored = dict(zip(A.offsets, A.values, strict=True))
+    layout = A.by_diagonals()
+    if layout is not None:
+        zero = jnp.zeros(n, layout.dtype)
+        stored = dict(zip(layout.offsets, layout.values, strict=True))
         return jnp.stack([stored.get(d, zero) for d in range(-lower, upper + 1)])
     matrix = A.as_matrix()
     columns = rows[None, :] + jnp.arange(-lower, upper + 1)[:, None]

@@ -10,13 +10,12 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import evaluated
 from jaxsolve.core.status import Status
 from jaxsolve.core.traits import Traits
-from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.direct.refinement import AbstractDirect, RefinementState
 from jaxsolve.solvers.host.backends import check_backend, recipe_for
-from jaxsolve.solvers.host.explicit_matrix import explicit
 from jaxsolve.solvers.host.host_inverse import HostInverse, host_inverse
 from jaxsolve.solvers.host.lapack import LAPACK
+from jaxsolve.tracer.explicit_matrix import explicit
 
 
 class HostState(RefinementState):
@@ -46,11 +45,12 @@ class AbstractHostDirect(AbstractDirect):
         matrix = explicit(A)
         size = A.shape[0]
         facts = Traits(symmetric=matrix.traits.symmetric, hermitian=matrix.traits.hermitian)
-        if isinstance(matrix, DenseMatrix):
-            with evaluated(matrix):
-                values = matrix.matrix.reshape(-1)
-            return host_inverse(LAPACK(size), values, size, facts)
-        return host_inverse(recipe_for(self.backend, matrix.pattern), matrix.data, size, facts)
+        sparse = matrix.entries()
+        if sparse is not None:
+            return host_inverse(recipe_for(self.backend, sparse.pattern), sparse.data, size, facts)
+        with evaluated(matrix):
+            values = matrix.as_matrix().reshape(-1)
+        return host_inverse(LAPACK(size), values, size, facts)
 
     def start(self, A, M, r):
         s = AbstractDirect.start(self, A, M, r)

@@ -15,6 +15,7 @@ from jaxsolve.core.status import Status
 from jaxsolve.core.store import DIGEST_WORDS, digest
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
+from jaxsolve.operators.host_products import HostOperator, Products
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.host.factor import FACTORS, AbstractFactor, AbstractRecipe, apply
 
@@ -69,6 +70,11 @@ class HostInverse(LinearOperator):
             return f"factors of a batch of matrices of shape {self.key.shape[:-1]}"
         return factor_of(self.recipe, np.asarray(self.key), np.asarray(self.data)).description
 
+    @property
+    def told(self) -> str:
+        """The same, and how it is applied."""
+        return f"{self.description}; on the host, by substitution"
+
     def mv(self, x: Array) -> Array:
         """The solution for the right-hand side x."""
         result = jax.ShapeDtypeStruct((self.size,), common(self.dtype, x.dtype))
@@ -83,6 +89,21 @@ class HostInverse(LinearOperator):
             jnp.isnan(z[0]),
             lambda: host_call(again, (result,), (np.nan,), self.key, self.data, x, z)[0],
             lambda: z,
+        )
+
+    def on_host(self) -> HostOperator:
+        """The solutions by the factors themselves."""
+        factor = factor_of(self.recipe, np.asarray(self.key), np.asarray(self.data))
+
+        def solve(x: np.ndarray, transposed: bool) -> np.ndarray:
+            return apply(factor, x.reshape(1, -1), transposed)[0]
+
+        return Products(
+            self.shape,
+            self.dtype,
+            lambda x: solve(x, self.transposed),
+            # A⁻ᴴ x = conj(A⁻ᵀ conj(x))
+            lambda x: solve(x.conj(), not self.transposed).conj(),
         )
 
     def transpose(self) -> "HostInverse":

@@ -13,7 +13,6 @@ from scipy.sparse.linalg import LinearOperator as HostOperator
 from jaxsolve.core.host_call import host_call
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import plain_norm
-from jaxsolve.solvers.host.host_products import on_host
 from jaxsolve.solvers.host.scipy_methods import RUN, Answer, Task
 from jaxsolve.solvers.method import AbstractMethod, State
 
@@ -146,10 +145,10 @@ class _Solve:
 
     def _lane(self, r: np.ndarray, goal: Any, limit: Any, *leaves: np.ndarray) -> tuple:
         A, M = jax.tree.unflatten(self.structure, leaves)
-        counted = _Counted(on_host(A))
+        counted = _Counted(A.on_host())
         if limit <= 0 or not np.linalg.norm(r) > goal:
             return np.zeros(A.shape[1], r.dtype), np.linalg.norm(r), 0, 0, 0
-        task = Task(counted, None if M is None else on_host(M), r, float(goal), int(limit))
+        task = Task(counted, None if M is None else M.on_host(), r, float(goal), int(limit))
         with np.errstate(all="ignore"):
             answer = RUN[self.kind](task)
             if not np.isfinite(answer.d).all():

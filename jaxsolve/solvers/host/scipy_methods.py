@@ -9,7 +9,7 @@ import scipy.sparse.linalg as ssl
 from scipy.sparse.linalg import LinearOperator as HostOperator
 
 from jaxsolve.core.status import Status
-from jaxsolve.solvers.host.host_products import Products
+from jaxsolve.operators.host_products import Products
 
 #: Vectors between restarts of GMRES and LGMRES, and of the inner iteration of GCROT(m, k), as in SciPy.
 INNER = 30

@@ -13,7 +13,6 @@ from jaxsolve.core.host_call import FAILURES
 from jaxsolve.operators.conversion import as_operator
 from jaxsolve.operators.operator import Conjugated, Declared, Product, Scaled, Sum, Transposed
 from jaxsolve.preconditioners.ilu.triangular import series_inverse
-from jaxsolve.solvers.host.host_products import on_host
 from jaxsolve.solvers.host.scipy_krylov import NAMES, _Solve
 
 N = 40
@@ -68,14 +67,14 @@ def test_scipy_may_write_into_what_a_product_returns():
         js.DenseMatrix(jnp.eye(4)),
         js.Identity(4, jnp.float64),
     ):
-        host = on_host(jax.tree.map(np.asarray, A))
+        host = jax.tree.map(np.asarray, A).on_host()
         for product in (host.matvec, host.rmatvec):
             assert product(np.ones(4)).flags.writeable
 
 
 def test_compiled_products_move_arrays_in_so_many_words():
     A = series_inverse(js.SparseMatrix.from_dense(np.tril(np.ones((4, 4)), -1)), 2)
-    host = on_host(jax.tree.map(np.asarray, A))
+    host = jax.tree.map(np.asarray, A).on_host()
     expected = [product(np.ones(4)) for product in (host.matvec, host.rmatvec)]
     with jax.transfer_guard("disallow"):
         found = [product(np.ones(4)) for product in (host.matvec, host.rmatvec)]
@@ -230,7 +229,7 @@ def test_operators_have_the_same_products_on_the_host():
     for operator in plain + wrapped:
         matrix = np.asarray(operator.as_matrix())
         leaves, structure = jax.tree.flatten(operator)
-        host = on_host(jax.tree.unflatten(structure, [np.asarray(leaf) for leaf in leaves]))
+        host = jax.tree.unflatten(structure, [np.asarray(leaf) for leaf in leaves]).on_host()
         np.testing.assert_allclose(host.matvec(x), matrix @ x, rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(host.rmatvec(x), matrix.conj().T @ x, rtol=1e-9, atol=1e-9)
 

@@ -227,7 +227,7 @@ def _coarsened(
     P, R = [], []
     for axis in axes:
         p = by.interpolation(A, axis)
-        r = p if same else by.interpolation(_transposed(A), axis)
+        r = p if same else by.interpolation(A.transpose(), axis)
         A = by.galerkin(r, A, p)
         P.append(p)
         R.append(r)
@@ -236,9 +236,3 @@ def _coarsened(
 
 def _product(parts: list[Any]) -> Any:
     return functools.reduce(lambda left, right: left @ right, parts)
-
-
-def _transposed(A: StencilOperator) -> StencilOperator:
-    T = A.T
-    assert isinstance(T, StencilOperator)
-    return T
