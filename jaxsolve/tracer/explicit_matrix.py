@@ -24,10 +24,16 @@ def entries_of(A: LinearOperator) -> SparseMatrix | None:
 
 
 def with_known_entries(A: LinearOperator) -> LinearOperator:
-    """An operator that tells its products alone as the matrix read off them, where there is one; others as they are."""
-    if A.dense is not None or _told(A) is not None:
+    """The matrix that an operator tells, or that is read off its products; the operator itself where there is none.
+
+    Arrays and layouts, which hold their entries, stay as they are.
+    """
+    if A.dense is not None:
         return A
-    found = _read_form(A)
+    told = told_entries(A)
+    if told is not None:
+        return told
+    found = _read_form(A) if A.stored() is None else None
     return A if found is None else found
 
 

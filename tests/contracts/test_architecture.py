@@ -1,5 +1,6 @@
 """The house: file sizes, no private JAX, floors."""
 
+import ast
 import pathlib
 import re
 import shutil
@@ -52,3 +53,33 @@ def test_the_fixed_names_are_public(name):
 def test_the_floors_hold():
     done = subprocess.run(["lint-imports", "--no-cache"], cwd=PACKAGE.parent, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def _names(node):
+    return {getattr(n, "id", getattr(n, "attr", None)) for n in ast.walk(node)}
+
+
+def test_no_module_asks_which_operator_it_has():
+    trees = {path: ast.parse(path.read_text()) for path in FILES}
+    classes = [(path, node) for path, tree in trees.items() for node in ast.walk(tree)]
+    classes = [(path, node) for path, node in classes if isinstance(node, ast.ClassDef)]
+    rooms = {"AbstractOperator": PACKAGE / "operators"}
+    # A class that stands on an operator is one.
+    while found := {
+        node.name: path.parent
+        for path, node in classes
+        if node.name not in rooms and set().union(*map(_names, node.bases)) & rooms.keys()
+    }:
+        rooms |= found
+    assert {"SparseMatrix", "StencilOperator", "HostInverse"} <= rooms.keys()
+    asked = [
+        f"{path.relative_to(PACKAGE)}:{node.lineno} {name}"
+        for path, tree in trees.items()
+        if path.parent != PACKAGE / "operators"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and _names(node.func) & {"isinstance", "issubclass", "register"}
+        for name in sorted(set().union(*map(_names, node.args)) & rooms.keys())
+        # A room may know its own.
+        if rooms[name] != path.parent
+    ]
+    assert asked == []
