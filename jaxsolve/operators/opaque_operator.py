@@ -8,6 +8,7 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.traits import Traits
+from jaxsolve.operators.host_products import HostOperator
 from jaxsolve.operators.operator import LinearOperator
 
 
@@ -70,6 +71,23 @@ class Sealed(LinearOperator):
     def diagonal(self) -> Array:
         """The operator's own diagonal."""
         return self.operator.diagonal()
+
+    def known_diagonal(self) -> Array | None:
+        """The operator's own diagonal where it knows one."""
+        return self.operator.known_diagonal()
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """The operator's own batch."""
+        return self.operator.batch_shape
+
+    def astype(self, dtype: Any) -> LinearOperator:
+        """The operator in another precision."""
+        return sealed(self.operator.astype(dtype))
+
+    def on_host(self) -> HostOperator:
+        """The operator's own products on the host."""
+        return self.operator.on_host()
 
     def as_matrix(self) -> Array:
         """The operator's own matrix."""
