@@ -20,11 +20,11 @@ from jaxsolve.operators.protocol import AbstractOperator
 class LinearOperator(AbstractOperator):
     """A linear map from vectors of shape (n,) to vectors of shape (m,).
 
-    Subclass it with `shape`, `dtype` and `mv`; all else follows: the transpose by reverse mode, and entries, where a method
-    or a preconditioner needs them, by reading `mv` as functions are read. What a subclass says itself is believed:
-    `entries()`, a `SparseMatrix` of them; `diagonal()`; `transpose()`; `traits`; `magnitude()`, the largest entry;
-    `batch_shape`, the leading axes that all its arrays have; `astype(dtype)`; `on_host()`, the SciPy operator; `layout()`,
-    what is applied instead. An operator with entries is chosen for as a sparse matrix is, and applied by its `mv`.
+    Subclass it with `shape`, `dtype` and `mv`; all else follows: the transpose by reverse mode, and entries, where a
+    method or a preconditioner needs them, by reading `mv` as functions are read. What a subclass says itself is
+    believed: `entries()`, a `SparseMatrix`; `diagonal()`; `transpose()`; `traits`; `magnitude()`, the largest entry;
+    `batch_shape`, the leading axes that all its arrays have; `astype(dtype)`; `on_host()`, the SciPy operator;
+    `layout()`, what is applied instead. With entries it is chosen for as a sparse matrix is, and applied by its `mv`.
     The subclass is an Equinox module: its array fields are differentiated, batched and traced like any pytree.
 
     >>> import jax.numpy as jnp, jaxsolve as js
