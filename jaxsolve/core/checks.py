@@ -1,13 +1,11 @@
 """A check that raises when the values are there: at once in eager mode, out of the compiled program under jit."""
 
-import collections
 import contextlib
 import copy
 import functools
 import itertools
 import logging
 import re
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,6 +18,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxsolve.core.options import require_function
+from jaxsolve.core.recent import Recent
 
 checked_p = Primitive("checked")
 
@@ -112,26 +111,23 @@ class _Report:
 class _Failures:
     """The last exceptions raised inside compiled programs, by number: their text is all that JAX passes on."""
 
-    def __init__(self, keep: int = 64):
+    def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self._kept: collections.OrderedDict[int, Exception] = collections.OrderedDict()
-        self._lock = threading.Lock()
-        self._keep = keep
+        self._kept: Recent[Exception] = Recent(most_bytes=2**28)
 
     def file(self, error: Exception) -> int:
-        with self._lock:
-            number = next(self._numbers)
-            self._kept[number] = error
-            while len(self._kept) > self._keep:
-                self._kept.popitem(last=False)
-            return number
+        number = next(self._numbers)
+        self._kept.keep(error, number)
+        return number
 
     def take(self, text: str) -> Exception | None:
         match = re.search(_MARK, text)
         if match is None:
             return None
-        with self._lock:
-            return self._kept.pop(int(match.group(1)), None)
+        number = int(match.group(1))
+        found = self._kept.find(number)
+        self._kept.drop(number)
+        return found
 
 
 _FAILURES = _Failures()

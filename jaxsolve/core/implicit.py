@@ -12,7 +12,6 @@ to transpose the product with A, which fails for products that only the operator
 """
 
 import abc
-import functools
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -21,8 +20,9 @@ from jax.custom_derivatives import SymbolicZero
 from jax.extend.core import Primitive, jaxpr_as_fun
 from jax.interpreters import ad, batching, mlir
 
-from jaxsolve.core.memo import PROGRAMS
+from jaxsolve.core.memo import recent
 from jaxsolve.core.precision import in_full
+from jaxsolve.core.recent import PROGRAMS
 
 
 class _Implicit(Primitive):
@@ -107,7 +107,7 @@ def _program(rule: Rule, treedef: Any, lanes: tuple[_Lanes, ...], leaves: Any) -
     return traced.jaxpr, jax.tree.structure(traced.out_info)
 
 
-@functools.lru_cache(maxsize=4 * PROGRAMS)
+@recent(most=4 * PROGRAMS)
 def _valued(rule: Rule, treedef: Any, lanes: tuple[_Lanes, ...]) -> Any:
     # Never run: its traces are what JAX keeps for as long as the function is there.
     return jax.jit(in_full(_mapped(lambda *leaves: rule.value(*treedef.unflatten(leaves)), lanes)))

@@ -9,11 +9,63 @@ import jax
 import numpy as np
 
 from jaxsolve.core.precision import in_full
-
-#: Programs that one function of the package keeps; one of a solve takes 2 to 9 MB.
-PROGRAMS = 64
+from jaxsolve.core.recent import MOST_BYTES, PROGRAM_BYTES, PROGRAMS, Recent
 
 T = TypeVar("T")
+
+
+def per_object(f: Callable[..., T]) -> Callable[..., T]:
+    """f, computed once for each object that is its first argument, with each of the further ones.
+
+    What was computed is kept by the object itself and dies with it. In a dictionary by weak references a result that
+    refers to its object would keep it alive for ever, as the lower part of a lower triangular pattern does: itself.
+
+    Args:
+        f: A function of an object that is never changed but in its `__dict__`, and of hashable arguments.
+
+    >>> class Pair:
+    ...     pass
+    >>> calls = []
+    >>> with_itself = per_object(lambda x, k: calls.append(k) or (x, k))
+    >>> pair = Pair()
+    >>> with_itself(pair, 1) is with_itself(pair, 1), calls
+    (True, [1])
+    """
+
+    @functools.wraps(f)
+    def remembered(x: Any, *further: Any) -> T:
+        known = vars(x).setdefault("_remembered", {})
+        key = (f, *further)
+        try:
+            return known[key]
+        except KeyError:
+            return known.setdefault(key, f(x, *further))
+
+    return remembered
+
+
+def recent(
+    f: Callable[..., T] | None = None,
+    most: int = PROGRAMS,
+    most_bytes: int = MOST_BYTES,
+    each: int = PROGRAM_BYTES,
+) -> Any:
+    """f of hashable arguments, its latest results kept; see `Recent` for the bounds.
+
+    >>> double = recent(lambda x: 2 * x, most=1, each=0)
+    >>> double(2), double(3)
+    (4, 6)
+    """
+    if f is None:
+        return functools.partial(recent, most=most, most_bytes=most_bytes, each=each)
+    known: Recent[T] = Recent(most, most_bytes, each)
+
+    @functools.wraps(f)
+    def remembered(*args: Any) -> T:
+        found = known.find(*args)
+        return known.keep(f(*args), *args) if found is None else found
+
+    return remembered
 
 
 def by_identity(f: Callable[[Any], T]) -> Callable[[Any], T]:
@@ -54,7 +106,7 @@ def compiled(f: Callable[..., T], static: int = 0) -> Callable[..., T]:
     [3.0, 3.0]
     """
 
-    @functools.lru_cache(maxsize=PROGRAMS)
+    @recent(most=PROGRAMS)
     def program(treedef: Any, shapes: tuple, fixed: tuple, named: tuple) -> Any:
         def of_leaves(*leaves: Any) -> T:
             return in_full(f)(*fixed, *jax.tree.unflatten(treedef, leaves), **dict(named))

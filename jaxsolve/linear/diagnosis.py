@@ -70,7 +70,8 @@ class Diagnosis:
         return f"Diagnosis({self.summary})"
 
 
-#: The systems of infos that are alive, by the identity of their residual norm.
+#: The systems of infos that are alive, by the identity of their residual norm. Told here, not computed from it: so no
+#: `memo.by_identity`.
 _SYSTEMS: dict[int, tuple[Any, Problem, Choice]] = {}
 
 

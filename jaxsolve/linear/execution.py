@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsolve.core.memo import compiled
 from jaxsolve.core.staging import is_traced
 from jaxsolve.linear.auto import Choice
 from jaxsolve.linear.deferred_preconditioner import frozen_recipe
@@ -94,7 +95,7 @@ def execute_stack(
     return jax.vmap(lane, in_axes=(0, 0, None if problem.x0 is None else 0, 0))(*parts)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compiled, static=1)
 def _run_stack(
     key: tuple, settings: list[Any], A: LinearOperator, b: Array, x0: Any, control: Control, nulls: NullSpace
 ) -> Outcome:

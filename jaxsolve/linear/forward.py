@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.checks import checked
-from jaxsolve.core.memo import PROGRAMS, compiled
+from jaxsolve.core.memo import compiled, recent
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED
 from jaxsolve.linear.deferred_preconditioner import built
@@ -142,7 +142,7 @@ def launch(
     return _program(method, treedef, shapes, watch, lanes)(*leaves)
 
 
-@functools.lru_cache(maxsize=PROGRAMS)
+@recent
 def _program(method: AbstractMethod, treedef: Any, shapes: tuple, watch: Watch, lanes: tuple | None) -> Any:
     def launched(*leaves: Any) -> Outcome:
         parts = jax.tree.unflatten(treedef, leaves)

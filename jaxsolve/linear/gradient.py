@@ -20,6 +20,7 @@ from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxsolve.core.implicit import Rule, implicit
+from jaxsolve.core.memo import compiled
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import UNDEFINED, Status
 from jaxsolve.core.vector import dot, mul, norm
@@ -139,7 +140,7 @@ def _turned(kind: str) -> str:
     return "tangent" if kind == "adjoint" else "adjoint"
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compiled, static=1)
 def _if_defined(solution: Solution, origin: Array | None, outcome: Outcome, b: Array) -> Array:
     """x, NaN where there is no derivative."""
     # Solutions of least norm have one whatever the rank.
@@ -151,7 +152,7 @@ def _if_defined(solution: Solution, origin: Array | None, outcome: Outcome, b: A
     return jnp.where(jnp.any(b != 0), x, 0) if solution.kind == "adjoint" else x
 
 
-@jax.jit
+@compiled
 def _residual_tangent(
     A: LinearOperator, outcome: Outcome, rhs: Sequence[Array], dx: Array
 ) -> tuple[Array, Array]:
@@ -160,14 +161,14 @@ def _residual_tangent(
     return dr, dot(outcome.residual / jnp.where(length > 0, length, 1), dr).real
 
 
-@jax.jit
+@compiled
 def _rounding(terms: Sequence[Array]) -> Array:
     """The rounding of a sum, which is not to be solved for: a singular system has no solution for it."""
     size = sum(map(norm, terms[1:]), norm(terms[0]))
     return CANCELLED * jnp.finfo(size.dtype).eps * size
 
 
-@jax.jit
+@compiled
 def _ineffective(A: LinearOperator, nulls: NullSpace, c: Array) -> Array:
     """What to add to a cotangent of x, so that it asks for nothing that no x has: all are orthogonal to the null space.
 

@@ -17,6 +17,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxsolve.core.compat import ClosedJaxpr, Jaxpr, open_jaxpr
 from jaxsolve.core.implicit import Rule, implicit
+from jaxsolve.core.memo import recent
 from jaxsolve.operators.program import Program, trace_program
 
 #: The operations that lack a mode, and those that have both whatever they hold.
@@ -38,7 +39,7 @@ def differentiable(program: Program, inputs: Sequence[Any]) -> Program:
     return _differentiable(program, tuple((tuple(v.shape), jnp.dtype(v.dtype)) for v in inputs))
 
 
-@functools.lru_cache(maxsize=256)
+@recent(most=256, each=0)
 def _differentiable(program: Program, inputs: tuple[tuple[tuple[int, ...], Any], ...]) -> Program:
     shapes = [jax.ShapeDtypeStruct(*one) for one in inputs]
     moving = [k for k, v in enumerate(shapes) if jnp.issubdtype(v.dtype, jnp.inexact)]

@@ -5,11 +5,11 @@ driver adds takes three times as long to compile as the whole search.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 from jax import Array
 
+from jaxsolve.core.memo import compiled
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import norm, power_of_two
 from jaxsolve.solvers.driver import Outcome
@@ -41,13 +41,13 @@ class Elimination(eqx.Module):
         )
         return cls(matrix, jsl.lu_factor(scaled + jnp.where(neutral, 1 / n, 0)), unit, neutral)
 
-    @jax.jit
+    @compiled
     def solve(self, rhs: Array, rtol: Array) -> Outcome:
         """The solution of A x = rhs, judged by its residual."""
         x = jsl.lu_solve(self.factors, rhs) / self.unit
         return self._judged(self.matrix, x - jnp.where(self.neutral, jnp.mean(x), 0), rhs, rtol)
 
-    @jax.jit
+    @compiled
     def solve_transposed(self, rhs: Array, rtol: Array) -> Outcome:
         """The solution of Aᵀ x = rhs: of what of rhs acts on the solutions of A."""
         there = rhs - jnp.where(self.neutral, jnp.mean(rhs), 0)

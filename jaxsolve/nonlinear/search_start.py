@@ -3,10 +3,10 @@
 import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsolve.core.memo import compiled
 from jaxsolve.core.results import Frozen
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import norm
@@ -56,14 +56,14 @@ def search(
         outcome = host_search(statement, solve, watch, limits, given, x0)
     else:
         request = Frozen(solve)
-        outcome = _compiled(statement, request, watch, given, request.split(solve), x0)
+        outcome = _searched(statement, request, watch, given, request.split(solve), x0)
     # Whoever does not look at the status must not find a plausible number.
     invalid = outcome.status == int(Status.invalid_input)
     return outcome._replace(x=jnp.where(invalid, jnp.nan, outcome.x))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _compiled(
+@functools.partial(compiled, static=3)
+def _searched(
     statement: Statement, request: Frozen, watch: Watch, given: Given, settings: list[Any], x0: Array
 ) -> Outcome:
     solve = request.join(settings)

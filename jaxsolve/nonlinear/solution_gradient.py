@@ -20,6 +20,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxsolve.core.checks import checked
 from jaxsolve.core.implicit import Rule, implicit
+from jaxsolve.core.memo import compiled
 from jaxsolve.core.results import Frozen, is_any_of
 from jaxsolve.core.status import CONVERGED
 from jaxsolve.core.vector import dot, norm
@@ -120,7 +121,7 @@ def _tangent(task: Task, primals: tuple, tangents: tuple) -> tuple[Outcome, Outc
     return outcome, zeros
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compiled, static=1)
 def _along_x(statement: Statement, given: Given, x: Array, dx: Array) -> Array:
     return jax.jvp(lambda x: statement.condition(given, x), (x,), (dx,))[1]
 
@@ -141,7 +142,7 @@ def _unclear() -> Exception:
     )
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compiled, static=1)
 def _with_multipliers(
     posed: Optimality, given: Given, x: Array, x0: Array, rtol: Array
 ) -> tuple[Array, tuple[Held], Array, Array]:
@@ -151,7 +152,7 @@ def _with_multipliers(
 
 
 # Compiled, so that an eager gradient is a few programs and not one for each operation.
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compiled, static=2)
 def _linearisation(
     posed: Statement | Optimality,
     linear: Frozen,
@@ -175,7 +176,7 @@ def _pushed(
     return _along(posed, what, treedef, moved, leaves, tuple(tangents[k] for k in moved), z, held)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+@functools.partial(compiled, static=4)
 def _along(
     posed: Statement | Optimality,
     what: str,

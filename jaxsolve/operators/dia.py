@@ -1,6 +1,5 @@
 """DiagonalsOperator: a matrix stored by diagonals, the fastest layout for stencils on grids."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 from jax import Array, lax
 
+from jaxsolve.core.memo import recent
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
@@ -153,7 +153,7 @@ def _window(v: Array, start: int, length: int) -> Array:
     return lax.slice(jnp.pad(v, (before, after)), (start + before,), (start + before + length,))
 
 
-@functools.lru_cache(maxsize=32)
+@recent(each=0)
 def full_diagonals(offsets: tuple[int, ...], shape: tuple[int, int]) -> tuple[Pattern, np.ndarray]:
     """The pattern of full diagonals, and where its values are in the storage by diagonals."""
     m, n = shape

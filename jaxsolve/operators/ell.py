@@ -1,7 +1,6 @@
 """RowsOperator: a matrix stored as rows of fixed width, column-major, with a tail for the few long rows."""
 
 import dataclasses
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import scipy.sparse.linalg
 from jax import Array
 
-from jaxsolve.core.memo import compiled
+from jaxsolve.core.memo import compiled, per_object
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
@@ -163,17 +162,9 @@ class RowsPlan:
     slots: np.ndarray
 
 
-_PLANS: "weakref.WeakKeyDictionary[Pattern, RowsPlan]" = weakref.WeakKeyDictionary()
-
-
+@per_object
 def plan_rows(pattern: Pattern) -> RowsPlan:
     """The plan for a pattern; made once and remembered."""
-    if pattern not in _PLANS:
-        _PLANS[pattern] = _plan(pattern)
-    return _PLANS[pattern]
-
-
-def _plan(pattern: Pattern) -> RowsPlan:
     m, n = pattern.shape
     lengths = np.diff(pattern.indptr)
     width = _width(lengths)

@@ -1,10 +1,9 @@
 """The layout that runs fastest: diagonals where they are few and full, rows of fixed width otherwise."""
 
-import weakref
-
 import numpy as np
 from jax import Array
 
+from jaxsolve.core.memo import per_object
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.dia import DiagonalsOperator
@@ -37,20 +36,16 @@ def lay_out(data: Array, pattern: Pattern, facts: Traits) -> DiagonalsOperator |
     return DiagonalsOperator(values, tuple(int(d) for d in pattern.offsets), pattern.shape, facts)
 
 
-_SLOTS: "weakref.WeakKeyDictionary[Pattern, np.ndarray]" = weakref.WeakKeyDictionary()
-
-
+@per_object
 def diagonal_slots(pattern: Pattern) -> np.ndarray:
     """The entry in each slot (diagonal, row) of the storage by diagonals, nnz where there is none."""
-    if pattern not in _SLOTS:
-        m = pattern.shape[0]
-        positions = np.full((len(pattern.offsets), m), pattern.nnz, pattern.indptr.dtype)
-        # By a table of all diagonals, which takes half of a search among the few that hold entries.
-        starts = np.zeros(sum(pattern.shape), np.int64)
-        starts[pattern.offsets] = np.arange(len(pattern.offsets)) * m
-        place = starts[pattern.indices - pattern.rows]
-        place += pattern.rows
-        positions.reshape(-1)[place] = np.arange(pattern.nnz, dtype=positions.dtype)
-        positions.flags.writeable = False
-        _SLOTS[pattern] = positions
-    return _SLOTS[pattern]
+    m = pattern.shape[0]
+    positions = np.full((len(pattern.offsets), m), pattern.nnz, pattern.indptr.dtype)
+    # By a table of all diagonals, which takes half of a search among the few that hold entries.
+    starts = np.zeros(sum(pattern.shape), np.int64)
+    starts[pattern.offsets] = np.arange(len(pattern.offsets)) * m
+    place = starts[pattern.indices - pattern.rows]
+    place += pattern.rows
+    positions.reshape(-1)[place] = np.arange(pattern.nnz, dtype=positions.dtype)
+    positions.flags.writeable = False
+    return positions

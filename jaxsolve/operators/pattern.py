@@ -145,6 +145,10 @@ class Pattern:
     def __hash__(self) -> int:
         return hash(self._digest)
 
+    def __reduce__(self) -> tuple:
+        # A copy is the same object, with what is remembered of it.
+        return Pattern.of, (self.indptr, self.indices, self.shape)
+
     def __repr__(self) -> str:
         return f"Pattern({self.shape[0]}x{self.shape[1]}, nnz={self.nnz})"
 

@@ -289,6 +289,8 @@ def _merged(data: Array, pattern: Pattern, order: np.ndarray | None, slots: np.n
     return zeros.at[..., index_array(slots)].add(data, indices_are_sorted=True)
 
 
+# By the identity of arrays, which have no room for what is remembered (`memo.per_object`). Not `memo.by_identity`: what
+# is traced is not kept.
 _LAYOUTS: dict[Any, tuple[Any, Any]] = {}
 
 

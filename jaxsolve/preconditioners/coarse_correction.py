@@ -1,6 +1,5 @@
 """Coarse corrections: the slow part of the error, solved on a few hundred piecewise-constant vectors."""
 
-import weakref
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -10,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.memo import per_object
 from jaxsolve.core.options import require_count, require_flag
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
@@ -162,17 +162,12 @@ class Clusters:
         rank = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         self.members = np.full((int(sizes.max(initial=0)), self.count), len(labels), np.int32)
         self.members[rank, labels[order]] = order
-        self._slots: weakref.WeakKeyDictionary[Pattern, np.ndarray] = weakref.WeakKeyDictionary()
 
+    @per_object
     def slots(self, pattern: Pattern) -> np.ndarray:
         """The entry of the coarse matrix, row by row, to which each entry of a pattern contributes."""
-        if pattern not in self._slots:
-            rows, cols = self.labels[pattern.rows], self.labels[pattern.indices]
-            self._slots[pattern] = rows.astype(np.int32) * self.count + cols
-        return self._slots[pattern]
-
-
-_CLUSTERS: "weakref.WeakKeyDictionary[Pattern, dict[int, Clusters]]" = weakref.WeakKeyDictionary()
+        rows, cols = self.labels[pattern.rows], self.labels[pattern.indices]
+        return rows.astype(np.int32) * self.count + cols
 
 
 def clusters_of(pattern: Pattern, count: int, labels: tuple[int, ...] | None = None) -> Clusters:
@@ -185,12 +180,13 @@ def clusters_of(pattern: Pattern, count: int, labels: tuple[int, ...] | None = N
                 f"got {given.shape[0]}, the smallest {given.min(initial=0)}."
             )
         return Clusters(np.unique(given, return_inverse=True)[1])
-    known = _CLUSTERS.setdefault(pattern, {})
-    if count not in known:
-        grid = grid_of(pattern)
-        found = partition(neighbours(pattern), count) if grid is None else boxes(grid, count)
-        known[count] = Clusters(found)
-    return known[count]
+    return _clusters(pattern, count)
+
+
+@per_object
+def _clusters(pattern: Pattern, count: int) -> Clusters:
+    grid = grid_of(pattern)
+    return Clusters(partition(neighbours(pattern), count) if grid is None else boxes(grid, count))
 
 
 def coarse_correction(A: SparseMatrix, clusters: Clusters) -> "ClusterCorrection":

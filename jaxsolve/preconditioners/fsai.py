@@ -1,7 +1,6 @@
 """FSAI: a factorised sparse approximate inverse from many small dense solves at once."""
 
 import dataclasses
-import weakref
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -12,6 +11,7 @@ import scipy.sparse
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.memo import per_object
 from jaxsolve.core.options import require_count, require_flag
 from jaxsolve.core.staging import index_array
 from jaxsolve.operators.algebra import Diagonal
@@ -74,7 +74,7 @@ class FSAI(AbstractPreconditioner):
         matrix = with_entries(A, self.name)
         facts = inherited(matrix)
         definite = facts.positive_definite if self.definite is None else self.definite
-        plan = _plan_of(matrix.pattern, self.power)
+        plan = _plan(matrix.pattern, self.power)
         scale = _scale(matrix)
         rows, columns = index_array(matrix.pattern.rows), index_array(matrix.pattern.indices)
         scaled = matrix.data * (gather(scale, rows) * gather(scale, columns)).astype(matrix.dtype)
@@ -134,16 +134,7 @@ class _Plan:
     row_places: np.ndarray
 
 
-_PLANS: "weakref.WeakKeyDictionary[Pattern, dict[int, _Plan]]" = weakref.WeakKeyDictionary()
-
-
-def _plan_of(pattern: Pattern, power: int) -> _Plan:
-    known = _PLANS.setdefault(pattern, {})
-    if power not in known:
-        known[power] = _plan(pattern, power)
-    return known[power]
-
-
+@per_object
 def _plan(pattern: Pattern, power: int) -> _Plan:
     n = pattern.shape[0]
     lower = _lower(pattern, power)

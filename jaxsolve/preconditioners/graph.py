@@ -1,12 +1,12 @@
 """Graphs of matrices: neighbours in both directions, and colours such that no neighbours share one."""
 
-import weakref
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 from scipy.sparse import csgraph
 
+from jaxsolve.core.memo import per_object
 from jaxsolve.operators.pattern import Pattern
 
 #: Colourings by the row number modulo a few are tried up to this many colours.
@@ -38,34 +38,22 @@ def largest_around(graph: Any, values: np.ndarray) -> np.ndarray:
     return out
 
 
-_COLOURS: "weakref.WeakKeyDictionary[Pattern, np.ndarray]" = weakref.WeakKeyDictionary()
-
-
+@per_object
 def colours_of(pattern: Pattern) -> np.ndarray:
     """A colour 0, 1, ... for each row such that coupled rows differ: two where two suffice, else few."""
-    if pattern not in _COLOURS:
-        _COLOURS[pattern] = _colour(pattern)
-    return _COLOURS[pattern]
+    found = _regular(pattern)
+    return _greedy(neighbours(pattern)) if found is None else found
 
 
 def few_colours(pattern: Pattern) -> np.ndarray:
     """A colour for each row such that coupled rows differ where a regular colouring shows itself, else all zero."""
-    if pattern in _COLOURS:
-        return _COLOURS[pattern]
-    found = _regular(pattern, neighbours(pattern))
-    if found is None:
-        return np.zeros(pattern.shape[0], np.int32)
-    _COLOURS[pattern] = found
-    return found
+    found = _regular(pattern)
+    return np.zeros(pattern.shape[0], np.int32) if found is None else found
 
 
-def _colour(pattern: Pattern) -> np.ndarray:
+@per_object
+def _regular(pattern: Pattern) -> np.ndarray | None:
     graph = neighbours(pattern)
-    found = _regular(pattern, graph)
-    return _greedy(graph) if found is None else found
-
-
-def _regular(pattern: Pattern, graph: Any) -> np.ndarray | None:
     n = graph.shape[0]
     if not graph.nnz:
         return np.zeros(n, np.int32)

@@ -3,10 +3,10 @@
 import dataclasses
 import itertools
 import math
-import weakref
 
 import numpy as np
 
+from jaxsolve.core.memo import per_object
 from jaxsolve.operators.layout import diagonal_slots
 from jaxsolve.operators.pattern import Pattern
 
@@ -45,9 +45,7 @@ class Grid:
         return Grid(tuple(shape), self.periodic)
 
 
-_GRIDS: "weakref.WeakKeyDictionary[Pattern, Grid | None]" = weakref.WeakKeyDictionary()
-
-
+@per_object
 def grid_of(pattern: Pattern) -> Grid | None:
     """The grid on which a pattern is a stencil of radius one, None where there is none.
 
@@ -59,12 +57,6 @@ def grid_of(pattern: Pattern) -> Grid | None:
     >>> grid_of(Pattern.from_coo(rows, cols, (12, 12))[0]).shape
     (3, 4)
     """
-    if pattern not in _GRIDS:
-        _GRIDS[pattern] = _detect(pattern)
-    return _GRIDS[pattern]
-
-
-def _detect(pattern: Pattern) -> Grid | None:
     n = pattern.shape[0]
     if (
         pattern.shape[0] != pattern.shape[1]
@@ -145,15 +137,11 @@ def steps_along(pattern: Pattern, length: int, stride: int) -> np.ndarray:
     return coordinate[pattern.indices] - coordinate[pattern.rows]
 
 
-_AXES: "weakref.WeakKeyDictionary[Pattern, list[np.ndarray]]" = weakref.WeakKeyDictionary()
-
-
+@per_object
 def axis_entries(pattern: Pattern, grid: Grid) -> list[np.ndarray]:
     """For each axis of the grid of a pattern the entries that couple neighbours along it alone."""
-    if pattern not in _AXES:
-        distance = np.abs(pattern.indices.astype(np.int64) - pattern.rows)
-        _AXES[pattern] = [np.flatnonzero(distance == stride) for stride in grid.strides]
-    return _AXES[pattern]
+    distance = np.abs(pattern.indices.astype(np.int64) - pattern.rows)
+    return [np.flatnonzero(distance == stride) for stride in grid.strides]
 
 
 def boxes(grid: Grid, count: int) -> np.ndarray:

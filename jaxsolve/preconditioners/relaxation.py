@@ -1,7 +1,6 @@
 """Symmetric successive over-relaxation by colours, so that each half sweep is a few large steps."""
 
 import dataclasses
-import weakref
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -11,6 +10,7 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.memo import per_object
 from jaxsolve.core.options import require_number
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
@@ -164,13 +164,8 @@ class _Plan:
     above: tuple[tuple[Pattern, np.ndarray], ...]
 
 
-_PLANS: "weakref.WeakKeyDictionary[Pattern, _Plan]" = weakref.WeakKeyDictionary()
-
-
 def _colour_sweeps(A: SparseMatrix, omega: float) -> ColourSweeps:
-    if A.pattern not in _PLANS:
-        _PLANS[A.pattern] = _plan(A.pattern)
-    plan = _PLANS[A.pattern]
+    plan = _plan(A.pattern)
     inverse = reciprocal(A.diagonal())
     inverses = tuple(gather_or_zero(inverse, index_array(rows)) for rows in plan.diagonals)
 
@@ -182,6 +177,7 @@ def _colour_sweeps(A: SparseMatrix, omega: float) -> ColourSweeps:
     return ColourSweeps(A, inverses, below, above, (index_array(plan.order), index_array(plan.place)), omega)
 
 
+@per_object
 def _plan(pattern: Pattern) -> _Plan:
     colour = colours_of(pattern)
     count = int(colour.max(initial=0)) + 1

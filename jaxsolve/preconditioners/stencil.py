@@ -3,7 +3,6 @@
 import functools
 import itertools
 import operator
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import scipy.sparse
 from jax import Array, lax
 
+from jaxsolve.core.memo import per_object
 from jaxsolve.core.staging import index_array, namespace
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.dia import DiagonalsOperator
@@ -197,7 +197,6 @@ def cut(field: Array, axis: int, start: int, stop: int | None, stride: int = 1) 
 
 #: The steps of a pattern, and the entry in each slot; None where these are the slots of its diagonals.
 _Places = tuple[tuple[Step, ...], np.ndarray | None]
-_PLACES: "weakref.WeakKeyDictionary[Pattern, _Places]" = weakref.WeakKeyDictionary()
 
 
 def stencil_of(A: SparseMatrix, grid: Grid) -> StencilOperator:
@@ -240,13 +239,8 @@ def host_stencil(A: SparseMatrix, grid: Grid) -> tuple[StencilOperator, LinearOp
     return StencilOperator(values, steps, grid, A.facts), layout
 
 
+@per_object
 def _places(pattern: Pattern, grid: Grid) -> _Places:
-    if pattern not in _PLACES:
-        _PLACES[pattern] = _find_places(pattern, grid)
-    return _PLACES[pattern]
-
-
-def _find_places(pattern: Pattern, grid: Grid) -> _Places:
     dims = len(grid.shape)
     plain = None if any(grid.periodic) else plain_steps(pattern, grid)
     if plain is not None and (0,) * dims in plain:

@@ -1,7 +1,7 @@
 """jit_compile_linear: a function with the memory of its own sparse structure."""
 
 import functools
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxsolve.core.errors import TraceError
 from jaxsolve.core.options import require_function
+from jaxsolve.core.recent import PROGRAM_BYTES, Recent
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.arguments import Split, split
 from jaxsolve.tracer.assembly import offset_of, operator_of, read, structure_of
@@ -26,7 +27,8 @@ class LinearFunction:
     def __init__(self, function: Callable[..., Any]):
         self.function = function
         self._call = eqx.filter_jit(function)
-        self._plans: dict[Hashable, Plan] = {}
+        # A plan has two programs.
+        self._plans: Recent[Plan] = Recent(each=2 * PROGRAM_BYTES)
         self._last: Plan | str = "not read yet: call .matrix(x_like, *params)"
         functools.update_wrapper(self, function)
 
@@ -80,7 +82,7 @@ class LinearFunction:
         shapes = (tree, tuple((leaf.shape, leaf.dtype) for leaf in leaves))
         for fixed in (False, True):
             arguments = split((params, kwargs), fixed)
-            found = self._plans.get((shapes, arguments.key, fixed))
+            found = self._plans.find(shapes, arguments.key, fixed)
             if found is not None:
                 self._last = found
                 return found, arguments
@@ -90,7 +92,7 @@ class LinearFunction:
             self._last = f"matrix-free: {error}"
             raise
         if not plan.closed_over:
-            self._plans[(shapes, arguments.key, arguments.integers_fixed)] = plan
+            self._plans.keep(plan, shapes, arguments.key, arguments.integers_fixed)
         self._last = plan
         return plan, arguments
 

@@ -15,6 +15,7 @@ class Refusals:
 
     A reading follows from the equations, the shapes, and the values of the constants that are not traced: two
     programs are the same here where all of these are. What was refused with other constants says nothing of the next.
+    Keys alone: texts of programs and digests, which hold no arrays.
     """
 
     def __init__(self) -> None:

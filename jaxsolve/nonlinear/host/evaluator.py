@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsolve.core.memo import compiled
 from jaxsolve.nonlinear.host.limits import Limits
 from jaxsolve.nonlinear.host.scipy import PRODUCT, SIZES, VALUE
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
@@ -62,7 +63,7 @@ class Oracle:
 
         return constraint(x), jax.jacobian(constraint)(x)
 
-    @functools.partial(jax.jit, static_argnums=(0, 1))
+    @functools.partial(compiled, static=2)
     def compiled(self, kind: int, given: Given, x: Array, v: Array) -> tuple[Array, ...]:
         """The same by a program of its own."""
         return self.answer(kind, given, x, v)

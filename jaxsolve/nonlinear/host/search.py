@@ -3,10 +3,10 @@
 import functools
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxsolve.core.memo import compiled
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import norm
@@ -58,7 +58,7 @@ def host_search(
     return outcome._replace(trajectory=Trajectory(path[0], norms, points))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(compiled, static=1)
 def _norms(statement: Statement, given: Given, numbers: Array, points: Array) -> Array:
     """The norms of the condition at iterates, infinite where there are none."""
     used = jnp.sum(numbers >= 0)
@@ -74,7 +74,7 @@ def _trusted(method: Any, limits: Limits | None) -> bool:
     return limits is not None or (isinstance(method, SciPyMinimize) and not SCIPY_MINIMIZERS[method.kind][0])
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compiled, static=2)
 def _begun(
     statement: Statement, trusted: bool, given: Given, x0: Array, rtol: Array, atol: Array, limit: Array
 ) -> tuple[Array, Array, Array]:
@@ -86,7 +86,7 @@ def _begun(
     return first, target, limit if trusted else jnp.where(hopeless, 0, limit)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(compiled, static=2)
 def _judged(
     oracle: Oracle,
     trusted: bool,

@@ -5,7 +5,6 @@ device what SciPy asks for, hands the answer to the callback, and gets the next 
 but the device itself; under vmap all lanes are evaluated together, each with its own session.
 """
 
-import collections
 import dataclasses
 import itertools
 import logging
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from jaxsolve.core.host_call import FAILURES
+from jaxsolve.core.store import Store
 from jaxsolve.nonlinear.host.scipy import DONE, RAISED, WAIT, Job, Report, run
 
 #: Seconds that a question is waited for before the loop turns without it.
@@ -28,8 +28,7 @@ _LOG = logging.getLogger("jaxsolve.host")
 _NUMBERS = itertools.count(1)
 _OPEN: dict[int, "Session"] = {}
 #: The iterates of sessions that are over, until the program asks for them; of programs that do not, the last ones.
-_PATHS: collections.OrderedDict[int, tuple[np.ndarray, ...]] = collections.OrderedDict()
-KEPT = 10_000
+_PATHS = Store(most=10_000, most_bytes=2**28)
 
 
 class Session:
@@ -75,9 +74,7 @@ def _next(number: int, session: Session) -> Question:
     if kind == DONE:
         _OPEN.pop(number, None)
         if session.recorded:
-            _PATHS[number] = (session.start, *content.path)
-            while len(_PATHS) > KEPT:
-                _PATHS.popitem(last=False)
+            _PATHS.get(number, lambda: np.stack([session.start, *content.path]))
         sizes = np.ones_like(content.x) if content.sizes is None else content.sizes
         return number, DONE, content.x, sizes, content.iterations, content.code
     return number, kind, content, v, 0, 0
@@ -172,4 +169,6 @@ class Recall:
 
     def _recall(self, number, x):
         # Of a session that broke down the last point is all there is.
-        return recalled(_PATHS.pop(int(number), (x,)), self.every, self.rows)
+        path = _PATHS.find(int(number))
+        _PATHS.discard(int(number))
+        return recalled((x,) if path is None else tuple(path), self.every, self.rows)

@@ -1,13 +1,13 @@
 """Triangular solves on the device by substitution, level by level."""
 
 import dataclasses
-import weakref
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxsolve.core.memo import per_object
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import mul
@@ -135,17 +135,9 @@ def level_inverse(strict: SparseMatrix) -> LevelInverse:
     return LevelInverse(strict, values, columns, starts, rows, places, plan.levels)
 
 
-_SCHEDULES: "weakref.WeakKeyDictionary[Pattern, Schedule | None]" = weakref.WeakKeyDictionary()
-
-
+@per_object
 def schedule(pattern: Pattern) -> Schedule | None:
     """The schedule for a strictly triangular pattern, made once; None for more than `MOST_LEVELS` levels."""
-    if pattern not in _SCHEDULES:
-        _SCHEDULES[pattern] = _schedule(pattern)
-    return _SCHEDULES[pattern]
-
-
-def _schedule(pattern: Pattern) -> Schedule | None:
     n, width = pattern.shape[0], _width(np.diff(pattern.indptr))
     rows, columns, positions, size = _narrowed(pattern, width)
     level = _levels(rows, columns, size)

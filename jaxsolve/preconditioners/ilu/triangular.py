@@ -1,6 +1,5 @@
 """Triangular solves on the device: by substitution, or by a fixed number of Jacobi sweeps; and what they make up."""
 
-import functools
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +9,7 @@ import numpy as np
 import scipy.sparse
 from jax import Array, lax
 
+from jaxsolve.core.memo import per_object
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.vector import mul
@@ -112,7 +112,7 @@ def _slots(pattern: Pattern) -> int:
     return plan.columns.size + TAIL_COST * len(plan.tail[0])
 
 
-@functools.lru_cache(maxsize=64)
+@per_object
 def enough_sweeps(pattern: Pattern, most: int) -> int:
     """`sweeps_for` a pattern, remembered."""
     return sweeps_for(pattern.to_scipy(np.ones(pattern.nnz)), most)

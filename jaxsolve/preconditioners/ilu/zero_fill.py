@@ -1,9 +1,7 @@
 """Incomplete factors on the pattern of the matrix itself, by fixed-point sweeps on the device."""
 
 import dataclasses
-import functools
 import itertools
-import weakref
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxsolve.core.memo import compiled, per_object
 from jaxsolve.core.staging import index_array
 from jaxsolve.operators.ell import gather, gather_or_zero
 from jaxsolve.operators.pattern import Pattern
@@ -74,17 +73,9 @@ class ZeroFill:
     upper: tuple[Pattern, np.ndarray]
 
 
-_PLANS: "weakref.WeakKeyDictionary[Pattern, ZeroFill]" = weakref.WeakKeyDictionary()
-
-
+@per_object
 def plan_zero_fill(pattern: Pattern) -> ZeroFill:
     """The plan for a square pattern; made once and remembered."""
-    if pattern not in _PLANS:
-        _PLANS[pattern] = _plan(pattern)
-    return _PLANS[pattern]
-
-
-def _plan(pattern: Pattern) -> ZeroFill:
     n = pattern.shape[0]
     missing = np.flatnonzero(pattern.diagonal_positions >= pattern.nnz)
     rows = np.concatenate([pattern.rows, missing]).astype(np.int64)
@@ -156,7 +147,7 @@ def zero_fill_factors(data: Array, pattern: Pattern, definite: bool) -> Factors:
         lower=index_array(plan.lower[1]),
         upper=index_array(plan.upper[1]),
     )
-    return _factors(data, arrays, definite)
+    return _factors(data, arrays, definite=definite)
 
 
 class _Indices(NamedTuple):
@@ -174,7 +165,7 @@ class _Indices(NamedTuple):
     upper: Array
 
 
-@functools.partial(jax.jit, static_argnames="definite")
+@compiled
 def _factors(data: Array, at: _Indices, definite: bool) -> Factors:
     values = gather_or_zero(data, at.entries)
     diagonal = gather(values, at.diagonal)

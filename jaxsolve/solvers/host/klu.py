@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from jaxsolve.core.errors import MissingBackendError
+from jaxsolve.core.memo import per_object
 from jaxsolve.core.status import Status
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.solvers.host.factor import AbstractFactor, AbstractRecipe, Form, NoFactor, checked
@@ -113,13 +114,9 @@ class _Symbolic:
         weakref.finalize(self, _free, "klu_free_symbolic", self.pointer)
 
 
-_SYMBOLIC: "weakref.WeakKeyDictionary[Pattern, _Symbolic]" = weakref.WeakKeyDictionary()
-
-
+@per_object
 def _symbolic(pattern: Pattern) -> _Symbolic:
-    if pattern not in _SYMBOLIC:
-        _SYMBOLIC[pattern] = _Symbolic(pattern)
-    return _SYMBOLIC[pattern]
+    return _Symbolic(pattern)
 
 
 def _free(name: str, pointer: int | None) -> None:

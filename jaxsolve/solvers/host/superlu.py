@@ -1,13 +1,13 @@
 """SuperLU through SciPy: sparse factorisations with options that follow the structure."""
 
 import dataclasses
-import weakref
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
+from jaxsolve.core.memo import per_object
 from jaxsolve.core.status import Status
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.solvers.host.factor import (
@@ -81,8 +81,10 @@ def _ordered(values: np.ndarray, order: np.ndarray | None) -> np.ndarray:
     return values if order is None else values[order]
 
 
-#: What is known of each pattern: a column order after the first factorisation, a layout after the second.
-_KNOWN: "weakref.WeakKeyDictionary[Pattern, dict[Options, np.ndarray | Layout]]" = weakref.WeakKeyDictionary()
+@per_object
+def _known(pattern: Pattern) -> dict[Options, np.ndarray | Layout]:
+    """What is known of a pattern: a column order after the first factorisation, a layout after the second."""
+    return {}
 
 
 class SuperLUFactors(AbstractFactor):
@@ -182,12 +184,12 @@ class SuperLU(AbstractRecipe):
             )
         except RuntimeError as error:
             return NoFactor(Status.singular, f"{options.description}: {error}")
-        _KNOWN.setdefault(self.pattern, {}).setdefault(options, np.argsort(factors.perm_c))
+        _known(self.pattern).setdefault(options, np.argsort(factors.perm_c))
         found = SuperLUFactors(factors, matrix, layout, left, right, options.description)
         return judged(found, found.product, len(left))
 
     def _layout(self, options: Options) -> Layout:
-        known = _KNOWN.setdefault(self.pattern, {})
+        known = _known(self.pattern)
         found = known.get(options)
         if isinstance(found, np.ndarray):
             known[options] = found = Layout(self.pattern, found, options.symmetric)

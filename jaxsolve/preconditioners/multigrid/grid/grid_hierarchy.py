@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxsolve.core.memo import compiled
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.coarse_solve import generalised_inverse, host_inverse
@@ -154,16 +155,16 @@ def grid_cycle(
     with jax.ensure_compile_time_eval() if is_concrete(A) else contextlib.nullcontext():
         stencil = stencil_of(A, grid)
         stencil = StencilOperator(stencil.values.astype(kind), stencil.steps, grid, A.traits)
-        return _on_device(smoother, stencil, plan, by, visits)
+        return _on_device(plan, by, visits, smoother, stencil)
 
 
 def _on_cpu(data: Any) -> bool:
     return isinstance(data, np.ndarray) or all(device.platform == "cpu" for device in data.devices())
 
 
-@functools.partial(jax.jit, static_argnames=("plan", "by", "visits"))
+@functools.partial(compiled, static=3)
 def _on_device(
-    smoother: AbstractPreconditioner, A: StencilOperator, plan: Plan, by: AxisCoarsening, visits: int
+    plan: Plan, by: AxisCoarsening, visits: int, smoother: AbstractPreconditioner, A: StencilOperator
 ) -> MultigridCycle:
     facts = inherited(A)
     levels = []
