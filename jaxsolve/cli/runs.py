@@ -16,9 +16,9 @@ from jaxsolve.linear.linear_solve import solve_linear_info
 from jaxsolve.linear.request import AUTO, Solve, preconditioner_name
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
-from jaxsolve.solvers.driver import FLAT
 from jaxsolve.solvers.host.factor import FACTORS
 from jaxsolve.solvers.method import AbstractMethod
+from jaxsolve.solvers.scaled_system import FLAT
 
 #: A claim of convergence is false beyond this multiple of the tolerance.
 ALLOWANCE = 1.01
