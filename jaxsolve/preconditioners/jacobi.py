@@ -45,6 +45,7 @@ class Jacobi(AbstractPreconditioner):
     name: ClassVar[str] = "jacobi"
     needs: ClassVar[str] = "a known diagonal"
     cost: ClassVar[str] = "set-up 0, application 0.2 products"
+    by_products: ClassVar[bool] = True
 
     def build(self, A: Any) -> LinearOperator:
         """The diagonal operator with entries 1 / A[i, i]."""

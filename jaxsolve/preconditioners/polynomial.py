@@ -1,5 +1,6 @@
 """Polynomials of the matrix: Chebyshev and Neumann. Only products with A, no dot products."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -45,6 +46,7 @@ class Chebyshev(AbstractPreconditioner):
     name: ClassVar[str] = "chebyshev"
     needs: ClassVar[str] = "real positive spectrum of D⁻¹A; products are enough"
     cost: ClassVar[str] = "set-up 12 products, application `degree` products"
+    by_products: ClassVar[bool] = True
 
     degree: int = eqx.field(static=True, default=4)
     ratio: float | None = eqx.field(static=True, default=None)
@@ -59,6 +61,10 @@ class Chebyshev(AbstractPreconditioner):
         A = as_square(A, self.name)
         fast, inverse, largest = _scaled_spectrum(A)
         return self.polynomial(fast, 1 / inverse, largest, inherited(A))
+
+    def from_spectrum(self) -> Callable[..., LinearOperator]:
+        """`polynomial`."""
+        return self.polynomial
 
     def polynomial(
         self, A: LinearOperator, diagonal: Array, largest: Array, facts: Traits
@@ -83,6 +89,7 @@ class Neumann(AbstractPreconditioner):
     name: ClassVar[str] = "neumann"
     needs: ClassVar[str] = "positive spectrum of D⁻¹A; products are enough"
     cost: ClassVar[str] = "set-up 12 products, application `degree` products"
+    by_products: ClassVar[bool] = True
 
     degree: int = eqx.field(static=True, default=2)
 

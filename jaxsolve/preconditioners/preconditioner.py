@@ -1,6 +1,7 @@
 """AbstractPreconditioner: a recipe that turns a matrix into an operator close to its inverse; and sums of recipes."""
 
 import abc
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -37,6 +38,8 @@ class AbstractPreconditioner(Module):
     #: Whether `build` makes more of concrete values than of traced ones (a factorisation on the host, a hierarchy);
     #: it is then called outside of jit where it can be, and compiles its own parts.
     concrete: ClassVar[bool] = False
+    #: Whether products with A and its diagonal are all that it takes.
+    by_products: ClassVar[bool] = False
 
     @abc.abstractmethod
     def build(self, A: Any) -> LinearOperator:
@@ -48,6 +51,9 @@ class AbstractPreconditioner(Module):
 
     def describe(self, A: LinearOperator) -> str | None:
         """How it is made of A and applied, for people; None where its name says so."""
+
+    def from_spectrum(self) -> Callable[..., LinearOperator] | None:
+        """What makes the operator of A, its diagonal D, the largest eigenvalue of D⁻¹A and traits; None: they don't."""
 
     def suited(self, definite: bool) -> "AbstractPreconditioner":
         """The recipe for a method that needs (or does not need) a positive definite preconditioner."""

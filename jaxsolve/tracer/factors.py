@@ -100,11 +100,6 @@ def conjugate(factor: Any) -> Any:
     return unary(factor, np.conj, jnp.conj)
 
 
-def cast(factor: Any, dtype: Any) -> Any:
-    """A factor in another dtype; numbers have none."""
-    return factor if factor is OPAQUE or is_number(factor) else factor.astype(dtype)
-
-
 def full(factor: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """The factor broadcast to all entries, in a dtype."""
     if is_host(factor):

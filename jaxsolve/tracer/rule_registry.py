@@ -63,11 +63,6 @@ def rule_for(primitive: Primitive) -> Rule | None:
     return _RULES.get(primitive)
 
 
-def covered() -> frozenset[str]:
-    """The names of the primitives that have a rule."""
-    return frozenset(primitive.name for primitive in _RULES)
-
-
 def depends(value: Any) -> bool:
     """Whether a value depends on the unknown."""
     return isinstance(value, Linear)

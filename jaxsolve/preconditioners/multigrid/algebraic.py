@@ -14,7 +14,6 @@ from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.aggregation import aggregates, grid_blocks
-from jaxsolve.preconditioners.jacobi import Jacobi
 from jaxsolve.preconditioners.multigrid.cycle import MultigridCycle, default_smoother, require_cycle
 from jaxsolve.preconditioners.multigrid.grid.grid_hierarchy import THIRDS, Axes, Plan, grid_cycle
 from jaxsolve.preconditioners.multigrid.hierarchy import (
@@ -44,7 +43,6 @@ from jaxsolve.preconditioners.multigrid.representative import (
 from jaxsolve.preconditioners.multigrid.sparse_products import Sums
 from jaxsolve.preconditioners.multigrid.splitting import coarse_points
 from jaxsolve.preconditioners.multigrid.strength import classical_strength, symmetric_strength
-from jaxsolve.preconditioners.polynomial import Chebyshev, Neumann
 from jaxsolve.preconditioners.preconditioner import (
     AbstractPreconditioner,
     inherited,
@@ -165,7 +163,7 @@ class SmoothedAggregation(AbstractPreconditioner):
 
     def _grid_plan(self, A: SparseMatrix) -> Plan | None:
         """The axes that levels make coarser where all of them may be grids."""
-        if self.B is not None or not isinstance(self.smoother, Chebyshev | Neumann | Jacobi):
+        if self.B is not None or not self.smoother.by_products:
             return None
         axes = Axes(A, self.like)
         return axes.plan(THIRDS, self.bottom, strict=True) if axes.even else None

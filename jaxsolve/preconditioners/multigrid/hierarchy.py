@@ -29,7 +29,6 @@ from jaxsolve.preconditioners.multigrid.sparse_products import (
     product_pattern,
 )
 from jaxsolve.preconditioners.multigrid.strength import host_diagonal
-from jaxsolve.preconditioners.polynomial import Chebyshev
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
 
 #: A hierarchy ends here, however slowly it coarsens.
@@ -255,9 +254,10 @@ def _host_smoother(
     facts: Traits,
     A: LinearOperator,
 ) -> LinearOperator:
-    if not isinstance(smoother, Chebyshev):
+    make = smoother.from_spectrum()
+    if make is None:
         return smoother.build(SparseMatrix(jnp.asarray(a.astype(kind)), pattern, facts))
     matrix = pattern.to_scipy(a)
     row_sums = abs(matrix) @ np.ones(pattern.shape[1])
     spectrum = host_spectrum(host_diagonal(pattern, a), matrix.__matmul__, row_sums)
-    return spectrum.polynomial(smoother, A)
+    return spectrum.smoother(make, A)

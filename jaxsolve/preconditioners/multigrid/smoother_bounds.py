@@ -1,4 +1,4 @@
-"""What Chebyshev's smoother has to know of a level, found on the host."""
+"""What a polynomial smoother has to know of a level, found on the host."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxsolve.core.vector import scattered_on_host
 from jaxsolve.operators.operator import LinearOperator
-from jaxsolve.preconditioners.polynomial import POWER_STEPS, SAFETY, Chebyshev, ChebyshevPolynomial
+from jaxsolve.preconditioners.polynomial import POWER_STEPS, SAFETY
 
 #: Squares of shorter iterates might underflow in single precision.
 SMALL = 1e-6
@@ -27,11 +27,11 @@ class HostSpectrum:
     diagonal: np.ndarray
     largest: float
 
-    def polynomial(self, smoother: Chebyshev, A: LinearOperator) -> ChebyshevPolynomial:
-        """The polynomial of a recipe for A on the device."""
+    def smoother(self, make: Callable[..., LinearOperator], A: LinearOperator) -> LinearOperator:
+        """What a recipe makes of it for A on the device; see `AbstractPreconditioner.from_spectrum`."""
         largest = np.asarray(self.largest, jnp.finfo(A.dtype).dtype)
         scale, size = jax.device_put((self.diagonal.astype(A.dtype), largest))
-        return smoother.polynomial(A, scale, size, A.traits)
+        return make(A, scale, size, A.traits)
 
 
 def host_spectrum(

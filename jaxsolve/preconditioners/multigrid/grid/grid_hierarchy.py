@@ -22,7 +22,6 @@ from jaxsolve.preconditioners.multigrid.hierarchy import is_hermitian
 from jaxsolve.preconditioners.multigrid.representative import Representative, is_concrete, values_for
 from jaxsolve.preconditioners.multigrid.smoother_bounds import HostSpectrum, host_spectrum
 from jaxsolve.preconditioners.multigrid.strength import turned
-from jaxsolve.preconditioners.polynomial import Chebyshev
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner, inherited, is_self_transposed
 from jaxsolve.preconditioners.stencil import StencilOperator, host_stencil, stencil_of
 
@@ -148,10 +147,11 @@ def grid_cycle(
     """
     grid = grid_of(A.pattern)
     assert grid is not None
-    if is_concrete(A) and isinstance(smoother, Chebyshev) and _on_cpu(A.data):
+    make = smoother.from_spectrum()
+    if is_concrete(A) and make is not None and _on_cpu(A.data):
         with jax.ensure_compile_time_eval():
             stencil, finest = host_stencil(A, grid)
-            return _on_host(smoother, stencil, finest if kind == A.dtype else None, kind, plan, by, visits)
+            return _on_host(make, stencil, finest if kind == A.dtype else None, kind, plan, by, visits)
     with jax.ensure_compile_time_eval() if is_concrete(A) else contextlib.nullcontext():
         stencil = stencil_of(A, grid)
         stencil = StencilOperator(stencil.values.astype(kind), stencil.steps, grid, A.traits)
@@ -178,7 +178,7 @@ def _on_device(
 
 
 def _on_host(
-    smoother: Chebyshev,
+    make: Callable[..., LinearOperator],
     A: StencilOperator,
     finest: LinearOperator | None,
     kind: Any,
@@ -211,7 +211,7 @@ def _on_host(
         bottom = host_inverse(A.host_matrix(), is_hermitian(facts, A.dtype))
     made = []
     for fine, P, R, spectrum in levels:
-        M = spectrum().polynomial(smoother, fine)
+        M = spectrum().smoother(make, fine)
         made.append(Level(fine, P, R, M, M))
     return MultigridCycle(tuple(made), put(bottom), visits, None, facts)
 
