@@ -6,17 +6,17 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsolve.core.vector import mul, plain_norm
+from jaxsolve.core.vector import mul
 from jaxsolve.solvers.krylov.basis import (
     Bidiagonal,
     bidiagonalise,
     bidiagonalise_on,
-    precondition,
     quotient,
     right,
     rotation,
 )
-from jaxsolve.solvers.method import AbstractMethod, State
+from jaxsolve.solvers.krylov.bidiagonal_method import AbstractBidiagonal
+from jaxsolve.solvers.method import State
 
 
 class Tail(eqx.Module):
@@ -66,7 +66,7 @@ class LSMRState(State):
     halt: Array
 
 
-class LSMR(AbstractMethod):
+class LSMR(AbstractBidiagonal):
     """LSMR (Fong and Saunders 2011), preconditioned from the right.
 
     As LSQR, but ‖Aᴴr‖ is minimised and falls in every step, so that a least-squares problem can be left earlier. One
@@ -75,20 +75,7 @@ class LSMR(AbstractMethod):
     """
 
     name: ClassVar[str] = "lsmr"
-    needs: ClassVar[str] = "any shape, with its adjoint"
     storage: ClassVar[str] = "5"
-    cost: ClassVar[str] = "1 product, 1 adjoint product"
-    rectangular: ClassVar[bool] = True
-    least_norm: ClassVar[bool] = True
-    adjoint: ClassVar[bool] = True
-
-    @property
-    def products(self):
-        return 2
-
-    @property
-    def start_products(self):
-        return 1
 
     def start(self, A, M, r):
         g = bidiagonalise(right(A, M), r)
@@ -116,15 +103,6 @@ class LSMR(AbstractMethod):
             s_bar=s_bar, zeta=zeta, zeta_bar=zeta_bar, tail=tail,
             residual_norm=residual_norm, slope=quotient(jnp.abs(zeta_bar), residual_norm), halt=jnp.array(0),
         )  # fmt: skip
-
-    def finish(self, A, M, s):
-        return precondition(M, s.x)
-
-    def slope(self, s):
-        return quotient(s.slope, s.process.norm)
-
-    def true_slope(self, A, M, s, r):
-        return quotient(plain_norm(right(A, M).H.mv(r)), s.process.norm * plain_norm(r))
 
 
 def _shortened(t: Tail, c, s, theta_bar, rho_bar, zeta_old, zeta) -> tuple[Tail, Array]:

@@ -5,17 +5,17 @@ from typing import ClassVar
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsolve.core.vector import mul, plain_norm
+from jaxsolve.core.vector import mul
 from jaxsolve.solvers.krylov.basis import (
     Bidiagonal,
     bidiagonalise,
     bidiagonalise_on,
-    precondition,
     quotient,
     right,
     rotation,
 )
-from jaxsolve.solvers.method import AbstractMethod, State
+from jaxsolve.solvers.krylov.bidiagonal_method import AbstractBidiagonal
+from jaxsolve.solvers.method import State
 
 
 class LSQRState(State):
@@ -40,7 +40,7 @@ class LSQRState(State):
     halt: Array
 
 
-class LSQR(AbstractMethod):
+class LSQR(AbstractBidiagonal):
     """LSQR (Paige and Saunders 1982), preconditioned from the right.
 
     Minimises ‖b - A x‖ over the Krylov space of AᴴA, where the shortest minimiser is; converges as CG does on AᴴA,
@@ -49,20 +49,7 @@ class LSQR(AbstractMethod):
     """
 
     name: ClassVar[str] = "lsqr"
-    needs: ClassVar[str] = "any shape, with its adjoint"
     storage: ClassVar[str] = "4"
-    cost: ClassVar[str] = "1 product, 1 adjoint product"
-    rectangular: ClassVar[bool] = True
-    least_norm: ClassVar[bool] = True
-    adjoint: ClassVar[bool] = True
-
-    @property
-    def products(self):
-        return 2
-
-    @property
-    def start_products(self):
-        return 1
 
     def start(self, A, M, r):
         B = right(A, M)
@@ -77,12 +64,3 @@ class LSQR(AbstractMethod):
         w = g.v - mul(quotient(theta, rho), s.w)
         # ‖Bᴴr‖ = φ α |c| (Paige and Saunders, equation 5.4).
         return LSQRState(x, w, g, -c * g.alpha, sine * s.residual_norm, g.alpha * jnp.abs(c), jnp.array(0))
-
-    def finish(self, A, M, s):
-        return precondition(M, s.x)
-
-    def slope(self, s):
-        return quotient(s.slope, s.process.norm)
-
-    def true_slope(self, A, M, s, r):
-        return quotient(plain_norm(right(A, M).H.mv(r)), s.process.norm * plain_norm(r))

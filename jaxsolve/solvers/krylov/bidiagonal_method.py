@@ -1,0 +1,34 @@
+"""What LSMR and LSQR share: both are made of one bidiagonalisation (Golub and Kahan)."""
+
+from typing import ClassVar
+
+from jaxsolve.core.vector import plain_norm
+from jaxsolve.solvers.krylov.basis import precondition, quotient, right
+from jaxsolve.solvers.method import AbstractMethod
+
+
+class AbstractBidiagonal(AbstractMethod):
+    """A method for any shape whose state holds x, the `process`, and the norm of Bᴴr as `slope`, with B = A M."""
+
+    needs: ClassVar[str] = "any shape, with its adjoint"
+    cost: ClassVar[str] = "1 product, 1 adjoint product"
+    rectangular: ClassVar[bool] = True
+    least_norm: ClassVar[bool] = True
+    adjoint: ClassVar[bool] = True
+
+    @property
+    def products(self):
+        return 2
+
+    @property
+    def start_products(self):
+        return 1
+
+    def finish(self, A, M, s):
+        return precondition(M, s.x)
+
+    def slope(self, s):
+        return quotient(s.slope, s.process.norm)
+
+    def true_slope(self, A, M, s, r):
+        return quotient(plain_norm(right(A, M).H.mv(r)), s.process.norm * plain_norm(r))
