@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxsolve.core.compat import (
-    Equation,
     JaxprEqn,
     Literal,
     bind,
@@ -17,21 +15,14 @@ from jaxsolve.core.compat import (
     is_known,
     is_transposable,
     open_jaxpr,
-    optimization_barrier_p,
     prims,
     scan_parts,
-    scatter_sub_p,
     source_lines,
-    sparse_dot_p,
-    sparse_rows_dot_p,
-    split_p,
-    stack_p,
-    tile_p,
-    unstack_p,
     while_parts,
 )
 from jaxsolve.core.errors import NotLinearError
 from jaxsolve.core.implicit import is_linear_in, solves
+from jaxsolve.operators.linear_primitives import fact_of, keeps_zero, objection
 
 
 class Degree(enum.IntEnum):
@@ -47,69 +38,6 @@ class Degree(enum.IntEnum):
     def depends(self) -> bool:
         """Whether the value depends on the input at all."""
         return self > Degree.constant
-
-
-#: Linear in all operands together.
-_JOINT = {
-    prims.add_p,
-    prims.add_jaxvals_p,
-    prims.sub_p,
-    prims.neg_p,
-    prims.reshape_p,
-    prims.broadcast_in_dim_p,
-    prims.transpose_p,
-    prims.squeeze_p,
-    prims.rev_p,
-    prims.slice_p,
-    prims.concatenate_p,
-    prims.pad_p,
-    prims.reduce_sum_p,
-    prims.reduce_window_sum_p,
-    prims.cumsum_p,
-    prims.convert_element_type_p,
-    prims.copy_p,
-    prims.reduce_precision_p,
-    prims.real_p,
-    prims.imag_p,
-    prims.conj_p,
-    prims.complex_p,
-    prims.fft_p,
-    prims.device_put_p,
-    prims.sharding_constraint_p,
-    prims.name_p,
-    prims.psum_p,
-    prims.all_gather_p,
-    prims.ppermute_p,
-    split_p,
-    stack_p,
-    unstack_p,
-    tile_p,
-    optimization_barrier_p,
-}
-#: Linear in each of two factors (at these places), hence in one of them only.
-_FACTORS = {
-    prims.mul_p: (0, 1),
-    prims.dot_general_p: (0, 1),
-    prims.conv_general_dilated_p: (0, 1),
-    sparse_dot_p: (0, 2),
-    sparse_rows_dot_p: (0, 3),
-}
-#: Linear in the operands at these places, the others constant (indices, predicates, matrices).
-_PLACES = {
-    prims.div_p: (0,),
-    prims.gather_p: (0,),
-    prims.dynamic_slice_p: (0,),
-    prims.dynamic_update_slice_p: (0, 1),
-    prims.scatter_p: (0, 2),
-    prims.scatter_add_p: (0, 2),
-    scatter_sub_p: (0, 2),
-    prims.select_and_scatter_add_p: (0,),
-    prims.select_and_gather_add_p: (0,),
-    prims.triangular_solve_p: (1,),
-    prims.tridiagonal_solve_p: (3,),
-}
-#: Not complex-linear, though linear over the reals.
-_REAL_LINEAR = {prims.real_p, prims.imag_p, prims.conj_p}
 
 
 def degree(jaxpr: Any, inputs: Sequence[Degree], complex_input: bool) -> list[Degree]:
@@ -142,7 +70,7 @@ def _results(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> list
     primitive, count = eqn.primitive, len(eqn.outvars)
     if (called(eqn) is not None and Degree.zero in operands) or _any_depends(operands):
         return _dependent(eqn, operands, complex_input)
-    null = primitive in _JOINT and operands and not any(operands)
+    null = keeps_zero(primitive) and operands and not any(operands)
     return [Degree.zero if null else Degree.constant] * count
 
 
@@ -150,38 +78,24 @@ def _dependent(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> li
     primitive, count, inner = eqn.primitive, len(eqn.outvars), called(eqn)
     if inner is not None:
         return degree(inner, operands, complex_input)
+    why, fact = objection(eqn, [d.depends for d in operands]), fact_of(eqn)
+    if why is not None:
+        _refuse(eqn, why.format("the unknown"))
     if primitive in (prims.cond_p, prims.scan_p, prims.while_p, prims.linear_solve_p):
         return _control(eqn, operands, complex_input)
     if solves(eqn):
         return _solved(eqn, operands)
-    if complex_input and _drops_parts(eqn):
-        _refuse(eqn, "is linear over the real numbers only, and the unknown is complex; solve for its real and "
-                "imaginary parts as a pytree instead")  # fmt: skip
-    if primitive in _JOINT:
-        if primitive is prims.convert_element_type_p and not _inexact(eqn.outvars[0]):
-            _refuse(eqn, "rounds the unknown to an integer or bool")
-        return [_sum(operands)] * count
-    if primitive in _FACTORS:
-        if all(operands[place].depends for place in _FACTORS[primitive]):
-            _refuse(eqn, "multiplies two values that both depend on the unknown")
-        return [max(operands)] * count
     if primitive is prims.scatter_p and eqn.params["update_jaxpr"] is not None:
         # x.at[indices].apply(function): elements are what they were, or what the function makes of them.
         changed = degree(eqn.params["update_jaxpr"], [operands[0], operands[2]], complex_input)
         return [_sum([operands[0], *changed])]
-    if primitive is prims.sort_p and not _any_depends(operands[: eqn.params["num_keys"]]):
+    if primitive is prims.sort_p:
         return operands
-    if primitive in _PLACES:
-        places = _PLACES[primitive]
-        if any(d.depends for k, d in enumerate(operands) if k not in places):
-            _refuse(eqn, "divides by, or indexes with, a value that depends on the unknown")
-        return [_sum([operands[k] for k in places])] * count
-    if primitive is prims.select_n_p:
-        if operands[0].depends:
-            _refuse(eqn, "chooses by a condition that depends on the unknown")
-        return [_sum(operands[1:])]
-    if primitive is prims.integer_pow_p and eqn.params["y"] == 1:
-        return operands[:1]
+    if fact is not None:
+        if complex_input and fact.parts:
+            _refuse(eqn, "is linear over the real numbers only, and the unknown is complex; solve for its real and "
+                    "imaginary parts as a pytree instead")  # fmt: skip
+        return [_sum(operands[fact.places]) if fact.together else max(operands)] * count
     moving = [k for k, d in enumerate(operands) if d.depends]
     if is_transposable(primitive) and derivative_is_constant(eqn, moving):
         return [Degree.affine] * count
@@ -190,16 +104,6 @@ def _dependent(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> li
         return [Degree.opaque] * count
     _refuse(eqn, "is not linear")
     return []
-
-
-def _drops_parts(eqn: Equation) -> bool:
-    """Whether an equation is linear over the real numbers, and not over the complex ones."""
-    if eqn.primitive in _REAL_LINEAR:
-        return True
-    if eqn.primitive not in (prims.fft_p, prims.convert_element_type_p):
-        return False
-    before, after = (v[0].aval.dtype for v in (eqn.invars, eqn.outvars))
-    return jnp.issubdtype(before, jnp.complexfloating) and not jnp.issubdtype(after, jnp.complexfloating)
 
 
 def derivative_is_constant(eqn: Any, moving: Sequence[int]) -> bool:
@@ -245,15 +149,10 @@ def _sum(degrees: Sequence[Degree]) -> Degree:
 
 def _control(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> list[Degree]:
     if eqn.primitive is prims.cond_p:
-        if operands[0].depends:
-            _refuse(eqn, "branches on a value that depends on the unknown")
         branches = [degree(branch, operands[1:], complex_input) for branch in eqn.params["branches"]]
         # A branch that ignores the unknown adds a constant when it is taken.
         return [_sum(parts) for parts in zip(*branches, strict=True)]
     if eqn.primitive is prims.linear_solve_p:
-        lengths = eqn.params["const_lengths"]
-        if _any_depends(operands[: sum(lengths)]):
-            _refuse(eqn, "solves with a matrix that depends on the unknown")
         return [max(operands)] * len(eqn.outvars)
     if eqn.primitive is prims.scan_p:
         constants, carried = scan_parts(eqn)
@@ -295,10 +194,6 @@ def _reaches(jaxpr: Any, inputs: Sequence[Degree]) -> list[bool]:
         if any(not isinstance(v, Literal) and v in reached for v in eqn.invars):
             reached.update(eqn.outvars)
     return [not isinstance(v, Literal) and v in reached for v in inner.outvars]
-
-
-def _inexact(v: Any) -> bool:
-    return bool(jnp.issubdtype(v.aval.dtype, jnp.inexact))
 
 
 def _refuse(eqn: JaxprEqn, why: str) -> None:

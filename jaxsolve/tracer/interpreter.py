@@ -9,10 +9,12 @@ import numpy as np
 
 from jaxsolve.core.compat import Equation, Jaxpr, Literal, Tracer, called, open_jaxpr
 from jaxsolve.core.errors import NotLinearError
+from jaxsolve.operators.linear_primitives import objection
 from jaxsolve.tracer.dense_coupling import dense_if_linear
 from jaxsolve.tracer.factors import OPAQUE, is_host
 from jaxsolve.tracer.known_values import known_result
 from jaxsolve.tracer.products import within_budget
+from jaxsolve.tracer.refusal import not_linear
 from jaxsolve.tracer.rule_registry import Scope, depends, rule_for
 from jaxsolve.tracer.sums import compacted
 
@@ -90,6 +92,9 @@ def _apply(scope: Scope, eqn: Equation, inputs: list[Any]) -> list[Any]:
         return within(scope, eqn, inner, inputs)
     if not linear:
         return known_result(eqn, inputs)
+    why = objection(eqn, [depends(value) for value in inputs])
+    if why is not None:
+        not_linear(eqn, scope.enclosing, why.format("that argument"))
     apply = rule_for(eqn.primitive)
     if apply is None:
         return dense_if_linear(scope, eqn, inputs)
