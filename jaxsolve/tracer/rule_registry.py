@@ -44,8 +44,9 @@ def rule(*primitives: Primitive) -> Callable[[Rule], Rule]:
     """Registers how each of `primitives` acts; a second rule for one is an error.
 
     A rule is called with the scope, the equation and its inputs, each a `Linear`, a NumPy array, a traced array or
-    OPAQUE, at least one a `Linear`. It returns the output, or a list of outputs for primitives of several results, None
-    for one that is not linear: an error where the function uses it.
+    OPAQUE, at least one a `Linear`, and where the primitive is linear in these (`operators.linear_primitives`). It
+    returns the output, or a list of outputs for primitives of several results, None for one that is not linear: an
+    error where the function uses it.
     """
 
     def register(function: Rule) -> Rule:

@@ -11,15 +11,12 @@ from jaxsolve.tracer.dense_coupling import dense
 from jaxsolve.tracer.factors import OPAQUE
 from jaxsolve.tracer.known_values import transposed_indices
 from jaxsolve.tracer.products import contract, scale
-from jaxsolve.tracer.refusal import not_linear
 from jaxsolve.tracer.rule_registry import Scope, depends, rule
 from jaxsolve.tracer.value import Linear
 
 
 @rule(prims.dot_general_p)
 def _dot(scope: Scope, eqn: Equation, a: Any, b: Any) -> Linear:
-    if depends(a) and depends(b):
-        not_linear(eqn, scope.enclosing, "multiplies two values that both depend on that argument")
     (ca, cb), (ba, bb) = eqn.params["dimension_numbers"]
     shapes = [v.aval.shape for v in eqn.invars]
     dtype = eqn.outvars[0].aval.dtype
@@ -39,8 +36,6 @@ def _product(x: Any, y: Any, shapes: Any, dims: Any, dtype: Any) -> Linear:
 @rule(prims.conv_general_dilated_p)
 def _convolve(scope: Scope, eqn: Equation, image: Any, kernel: Any) -> Linear:
     """One strided slice of the padded image a kernel point, contracted over the input features."""
-    if depends(image) and depends(kernel):
-        not_linear(eqn, scope.enclosing, "convolves two values that both depend on that argument")
     p, out = eqn.params, eqn.outvars[0].aval
     numbers = p["dimension_numbers"]
     image = _turned(image, numbers.lhs_spec)
@@ -134,8 +129,6 @@ def _sparse_transpose(scope: Scope, eqn: Equation, data: Any, indices: Any) -> l
 def _sparse_product(scope: Scope, eqn: Equation, inputs: list[Any], indices: np.ndarray | None) -> Any:
     """A sparse matrix times an array: gather, scale, and sum by rows."""
     data, other = inputs[0], inputs[-1]
-    if depends(data) and depends(other):
-        not_linear(eqn, scope.enclosing, "multiplies two values that both depend on that argument")
     scope.traced_indices = scope.traced_indices or not all(isinstance(i, np.ndarray) for i in inputs[1:-1])
     (cs, co), (bs, _) = eqn.params["dimension_numbers"]
     shape = eqn.params["lhs_spinfo"].shape

@@ -9,15 +9,12 @@ from jax import lax
 from jaxsolve.core.compat import Equation, prims
 from jaxsolve.tracer.factors import OPAQUE, is_host
 from jaxsolve.tracer.interpreter import within
-from jaxsolve.tracer.refusal import not_linear
 from jaxsolve.tracer.rule_registry import Scope, depends, rule
 from jaxsolve.tracer.selection import choose
 
 
 @rule(prims.cond_p)
 def _cond(scope: Scope, eqn: Equation, which: Any, *operands: Any) -> list[Any]:
-    if depends(which):
-        not_linear(eqn, scope.enclosing, "takes a branch that depends on that argument")
     branches = eqn.params["branches"]
     if is_host(which):
         return within(scope, eqn, branches[int(np.clip(int(which), 0, len(branches) - 1))], operands)

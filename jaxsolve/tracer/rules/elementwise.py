@@ -38,8 +38,6 @@ def _negative(scope: Scope, eqn: Equation, x: Linear) -> Linear:
 
 @rule(prims.mul_p)
 def _multiply(scope: Scope, eqn: Equation, a: Any, b: Any) -> Linear:
-    if depends(a) and depends(b):
-        not_linear(eqn, scope.enclosing, "multiplies two values that both depend on that argument")
     out = eqn.outvars[0].aval
     x, known = (a, b) if depends(a) else (b, a)
     return scale(_fitted(x, out.shape), known, out.dtype)
@@ -47,8 +45,6 @@ def _multiply(scope: Scope, eqn: Equation, a: Any, b: Any) -> Linear:
 
 @rule(prims.div_p)
 def _divide(scope: Scope, eqn: Equation, a: Any, b: Any) -> Linear:
-    if depends(b):
-        not_linear(eqn, scope.enclosing, "divides by a value that depends on that argument")
     out = eqn.outvars[0].aval
     return scale(_fitted(a, out.shape), b, out.dtype, divide=True)
 
@@ -63,8 +59,6 @@ def _power(scope: Scope, eqn: Equation, x: Linear) -> Linear:
 @rule(prims.convert_element_type_p)
 def _convert(scope: Scope, eqn: Equation, x: Linear) -> Linear:
     dtype = np.dtype(eqn.params["new_dtype"]) if eqn.params["new_dtype"] is not None else x.dtype
-    if not complex_parts.is_inexact(dtype):
-        not_linear(eqn, scope.enclosing, f"rounds that argument to {dtype.name}")
     if complex_parts.is_complex(x.dtype) and not complex_parts.is_complex(dtype):
         x = complex_parts.real(scope, x, dtype)
     return complex_parts.retyped(x, dtype)
@@ -97,8 +91,6 @@ def _complex(scope: Scope, eqn: Equation, a: Any, b: Any) -> Linear:
 
 @rule(prims.select_n_p)
 def _select(scope: Scope, eqn: Equation, which: Any, *cases: Any) -> Linear:
-    if depends(which):
-        not_linear(eqn, scope.enclosing, "chooses by a predicate that depends on that argument")
     out = eqn.outvars[0].aval
     return choose(which, cases, out.shape, out.dtype)
 

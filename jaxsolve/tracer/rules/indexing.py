@@ -21,10 +21,8 @@ from jaxsolve.tracer.rule_registry import Scope, depends, rule
 from jaxsolve.tracer.value import Linear, is_zero
 
 
-def _check_indices(scope: Scope, eqn: Equation, *indices: Any) -> bool:
-    """Whether the indices are known; refuses those that depend on the unknown."""
-    if any(depends(i) for i in indices):
-        not_linear(eqn, scope.enclosing, "uses indices that depend on that argument")
+def _are_known(scope: Scope, *indices: Any) -> bool:
+    """Whether the indices are known; the reading notes where they are not."""
     known = all(isinstance(i, np.ndarray) for i in indices)
     scope.traced_indices = scope.traced_indices or not known
     return known
@@ -32,7 +30,7 @@ def _check_indices(scope: Scope, eqn: Equation, *indices: Any) -> bool:
 
 @rule(prims.gather_p)
 def _gather(scope: Scope, eqn: Equation, x: Linear, indices: Any) -> Linear:
-    if not _check_indices(scope, eqn, indices):
+    if not _are_known(scope, indices):
         return dense(scope, eqn, [x, indices], complex_linear=True)[0]
     positions = gathered(indices, x.shape, eqn.params).reshape(eqn.outvars[0].aval.shape)
     fill = eqn.params["fill_value"]
@@ -47,7 +45,7 @@ def _gather(scope: Scope, eqn: Equation, x: Linear, indices: Any) -> Linear:
 
 @rule(prims.scatter_add_p, scatter_sub_p)
 def _scatter_add(scope: Scope, eqn: Equation, operand: Any, indices: Any, updates: Any) -> Linear:
-    if not _check_indices(scope, eqn, indices):
+    if not _are_known(scope, indices):
         return dense(scope, eqn, [operand, indices, updates], complex_linear=True)[0]
     out = eqn.outvars[0].aval
     pieces = [operand] if depends(operand) else []
@@ -68,7 +66,7 @@ def _scatter_add(scope: Scope, eqn: Equation, operand: Any, indices: Any, update
 def _scatter_multiply(scope: Scope, eqn: Equation, operand: Any, indices: Any, updates: Any) -> Linear:
     if depends(updates):
         not_linear(eqn, scope.enclosing, "multiplies by values that depend on that argument")
-    _check_indices(scope, eqn, indices)
+    _are_known(scope, indices)
     if any(v is OPAQUE for v in (indices, updates)):
         return scale(operand, OPAQUE, operand.dtype)
 
@@ -86,7 +84,7 @@ def _scatter_multiply(scope: Scope, eqn: Equation, operand: Any, indices: Any, u
 @rule(prims.scatter_p)
 def _scatter(scope: Scope, eqn: Equation, operand: Any, indices: Any, updates: Any) -> Linear:
     """Elements replaced: the operand loses them, the updates stand there instead."""
-    known, function = _check_indices(scope, eqn, indices), scatter_function(eqn)
+    known, function = _are_known(scope, indices), scatter_function(eqn)
     if not known:
         if function is not None:
             _not_known(scope, eqn)
@@ -148,7 +146,7 @@ def _replaced(operand: Any, above: Any, hit: np.ndarray, out: Any) -> Linear:
 @rule(prims.dynamic_slice_p)
 def _dynamic_slice(scope: Scope, eqn: Equation, x: Linear, *starts: Any) -> Linear:
     sizes = eqn.params["slice_sizes"]
-    if _check_indices(scope, eqn, *starts):
+    if _are_known(scope, *starts):
         low = [_corner(s, n, size) for s, n, size in zip(starts, x.shape, sizes, strict=True)]
         return element_moves.cut(x, low, [a + size for a, size in zip(low, sizes, strict=True)])
     for axis, (start, size) in enumerate(zip(starts, sizes, strict=True)):
@@ -160,7 +158,7 @@ def _dynamic_slice(scope: Scope, eqn: Equation, x: Linear, *starts: Any) -> Line
 def _dynamic_update(scope: Scope, eqn: Equation, operand: Any, update: Any, *starts: Any) -> Linear:
     out, sizes = eqn.outvars[0].aval, eqn.invars[1].aval.shape
     shape = out.shape
-    if _check_indices(scope, eqn, *starts):
+    if _are_known(scope, *starts):
         low = [_corner(s, n, size) for s, n, size in zip(starts, shape, sizes, strict=True)]
         hit = np.zeros(shape, bool)
         hit[tuple(slice(a, a + size) for a, size in zip(low, sizes, strict=True))] = True

@@ -9,7 +9,6 @@ from jaxsolve.core.compat import Equation, optimization_barrier_p, prims, split_
 from jaxsolve.tracer import element_moves, factors, sums
 from jaxsolve.tracer.concatenation import join
 from jaxsolve.tracer.dense_coupling import dense
-from jaxsolve.tracer.refusal import not_linear
 from jaxsolve.tracer.rule_registry import Scope, depends, rule
 from jaxsolve.tracer.value import Linear, is_zero
 
@@ -135,8 +134,6 @@ def _concatenate(scope: Scope, eqn: Equation, *inputs: Any) -> Linear:
 @rule(prims.sort_p)
 def _sort(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
     keys = inputs[: eqn.params["num_keys"]]
-    if any(depends(key) for key in keys):
-        not_linear(eqn, scope.enclosing, "orders by a value that depends on that argument")
     axis = eqn.params["dimension"]
     if not all(isinstance(key, np.ndarray) for key in keys):
         return dense(scope, eqn, inputs, complex_linear=True)
