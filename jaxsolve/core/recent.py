@@ -9,6 +9,8 @@ from typing import Any, Generic, TypeVar
 import jax
 import numpy as np
 
+from jaxsolve.core.compat import Tracer
+
 #: Programs that one function of the package keeps.
 PROGRAMS = 64
 #: What a program of a solve takes: resident memory grows by 2 to 9 MB a program, by 5 in the middle.
@@ -83,7 +85,7 @@ class _Key(list):
 
     hash: int
 
-    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def __hash__(self) -> int:
         return self.hash
 
 
@@ -102,7 +104,7 @@ def array_bytes(*things: Any) -> int:
             continue
         seen[id(x)] = x
         if isinstance(x, np.ndarray | jax.Array):
-            total += 0 if isinstance(x, jax.core.Tracer) else x.nbytes
+            total += 0 if isinstance(x, Tracer) else x.nbytes
         elif isinstance(x, dict):
             todo += x.values()
         elif isinstance(x, list | tuple):
