@@ -165,6 +165,16 @@ def jit(f: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         f: Function of pytrees.
         **options: Passed to `equinox.filter_jit`, `donate` for example.
 
+    Returns:
+        A function of the same arguments and results.
+
+    Raises:
+        TypeError: If f is no function.
+        NotConverged: From the compiled function, if a solve inside missed its tolerance.
+        Diverged: From the compiled function, if the iterates of a solve inside left for infinity.
+
+    Cost: one trace and compilation for each structure of the arguments; some microseconds a call.
+
     >>> import jaxsolve as js
     >>> solve = js.jit(lambda A, b: js.solve_linear(A, b))
     >>> solve(2 * jnp.eye(3), jnp.ones(3)).tolist()

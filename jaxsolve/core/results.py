@@ -66,10 +66,10 @@ class SolveInfo:
     Attributes:
         x: The solution, or the last estimate, in the structure asked for.
         residual: b - A x in the structure of b, computed from x.
-        residual_norm: Its Euclidean norm.
+        residual_norm: Its Euclidean norm, a real scalar.
         target: The norm it had to reach, max(rtol ‖b‖, atol).
-        iterations: Steps of the method.
-        function_evaluations: Products with A and its adjoint.
+        iterations: Steps of the method, an integer.
+        function_evaluations: Products with A and its adjoint, an integer.
         status: A `Status`; as integers while traced or in a batch.
         solve_time: Seconds of an eager solve, NaN where it was compiled into something larger.
         trajectory: The recorded iterates, None unless asked for.
@@ -79,6 +79,11 @@ class SolveInfo:
         method: The name of the method that ran.
         is_adjoint: Whether this was the solve of a gradient.
         note: What else there is to say, for `message`.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> info = js.solve_linear_info(2 * jnp.eye(3), jnp.ones(3), js.Solve("CG"))
+    >>> info.status.name, int(info.iterations), info.x.shape, float(info.residual_norm)
+    ('converged', 1, (3,), 0.0)
     """
 
     x: Any
@@ -244,7 +249,18 @@ def attainable(reached: float, eps: float) -> float:
 
 
 class ConvergenceException(RuntimeError):
-    """A solve without a solution; `result` is its `SolveInfo`."""
+    """A solve without a solution; `result` is its `SolveInfo`.
+
+    Attributes:
+        result: The `SolveInfo` of the solve, with the last estimate as x; of the whole batch, where there is one.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> try:
+    ...     x = js.solve_linear(jnp.zeros((2, 2)), jnp.ones(2))
+    ... except js.ConvergenceException as failure:
+    ...     print(type(failure).__name__, failure.result.status.name)
+    NotConverged singular
+    """
 
     def __init__(self, message: str, result: SolveInfo):
         super().__init__(message)
@@ -255,11 +271,35 @@ class ConvergenceException(RuntimeError):
 
 
 class NotConverged(ConvergenceException):
-    """The tolerance was not reached."""
+    """The tolerance was not reached.
+
+    Attributes:
+        result: The `SolveInfo` of the solve, with the last estimate as x.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> try:
+    ...     x = js.solve_linear(
+    ...         jnp.diag(jnp.array([1.0, 2.0])), jnp.ones(2), js.Solve("CG", max_iterations=1)
+    ...     )
+    ... except js.NotConverged as failure:
+    ...     print(failure.result.status.name, int(failure.result.iterations))
+    max_iterations 1
+    """
 
 
 class Diverged(ConvergenceException):
-    """The iterates left for infinity or stopped being numbers."""
+    """The iterates left for infinity or stopped being numbers.
+
+    Attributes:
+        result: The `SolveInfo` of the solve, with the last estimate as x.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> try:
+    ...     x = js.solve_linear(jnp.eye(2), jnp.array([1.0, jnp.nan]), js.Solve("CG"))
+    ... except js.Diverged as failure:
+    ...     print(failure.result.status.name)
+    invalid_input
+    """
 
 
 def failure_of(info: SolveInfo, suppress: tuple[type, ...]) -> ConvergenceException | None:

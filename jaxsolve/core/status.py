@@ -8,6 +8,10 @@ class Status(enum.IntEnum):
 
     An integer, so that it crosses jit and vmap as an array; `Status(code).message` is the advice for people.
 
+    Attributes:
+        name: The reason in a word.
+        value: An integer; 0 and 1 count as solved.
+
     >>> Status.singular.name, bool(Status(0) == Status.converged)
     ('singular', True)
     """

@@ -48,9 +48,14 @@ def read_matrix(path: str | os.PathLike) -> SparseMatrix:
         path: Matrix Market (`.mtx`, `.mtx.gz`), SciPy sparse (`.npz`) or a dense NumPy array (`.npy`), whose
             zeros are left out.
 
+    Returns:
+        A `SparseMatrix` of shape (m, n), real or complex.
+
     Raises:
         OSError: If there is no such file, or it cannot be opened.
         StructureError: If it holds no matrix; a ValueError.
+
+    Cost: one pass over the file, and over the entries for each fact.
 
     >>> import tempfile, scipy.io, scipy.sparse
     >>> path = tempfile.mkdtemp() + "/A.mtx"

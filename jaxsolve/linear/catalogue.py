@@ -31,6 +31,9 @@ class PreconditionerEntry:
 def methods() -> dict[str, MethodEntry]:
     """All methods by name, with what each needs and costs.
 
+    Returns:
+        A dictionary from names to entries with `needs`, `cost`, `storage`, `rectangular` and `preconditioned`.
+
     >>> methods()["CG"].needs
     'symmetric (Hermitian) positive definite'
     """
@@ -43,6 +46,9 @@ def methods() -> dict[str, MethodEntry]:
 
 def preconditioners() -> dict[str, PreconditionerEntry]:
     """All preconditioners by name, with what each needs and costs.
+
+    Returns:
+        A dictionary from names to entries with `needs`, `cost` and `symmetric`.
 
     >>> preconditioners()["jacobi"].symmetric
     True

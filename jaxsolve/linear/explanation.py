@@ -31,8 +31,14 @@ class Explanation:
         method: Name of the method.
         preconditioner: Name of the preconditioner, "None" for none.
         reasons: Why these.
-        facts: What is known of the system.
+        facts: What is known of the system: shape, dtype, traits, entries, ...
         alternatives: What would suit too, and why.
+
+    >>> import contextlib, io, jax.numpy as jnp, jaxsolve as js
+    >>> with contextlib.redirect_stdout(io.StringIO()):
+    ...     choice = js.explain(jnp.eye(3), jnp.ones(3))
+    >>> choice.method, choice.facts["shape"]
+    ('LU', (3, 3))
     """
 
     method: str
@@ -77,6 +83,13 @@ def explain(
         For a `SolveInfo` a `Diagnosis`:
         estimates of condition number and eigenvalues by some dozens of products (exact up to 256 unknowns), what they
         say of the method that was used, and advice.
+
+    Raises:
+        StructureError: If shapes or structures do not fit; a ValueError.
+        TypeError: If an argument is of the wrong kind.
+
+    Cost: for a system next to nothing, the reading of a function and an incomplete factorisation apart; for a
+        `SolveInfo` some dozens of products.
 
     >>> import jax.numpy as jnp
     >>> choice = explain(jnp.eye(3), jnp.ones(3))

@@ -61,6 +61,9 @@ def solve_linear(
         StructureError: If shapes or structures do not fit; a ValueError.
         TypeError: If an argument is of the wrong kind.
 
+    Cost: that of the method (`js.methods()`) and of the preconditioner (`js.preconditioners()`), and one product with A
+        more that checks the residual. A gradient costs one more solve, with the adjoint of A.
+
     >>> import jax, jax.numpy as jnp, jaxsolve as js
     >>> A, b = jnp.array([[4.0, 1.0], [1.0, 3.0]]), jnp.array([1.0, 2.0])
     >>> [round(v, 4) for v in js.solve_linear(A, b).tolist()]
@@ -77,7 +80,16 @@ def solve_linear_info(
 ) -> SolveInfo:
     """How a solve went: solution, residual, iterations, status. Never raises when it did not converge.
 
-    Takes the arguments of `solve_linear`; the result is a pytree that passes through jit and vmap.
+    Takes the arguments of `solve_linear`.
+
+    Returns:
+        A `SolveInfo` with x in the structure of `x0`, else of b; a pytree that passes through jit and vmap.
+
+    Raises:
+        StructureError: If shapes or structures do not fit; a ValueError.
+        TypeError: If an argument is of the wrong kind.
+
+    Cost: that of `solve_linear`.
 
     >>> import jax.numpy as jnp, jaxsolve as js
     >>> info = js.solve_linear_info(jnp.zeros((2, 2)), jnp.ones(2))
@@ -101,7 +113,15 @@ def solve_linear_many(
         **f_kwargs: The same by name.
 
     Returns:
-        Shape (n, k).
+        X of shape (n, k), in the common dtype of A and B.
+
+    Raises:
+        NotConverged: If a column did not reach its tolerance; `exc.result` is the `SolveInfo` of all.
+        Diverged: If the iterates of a column left for infinity or stopped being numbers.
+        StructureError: If shapes do not fit; a ValueError.
+        TypeError: If an argument is of the wrong kind.
+
+    Cost: one factorisation or preconditioner, and k solves at once: products with all columns that still iterate.
 
     >>> import jax.numpy as jnp
     >>> solve_linear_many(2 * jnp.eye(2), jnp.array([[2.0, 4.0, 6.0], [0.0, 2.0, 4.0]])).tolist()

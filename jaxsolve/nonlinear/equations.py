@@ -40,6 +40,10 @@ def solve_nonlinear(
         NotConverged: If the tolerance was not reached; `exc.result` is the `SolveInfo`. Also out of gradients.
         Diverged: If the iterates left for infinity or stopped being numbers.
         StructureError: If shapes or structures do not fit; a ValueError.
+        ValueError: If the method is for other problems, or x0 is needed and not given.
+
+    Cost: that of the method, by the `Cost` of its class. A gradient costs one linear solve with the transposed
+        Jacobian.
 
     >>> import jax, jax.numpy as jnp, jaxsolve as js
     >>> cube_root = lambda y: js.solve_nonlinear(
@@ -56,7 +60,16 @@ def solve_nonlinear_info(
 ) -> SolveInfo:
     """How a solve of f(x) = y went: solution, residual y - f(x), iterations, status. Never raises for non-convergence.
 
-    Takes the arguments of `solve_nonlinear`; the result is a pytree that passes through jit and vmap.
+    Takes the arguments of `solve_nonlinear`.
+
+    Returns:
+        A `SolveInfo` with x in the structure of x0; a pytree that passes through jit and vmap.
+
+    Raises:
+        StructureError: If shapes or structures do not fit; a ValueError.
+        ValueError: If the method is for other problems, or x0 is needed and not given.
+
+    Cost: that of `solve_nonlinear`.
 
     >>> import jax.numpy as jnp, jaxsolve as js
     >>> info = js.solve_nonlinear_info(lambda x: x**2 + 1, jnp.zeros(()), js.Solve("newton", x0=jnp.ones(())))
@@ -85,6 +98,10 @@ def solve_fixed_point(g: Callable[..., Any], solve: Solve | None = None, *args: 
         NotConverged: If the tolerance was not reached; `exc.result` is the `SolveInfo`. Also out of gradients.
         Diverged: If the iterates left for infinity or stopped being numbers.
         StructureError: If shapes or structures do not fit; a ValueError.
+        ValueError: If the method is for other problems, or x0 is needed and not given.
+
+    Cost: that of the method, by the `Cost` of its class. A gradient costs one linear solve with the transposed
+        Jacobian.
 
     >>> import jax.numpy as jnp, jaxsolve as js
     >>> round(float(js.solve_fixed_point(jnp.cos, js.Solve("anderson", x0=1.0))), 4)
@@ -97,6 +114,15 @@ def solve_fixed_point_info(
     g: Callable[..., Any], solve: Solve | None = None, *args: Any, **kwargs: Any
 ) -> SolveInfo:
     """How a solve of x = g(x) went; never raises when it did not converge. Takes the arguments of `solve_fixed_point`.
+
+    Returns:
+        A `SolveInfo` with x in the structure of x0; a pytree that passes through jit and vmap.
+
+    Raises:
+        StructureError: If shapes or structures do not fit; a ValueError.
+        ValueError: If the method is for other problems, or x0 is needed and not given.
+
+    Cost: that of `solve_fixed_point`.
 
     >>> import jax.numpy as jnp, jaxsolve as js
     >>> js.solve_fixed_point_info(jnp.cos, js.Solve("picard", x0=1.0)).status.name

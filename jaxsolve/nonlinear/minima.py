@@ -72,7 +72,11 @@ def minimize(
         NotConverged: If the tolerance was not reached; `exc.result` is the `SolveInfo`. Also out of gradients.
         Diverged: If the iterates left for infinity or stopped being numbers.
         StructureError: If f does not return one number; a ValueError.
-        ValueError: Out of gradients, where it is not clear which constraints hold x.
+        ValueError: If there is no first guess, or the method is for other problems; out of gradients, where it is not
+            clear which constraints hold x.
+
+    Cost: that of the method, by the `Cost` of its class, and 64 products with the Hessian at most for the units. A
+        gradient costs one linear solve with the Hessian.
 
     >>> import jax.numpy as jnp, jaxsolve as js
     >>> loss = lambda p: (p["a"] - 3) ** 2 + (p["b"] + 1) ** 2
@@ -93,7 +97,16 @@ def minimize_info(
 ) -> SolveInfo:
     """How a minimisation went: x, the objective, the residual -∇f(x), iterations, status; never raises for failures.
 
-    Takes the arguments of `minimize`; the result is a pytree that passes through jit and vmap.
+    Takes the arguments of `minimize`.
+
+    Returns:
+        A `SolveInfo` with x in the structure of x0; a pytree that passes through jit and vmap.
+
+    Raises:
+        StructureError: If f does not return one number; a ValueError.
+        ValueError: If there is no first guess, or the method is for other problems.
+
+    Cost: that of `minimize`.
 
     >>> import jax.numpy as jnp, jaxsolve as js
     >>> info = js.minimize_info(lambda x: x**2 + 1, js.Solve("GD", x0=3.0))
@@ -131,6 +144,10 @@ def least_squares(
         NotConverged: If the tolerance was not reached; `exc.result` is the `SolveInfo`. Also out of gradients.
         Diverged: If the iterates left for infinity or stopped being numbers.
         StructureError: If r returns no residuals; a ValueError.
+        ValueError: If there is no first guess, or the method is for other problems.
+
+    Cost: that of the method, by the `Cost` of its class. A gradient costs one linear solve with the Jacobian and its
+        transpose.
 
     >>> import jax.numpy as jnp, jaxsolve as js
     >>> t = jnp.arange(5.0)
@@ -146,7 +163,16 @@ def least_squares_info(
 ) -> SolveInfo:
     """How a least-squares fit went: x, the objective ½‖r‖², the residual -Jᵀr, status; never raises for failures.
 
-    Takes the arguments of `least_squares`; the result is a pytree that passes through jit and vmap.
+    Takes the arguments of `least_squares`.
+
+    Returns:
+        A `SolveInfo` with x in the structure of x0; a pytree that passes through jit and vmap.
+
+    Raises:
+        StructureError: If r returns no residuals; a ValueError.
+        ValueError: If there is no first guess, or the method is for other problems.
+
+    Cost: that of `least_squares`.
 
     >>> import jax.numpy as jnp, jaxsolve as js
     >>> round(

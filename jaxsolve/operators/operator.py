@@ -27,6 +27,13 @@ class LinearOperator(AbstractOperator):
     `layout()`, what is applied instead. With entries it is chosen for as a sparse matrix is, and applied by its `mv`.
     The subclass is an Equinox module: its array fields are differentiated, batched and traced like any pytree.
 
+    Raises:
+        StructureError: From a product with a vector of another shape than (n,).
+        NotImplementedError: From the transpose, where JAX cannot transpose what `mv` is made of.
+
+    Cost: that of `mv` a product; about as much for the transpose; n products for `diagonal` and `as_matrix`, unless
+        a subclass knows better.
+
     >>> import jax.numpy as jnp, jaxsolve as js
     >>> class Shift(js.LinearOperator):
     ...     n: int

@@ -21,6 +21,15 @@ class Pattern:
         indptr: NumPy integers of shape (m + 1,).
         indices: NumPy integers of shape (nnz,).
         shape: (m, n).
+
+    Raises:
+        StructureError: From `from_coo`, if an index lies outside the shape.
+
+    Cost: one sort of nnz keys for `from_coo` where they are unsorted; m + nnz integers of memory.
+
+    >>> pattern, order, _ = Pattern.from_coo(np.array([1, 0, 1]), np.array([0, 0, 1]), (2, 2))
+    >>> pattern.nnz, pattern.indptr.tolist(), pattern.indices.tolist()
+    (3, [0, 1, 3], [0, 0, 1])
     """
 
     _interned: ClassVar["weakref.WeakValueDictionary[bytes, Pattern]"] = weakref.WeakValueDictionary()

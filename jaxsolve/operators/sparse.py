@@ -37,6 +37,13 @@ class SparseMatrix(LinearOperator):
         pattern: The positions.
         facts: What is known of the matrix; see `declare`.
 
+    Raises:
+        StructureError: From `from_dense` and `from_bcoo`, if the pattern cannot be known, being traced; from a
+            product with a vector of another shape than (n,).
+        TypeError: From `from_scipy` and `from_bcoo`, if the argument is of another kind.
+
+    Cost: 2 nnz flops a product; nnz numbers of memory and, for rows of fixed width, as many integers.
+
     >>> A = SparseMatrix.from_dense(jnp.array([[2.0, 0.0], [1.0, 3.0]]))
     >>> A, (A @ jnp.ones(2)).tolist(), A.T.todense().tolist()
     (SparseMatrix(2x2, nnz=3, float64), [2.0, 4.0], [[2.0, 1.0], [0.0, 3.0]])

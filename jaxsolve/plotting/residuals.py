@@ -35,6 +35,9 @@ def plot(
             compilation included where there was one, is divided evenly among their iterations).
         labels: Names for the legend; without them the methods, with their preconditioners.
 
+    Returns:
+        The Matplotlib axes that were drawn in.
+
     Raises:
         MissingBackendError: If matplotlib is not installed.
         ValueError: If there is nothing to draw, or no trajectory, or no time.

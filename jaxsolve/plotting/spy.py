@@ -24,6 +24,9 @@ def spy(A: Any, ax: Any = None) -> Any:
             `js.matrix_from_function`.
         ax: Matplotlib axes to draw in; a new figure without them.
 
+    Returns:
+        The Matplotlib axes that were drawn in.
+
     Raises:
         MissingBackendError: If matplotlib is not installed.
         TypeError: If A is a function, or no matrix.

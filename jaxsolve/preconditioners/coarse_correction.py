@@ -52,19 +52,35 @@ def as_labels(labels: Any) -> tuple[int, ...] | None:
 class Cluster(AbstractPreconditioner):
     """A smoother and a coarse correction that is constant on clusters of rows.
 
-    Clusters are boxes of a grid where the pattern is a stencil, otherwise connected parts of its graph. The
-    coarse matrix of the clusters is inverted densely, generalised where it is singular, so that systems with
-    a null space of constants keep it. Symmetric where A is, and positive definite if the smoother converges
-    or `multiplicative` is off.
+    Clusters are boxes of a grid where the pattern is a stencil, otherwise connected parts of its graph. The coarse
+    matrix of the clusters is inverted densely, generalised where it is singular, so that systems with a null space
+    of constants keep it.
 
     Args:
         count: About how many clusters; the inverse holds their square.
-        multiplicative: Smoother, correction, smoother one after another (two products more an application,
-            fewer iterations); otherwise the sum of smoother and correction.
+        multiplicative: Smoother, correction, smoother one after another (two products more an application, fewer
+            iterations); otherwise the sum of smoother and correction.
         smoother: What is combined with the correction.
         labels: The cluster of each row, integers 0, 1, ...; found from the pattern where None.
 
+    Raises:
+        StructureError: If `count` is less than 1, `smoother` no preconditioner, or `labels` are no integers; from
+            `build`, if the entries of A are not known or `labels` do not fit its rows.
+
+    Builds: an operator of shape (n, n) in the dtype of A; symmetric where A is, and positive definite if the
+        smoother converges or `multiplicative` is off.
+
+    Cost: set-up about clusters³ flops and a sum over the entries, application 1 to 4 products and 2 clusters²
+        flops; memory clusters².
+
     Source: Nicolaides, Deflation of conjugate gradients (1987); Toselli, Widlund (2005), section 3.
+
+    >>> import jaxsolve as js
+    >>> A = 2 * jnp.eye(8) - jnp.eye(8, k=1) - jnp.eye(8, k=-1)
+    >>> M = js.Cluster(labels=[0, 0, 1, 1, 2, 2, 3, 3]).build(js.SparseMatrix.from_dense(A))
+    >>> eigenvalues = jnp.linalg.eigvals(M.as_matrix() @ A).real
+    >>> bool(eigenvalues.max() / eigenvalues.min() < jnp.linalg.cond(A) / 2)
+    True
     """
 
     name: ClassVar[str] = "cluster"
@@ -97,9 +113,8 @@ class Cluster(AbstractPreconditioner):
 class Deflation(AbstractPreconditioner):
     """A preconditioner for what a space of a few vectors leaves over, and the inverse of A on that space.
 
-    The balanced form: correction, inner preconditioner, correction, which is symmetric positive definite
-    where A and the inner preconditioner are, so that CG runs on it from any start. With vectors that are
-    constant on subdomains of equal coefficient it is immune to jumps between them.
+    The balanced form: correction, inner preconditioner, correction. CG runs on it from any start. With vectors that
+    are constant on subdomains of equal coefficient it is immune to jumps between them.
 
     Args:
         basis: Shape (n, k) with k vectors, or None for the indicator vectors of clusters.
@@ -107,7 +122,23 @@ class Deflation(AbstractPreconditioner):
         inner: The preconditioner for the rest.
         labels: The cluster of each row, as in `Cluster`; found from the pattern where None.
 
+    Raises:
+        StructureError: If `count` is less than 1, `inner` no preconditioner, or `basis` or `labels` of a wrong
+            shape; from `build`, if they do not fit A, or, without a basis, the entries of A are not known.
+
+    Builds: an operator of shape (n, n) in the dtype of A; symmetric positive definite where A and the inner
+        preconditioner are.
+
+    Cost: set-up k products and about k³ flops, application 2 products and, with a basis, 4 n k multiplications;
+        memory k vectors with a basis, k² without.
+
     Source: Tang, Nabben, Vuik, Erlangga, Comparison of two-level preconditioners (2009), BNN in table 1.
+
+    >>> import jaxsolve as js
+    >>> A, v = jnp.diag(jnp.array([1e-3, 1.0, 2.0])), jnp.array([1.0, 1.0, 0.0])
+    >>> M = js.Deflation(basis=v[:, None]).build(A)
+    >>> jnp.allclose(M @ (A @ v), v, atol=1e-3).item()  # M is the inverse of A on the space
+    True
     """
 
     name: ClassVar[str] = "deflation"

@@ -33,19 +33,25 @@ ROUNDING = 16
 class FSAI(AbstractPreconditioner):
     """A factorised sparse approximate inverse, M = Gᴴ G with a sparse triangular G.
 
-    Row i of G minimises the distance of G L from the identity (A = L Lᴴ, which is never computed) over the positions J
-    of its row: it is the last row of the inverse of the small matrix A[J, J], scaled. All rows are found at once by
-    batched dense solves, and an application is two sparse products: no recurrences, so that set-up and application
-    suit a GPU, traced values and vmap. Positive definite by construction where A is, or where the method needs it.
-    Matrices that are not symmetric get two factors, H D G, the same way. Rows whose small matrix is singular (or not
-    definite, where that is needed) fall back to Jacobi.
+    Row i of G minimises the distance of G L from the identity (A = L Lᴴ, which is never computed) over the
+    positions J of its row: it is the last row of the inverse of the small matrix A[J, J], scaled. All rows are
+    found at once by batched dense solves, and an application is two sparse products: no recurrences, so that set-up
+    and application suit a GPU, traced values and vmap. Matrices that are not symmetric get two factors, H D G, the
+    same way. Rows whose small matrix is singular (or not definite, where that is needed) fall back to Jacobi.
 
     Args:
         power: G has the lower pattern of A (1), of A² (2), ...; each step costs about as much as it gains on a CPU.
         definite: Whether the operator has to be Hermitian positive definite; None: where A is.
 
     Raises:
-        StructureError: If the rows are so long that the small matrices would take gigabytes.
+        StructureError: If `power` is less than 1; from `build`, if the entries of A are not known, or its rows are
+            so long that the small matrices would take gigabytes.
+
+    Builds: an operator of shape (n, n) in the dtype of A; positive definite by construction where A is, or where
+        the method needs it.
+
+    Cost: set-up about n w³ flops for w entries in a row of G; application two products with the factors, 1 to 3
+        products with A.
 
     Source: Kolotilina and Yeremin, Factorized sparse approximate inverse preconditionings I (1993).
 

@@ -19,14 +19,23 @@ from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner, as_s
 class Nystrom(AbstractPreconditioner):
     """The inverse of a random low-rank approximation of A - μ I, plus μ I: for kernels, with A = K + μ I.
 
-    Where the eigenvalues of K decay fast, CG takes a few dozen iterations once `rank` exceeds the number of those above
-    μ, whatever their size. Of no use for discretised differential equations, whose spectra do not decay.
-    Products with A are enough. Hermitian positive definite for every A.
+    Where the eigenvalues of K decay fast, CG takes a few dozen iterations once `rank` exceeds the number of those
+    above μ, whatever their size. Of no use for discretised differential equations, whose spectra do not decay.
 
     Args:
         rank: Products in the set-up, and vectors that are held.
         shift: μ, at least 0; may be traced.
         seed: Of the random numbers.
+
+    Raises:
+        StructureError: If `rank` is less than 1 or `shift` no number of at least 0; from `build`, if A is not
+            square.
+
+    Builds: an operator of shape (n, n) in the dtype of A, by products alone; Hermitian positive definite for every
+        A.
+
+    Cost: set-up `rank` products and about n rank² flops, application 2 n rank multiplications; memory `rank`
+        vectors.
 
     Source: Frangella, Tropp, Udell, Randomized Nyström preconditioning (2023), algorithm 2.1 and equation 5.3.
 

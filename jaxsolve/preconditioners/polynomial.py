@@ -31,16 +31,28 @@ SAFETY = 1.1
 class Chebyshev(AbstractPreconditioner):
     """The Chebyshev polynomial in D⁻¹A that is smallest on the upper part of the spectrum.
 
-    The interval is [λ / ratio, λ] with λ the largest eigenvalue of D⁻¹A, estimated by power iterations and
-    bounded by Gershgorin's circles where the entries are known. Iterations fall by about the degree while the
-    products stay, so that it pays where dot products are dear: on a GPU, over many devices. Positive definite
-    where A is.
+    The interval is [λ / ratio, λ] with λ the largest eigenvalue of D⁻¹A, estimated by power iterations and bounded
+    by Gershgorin's circles where the entries are known. Iterations fall by about the degree while the products
+    stay, so that it pays where dot products are dear: on a GPU, over many devices.
 
     Args:
         degree: Products with A an application.
         ratio: Upper over lower end of the interval; 2 degree² where None.
 
+    Raises:
+        StructureError: If `degree` is less than 1 or `ratio` below 1; from `build`, if A is not square.
+
+    Builds: an operator of shape (n, n) in the dtype of A, by products with A alone; positive definite where A is.
+
+    Cost: set-up 12 products, application `degree` products; 4 vectors of memory.
+
     Source: Saad (2003), algorithm 12.1.
+
+    >>> import jaxsolve as js
+    >>> A = 2 * jnp.eye(8) - jnp.eye(8, k=1) - jnp.eye(8, k=-1)
+    >>> eigenvalues = jnp.linalg.eigvals(js.Chebyshev(degree=4).build(A).as_matrix() @ A).real
+    >>> bool(eigenvalues.max() / eigenvalues.min() < jnp.linalg.cond(A) / 4)
+    True
     """
 
     name: ClassVar[str] = "chebyshev"
@@ -77,13 +89,25 @@ class Chebyshev(AbstractPreconditioner):
 class Neumann(AbstractPreconditioner):
     """The first terms of the Neumann series of (ω D⁻¹A)⁻¹.
 
-    Positive definite where A is; `Chebyshev` of the same degree is better, this one needs no lower end of an
-    interval.
+    `Chebyshev` of the same degree is better; this one needs no lower end of an interval.
 
     Args:
         degree: Products with A an application.
 
+    Raises:
+        StructureError: If `degree` is less than 0; from `build`, if A is not square.
+
+    Builds: an operator of shape (n, n) in the dtype of A, by products with A alone; positive definite where A is.
+
+    Cost: set-up 12 products, application `degree` products; 3 vectors of memory.
+
     Source: Saad (2003), section 12.3.1.
+
+    >>> import jaxsolve as js
+    >>> A = 2 * jnp.eye(8) - jnp.eye(8, k=1) - jnp.eye(8, k=-1)
+    >>> eigenvalues = jnp.linalg.eigvals(js.Neumann(degree=3).build(A).as_matrix() @ A).real
+    >>> bool(eigenvalues.max() / eigenvalues.min() < jnp.linalg.cond(A) / 2)
+    True
     """
 
     name: ClassVar[str] = "neumann"

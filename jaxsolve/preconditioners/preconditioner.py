@@ -169,6 +169,19 @@ class Additive(AbstractPreconditioner):
 
     Args:
         parts: Preconditioners, at least one.
+
+    Raises:
+        StructureError: If a part is no preconditioner, or there is none.
+
+    Builds: an operator of shape (n, n) in the dtype of A; Hermitian positive definite where all its parts are.
+
+    Cost: the sum of its parts.
+
+    Source: Saad (2003), section 14.3.3 (additive Schwarz).
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> (js.Jacobi() + js.Jacobi()).build(jnp.diag(jnp.array([2.0, 4.0]))).as_matrix().tolist()
+    [[1.0, 0.0], [0.0, 0.5]]
     """
 
     name: ClassVar[str] = "additive"
@@ -191,11 +204,26 @@ class Additive(AbstractPreconditioner):
 class Multiplicative(AbstractPreconditioner):
     """One preconditioner after another, each on the residual that the ones before have left.
 
-    Not symmetric in general: for CG use `Symmetrized`, or pass the parts there and back. Also written
-    `last @ first`, as the product of the operators' error propagations I - M A is.
+    Not symmetric in general: for CG use `Symmetrized`, or pass the parts there and back. Also written `last @
+    first`, as the product of the operators' error propagations I - M A is.
 
     Args:
         parts: Preconditioners in the order of their application.
+
+    Raises:
+        StructureError: If a part is no preconditioner, or there is none.
+
+    Builds: an operator of shape (n, n) in the dtype of A.
+
+    Cost: the sum of its parts and a product with A between two.
+
+    Source: Saad (2003), section 14.3.2 (multiplicative Schwarz).
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A = jnp.array([[2.0, 1.0], [1.0, 2.0]])
+    >>> M = js.Multiplicative(js.Jacobi(), js.Jacobi()).build(A)
+    >>> (jnp.eye(2) - M.as_matrix() @ A).tolist()  # (I - D⁻¹A)²
+    [[0.25, 0.0], [0.0, 0.25]]
     """
 
     name: ClassVar[str] = "multiplicative"
@@ -218,6 +246,21 @@ class Symmetrized(AbstractPreconditioner):
 
     Args:
         parts: Preconditioners in the order of their application, the last one applied once.
+
+    Raises:
+        StructureError: If a part is no preconditioner, or there is none.
+
+    Builds: an operator of shape (n, n) in the dtype of A, Hermitian where A and its parts are.
+
+    Cost: all parts but the last twice and a product with A between two.
+
+    Source: Saad (2003), section 14.3.2.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A = jnp.array([[2.0, 1.0], [1.0, 2.0]])
+    >>> M = js.Symmetrized(js.Jacobi(), js.Jacobi()).build(A)
+    >>> (jnp.eye(2) - M.as_matrix() @ A).tolist()  # (I - D⁻¹A)³
+    [[0.0, -0.125], [-0.125, 0.0]]
     """
 
     name: ClassVar[str] = "symmetrized"

@@ -38,14 +38,25 @@ MOST_COLOURS = 96
 class SSOR(AbstractPreconditioner):
     """Symmetric over-relaxation, ω(2 - ω) (D + ωU)⁻¹ D (D + ωL)⁻¹, rows ordered by the colours of the graph.
 
-    Rows of one colour are not coupled and are relaxed at once; with ω = 1 this is symmetric Gauss-Seidel.
-    Positive definite where A is, for 0 < ω < 2. A dense matrix keeps its order and is relaxed by triangular
-    solves.
+    Rows of one colour are not coupled and are relaxed at once; with ω = 1 this is symmetric Gauss-Seidel. A dense
+    matrix keeps its order and is relaxed by triangular solves.
 
     Args:
         omega: Relaxation factor; above 1 loses with two colours.
 
+    Raises:
+        StructureError: If `omega` is not between 0 and 2; from `build`, if the entries of A are not known, or its
+            graph needs too many colours.
+
+    Builds: an operator of shape (n, n) in the dtype of A; positive definite where A is, for 0 < ω < 2.
+
+    Cost: set-up a permutation of the entries, application 2 products.
+
     Source: Saad (2003), sections 4.1.2, 10.2.1 and 12.4.3.
+
+    >>> A = jnp.array([[2.0, 1.0], [0.0, 4.0]])
+    >>> jnp.allclose(SSOR().build(A).as_matrix() @ A, jnp.eye(2)).item()  # exact for a triangle
+    True
     """
 
     name: ClassVar[str] = "ssor"

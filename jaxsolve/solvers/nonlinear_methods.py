@@ -29,14 +29,29 @@ class AbstractNonlinearMethod(eqx.Module):
 
 
 class Newton(AbstractNonlinearMethod):
-    """Newton's method with a line search; the linear systems are solved as exactly as it pays (Eisenstat & Walker).
+    """Newton's method with a line search; the linear systems are solved as exactly as it pays.
 
     Args:
         linear: The `Solve` of the linear systems. Its preconditioner decides how the Jacobian is made: recipes that
             need entries get it traced into a sparse matrix, others products. Its `rtol` holds for gradients only.
             None chooses by size: dense LU, a sparse factorisation, a preconditioned Krylov method.
 
-    Source: Eisenstat & Walker (1996), Choosing the forcing terms in an inexact Newton method, choice 2.
+    Raises:
+        NotConverged: Out of a solve: `singular` where the Jacobian is so, `stagnation` where no step lowers the
+            residual.
+
+    Solves: f(x) = y and x = g(x), with as many equations as unknowns, real or complex, in any pytrees.
+
+    Cost: one Jacobian (or products with it), one linear solve and 1 or more evaluations an iteration; memory that
+        of the linear solve.
+
+    Source: Eisenstat and Walker (1996), Choosing the forcing terms in an inexact Newton method, choice 2.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> f = lambda x: jnp.stack([x[0] ** 2 + x[1] ** 2, x[0] - x[1]])
+    >>> request = js.Solve(js.Newton(), x0=jnp.array([1.0, 2.0]))
+    >>> [round(v, 3) for v in js.solve_nonlinear(f, jnp.array([2.0, 0.0]), request).tolist()]
+    [1.0, 1.0]
     """
 
     name: ClassVar[str] = "newton"
@@ -57,8 +72,21 @@ class PseudoTransient(AbstractNonlinearMethod):
         linear: As in `Newton`.
         step: The first time step, in units of 1 / (derivative of f).
 
-    Source: Kelley & Keyes (1998), Convergence analysis of pseudo-transient continuation; the steady growth of steps as
-        in PETSc's TSPSEUDO.
+    Raises:
+        NotConverged: Out of a solve: `stagnation` where no time step is short enough.
+
+    Solves: f(x) = y and x = g(x), with as many equations as unknowns, real or complex, in any pytrees.
+
+    Cost: one Jacobian (or products with it), one linear solve and 1 or more evaluations an iteration; memory that
+        of the linear solve.
+
+    Source: Kelley and Keyes (1998), Convergence analysis of pseudo-transient continuation; the steady growth of
+        steps as in PETSc's TSPSEUDO.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> request = js.Solve(js.PseudoTransient(step=0.02), x0=10.0)
+    >>> abs(float(js.solve_nonlinear(jnp.arctan, jnp.zeros(()), request))) < 1e-3
+    True
     """
 
     name: ClassVar[str] = "pseudo-transient"
@@ -76,7 +104,20 @@ class Broyden(AbstractNonlinearMethod):
     Args:
         memory: Updates that are kept before it starts anew.
 
-    Source: Kelley (1995), Iterative Methods for Linear and Nonlinear Equations, chapter 7.
+    Raises:
+        NotConverged: Out of a solve: `stagnation` where a step with a new Jacobian gains nothing.
+
+    Solves: f(x) = y and x = g(x), with as many equations as unknowns, real or complex, in any pytrees.
+
+    Cost: 1 to 3 evaluations an iteration, n more at each start of a small system; 2 `memory` vectors and, for a
+        small system, n² entries.
+
+    Source: Broyden (1965); Kelley (1995), Iterative Methods for Linear and Nonlinear Equations, chapter 7.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> x = js.solve_nonlinear(lambda x: x**3, jnp.array(8.0), js.Solve(js.Broyden(), x0=1.5))
+    >>> round(float(x), 3)
+    2.0
     """
 
     name: ClassVar[str] = "broyden"
@@ -93,7 +134,19 @@ class Anderson(AbstractNonlinearMethod):
         memory: Differences that are combined.
         damping: How far each combination goes along its residual.
 
-    Source: Walker & Ni (2011), Anderson acceleration for fixed-point iterations.
+    Raises:
+        NotConverged: Out of a solve: `max_iterations`; it never stops by itself.
+
+    Solves: x = g(x) and f(x) = y, with as many equations as unknowns, real or complex, in any pytrees.
+
+    Cost: one evaluation and a least-squares problem of shape (n, memory) an iteration; 2 `memory` vectors.
+
+    Source: Anderson (1965); Walker and Ni (2011), Anderson acceleration for fixed-point iterations.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> info = js.solve_fixed_point_info(jnp.cos, js.Solve(js.Anderson(memory=2), x0=1.0))
+    >>> round(float(info.x), 3), int(info.iterations) < 8
+    (0.739, True)
     """
 
     name: ClassVar[str] = "anderson"
@@ -109,6 +162,20 @@ class Picard(AbstractNonlinearMethod):
 
     Args:
         damping: The part of each step that is taken.
+
+    Raises:
+        NotConverged: Out of a solve: `max_iterations`.
+        Diverged: Out of a solve: `divergence` where the iteration does not contract.
+
+    Solves: x = g(x) and f(x) = y, with as many equations as unknowns, real or complex, in any pytrees.
+
+    Cost: one evaluation an iteration; two vectors.
+
+    Source: Kelley (1995), Iterative Methods for Linear and Nonlinear Equations, section 4.2.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> round(float(js.solve_fixed_point(jnp.cos, js.Solve(js.Picard(), x0=1.0))), 3)
+    0.739
     """
 
     name: ClassVar[str] = "picard"
@@ -124,6 +191,22 @@ class GaussNewton(AbstractNonlinearMethod):
     Args:
         linear: The `Solve` of the linear systems; a method for rectangular systems ("lsmr") solves J d = -r, others
             ("CG") the normal equations. None chooses by size: dense QR, or `lsmr`.
+
+    Raises:
+        NotConverged: Out of a solve: `stagnation` where no step along the direction lowers ½‖r‖².
+
+    Solves: least squares, min ½‖r(x)‖² with m residuals of n parameters; complex ones by real and imaginary parts.
+
+    Cost: one Jacobian (or products with it), one least-squares solve and 1 or more evaluations an iteration; memory
+        m n where J is made.
+
+    Source: Nocedal and Wright (2006), section 10.3.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> t = jnp.arange(5.0)
+    >>> r = lambda k: jnp.exp(-k * t) - jnp.exp(-0.5 * t)
+    >>> round(float(js.least_squares(r, js.Solve(js.GaussNewton(), x0=1.0, rtol=1e-4))), 3)
+    0.5
     """
 
     name: ClassVar[str] = "gauss-newton"
@@ -138,14 +221,30 @@ class LevenbergMarquardt(AbstractNonlinearMethod):
     """Levenberg-Marquardt: Gauss-Newton steps damped by as much as the model fails.
 
     For equations a Newton method in a region of trust: it turns from Newton's direction to that of steepest descent
-    of ‖y - f(x)‖, where the line search of `Newton` only shortens. Complex unknowns are taken by
-    their real and imaginary parts.
+    of ‖y - f(x)‖, where the line search of `Newton` only shortens. Complex unknowns are taken by their real and
+    imaginary parts.
 
     Args:
         linear: As in `GaussNewton`.
-        damping: The first damping of D d, with D the largest norms of the columns of the Jacobian so far (Moré).
+        damping: The first damping of D d, with D the largest norms of the columns of the Jacobian so far (Moré
+            1978).
 
-    Source: Nielsen (1999), Damping parameter in Marquardt's method.
+    Raises:
+        NotConverged: Out of a solve: `stagnation` where no damping makes a step that lowers ½‖r‖².
+
+    Solves: least squares, min ½‖r(x)‖² with m residuals of n parameters; f(x) = y and x = g(x).
+
+    Cost: one Jacobian (or products with it), one least-squares solve and one evaluation an iteration; memory m n
+        where J is made.
+
+    Source: Moré (1978) for the scaling; Nielsen (1999), Damping parameter in Marquardt's method; Nocedal and Wright
+        (2006), section 10.3.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> t = jnp.arange(5.0)
+    >>> r = lambda k: jnp.exp(-k * t) - jnp.exp(-0.5 * t)
+    >>> round(float(js.least_squares(r, js.Solve(js.LevenbergMarquardt(), x0=1.0, rtol=1e-4))), 3)
+    0.5
     """
 
     name: ClassVar[str] = "levenberg-marquardt"
@@ -160,7 +259,19 @@ class LevenbergMarquardt(AbstractNonlinearMethod):
 class GradientDescent(AbstractNonlinearMethod):
     """Steepest descent with a line search that starts from the Barzilai-Borwein step.
 
-    Source: Barzilai & Borwein (1988), Two-point step size gradient methods.
+    Raises:
+        NotConverged: Out of a solve: `stagnation` where no step along the gradient lowers f.
+
+    Solves: min f(x) for f with one value and a gradient; complex x by its real and imaginary parts.
+
+    Cost: 1 to 3 gradients an iteration; about 4 vectors.
+
+    Source: Barzilai and Borwein (1988), Two-point step size gradient methods.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> f = lambda x: jnp.sum((x - jnp.array([1.0, 2.0])) ** 2)
+    >>> [round(v, 3) for v in js.minimize(f, js.Solve(js.GradientDescent(), x0=jnp.zeros(2))).tolist()]
+    [1.0, 2.0]
     """
 
     name: ClassVar[str] = "GD"
@@ -174,7 +285,20 @@ class LBFGS(AbstractNonlinearMethod):
     Args:
         memory: Pairs of steps and gradient differences that are kept.
 
-    Source: Nocedal & Wright (2006), algorithm 7.4; Lewis & Overton (2013) for the line search.
+    Raises:
+        NotConverged: Out of a solve: `stagnation` where no step along the gradient lowers f.
+
+    Solves: min f(x) for f with one value and a gradient; complex x by its real and imaginary parts.
+
+    Cost: 1 to 3 gradients and about 4 n memory multiplications an iteration; 2 `memory` vectors.
+
+    Source: Liu and Nocedal (1989); Nocedal and Wright (2006), algorithm 7.4; Lewis and Overton (2013) for the line
+        search.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> f = lambda x: (1 - x[0]) ** 2 + 5 * (x[1] - x[0] ** 2) ** 2
+    >>> [round(v, 2) for v in js.minimize(f, js.Solve(js.LBFGS(), x0=jnp.zeros(2))).tolist()]
+    [1.0, 1.0]
     """
 
     name: ClassVar[str] = "L-BFGS"
@@ -192,7 +316,20 @@ class NewtonCG(AbstractNonlinearMethod):
     Args:
         steps: Most products with the Hessian in one iteration; None for the number of unknowns, 200 at most.
 
-    Source: Steihaug (1983), The conjugate gradient method and trust regions.
+    Raises:
+        NotConverged: Out of a solve: `stagnation` where no radius makes a step that lowers f.
+
+    Solves: min f(x) for f with one value and two derivatives; complex x by its real and imaginary parts.
+
+    Cost: one gradient and some products with the Hessian (`steps` at most) an iteration; about 8 vectors.
+
+    Source: Steihaug (1983), The conjugate gradient method and trust regions; Nocedal and Wright (2006), algorithm
+        7.2.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> f = lambda x: (1 - x[0]) ** 2 + 5 * (x[1] - x[0] ** 2) ** 2
+    >>> [round(v, 2) for v in js.minimize(f, js.Solve(js.NewtonCG(), x0=jnp.zeros(2))).tolist()]
+    [1.0, 1.0]
     """
 
     name: ClassVar[str] = "Newton-CG"
@@ -245,6 +382,18 @@ class SciPyMinimize(AbstractNonlinearMethod):
 
     Raises:
         ValueError: If there is no such kind.
+        NotConverged: Out of a solve: `stagnation` where SciPy stops before the tolerance is reached.
+
+    Solves: min f(x) for f with one value, some kinds within bounds or under constraints.
+
+    Cost: SciPy's iteration and one exchange with the host an evaluation; memory by kind, n² for "BFGS".
+
+    Source: `scipy.optimize.minimize`.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> f = lambda x: jnp.sum((x - jnp.array([1.0, 2.0])) ** 2)
+    >>> [round(v, 3) for v in js.minimize(f, js.Solve(js.SciPyMinimize("BFGS"), x0=jnp.zeros(2))).tolist()]
+    [1.0, 2.0]
     """
 
     solves: ClassVar[tuple[str, ...]] = (MINIMUM,)
@@ -272,11 +421,24 @@ class SciPyLeastSquares(AbstractNonlinearMethod):
     Args:
         kind: "trf", "dogbox" or "lm" (without bounds).
         options: Further arguments of SciPy's function (`x_scale`, `tr_solver`, ...), over what follows from the
-            tolerances (`x_scale` is "jac"). A `loss` is none of them: it asks for the minimum of something else than
-            ½‖r‖².
+            tolerances (`x_scale` is "jac"). A `loss` is none of them: it asks for the minimum of something else
+            than ½‖r‖².
 
     Raises:
         ValueError: If there is no such kind, or a `loss`.
+        NotConverged: Out of a solve: `stagnation` where SciPy stops before the tolerance is reached.
+
+    Solves: least squares, min ½‖r(x)‖² with m residuals of n parameters, within bounds too.
+
+    Cost: SciPy's iteration, one dense Jacobian and one exchange with the host an evaluation; memory m n.
+
+    Source: `scipy.optimize.least_squares`.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> t = jnp.arange(5.0)
+    >>> r = lambda k: jnp.exp(-k * t) - jnp.exp(-0.5 * t)
+    >>> round(float(js.least_squares(r, js.Solve(js.SciPyLeastSquares("trf"), x0=1.0, rtol=1e-4))), 3)
+    0.5
     """
 
     solves: ClassVar[tuple[str, ...]] = (FIT,)

@@ -27,12 +27,19 @@ class Trajectory:
     """How a solve went, iteration by iteration.
 
     Attributes:
-        iterations: Shape (..., k): the number of iterations at each record, increasing; -1 where there is none (in a
-            batch, after the last iteration of a system; while traced, up to the end of the buffer).
+        iterations: Shape (..., k): the number of iterations at each record, increasing; -1 where there is none (in
+            a batch, after the last iteration of a system; while traced, up to the end of the buffer).
         residual_norm: Shape (..., k): ‖b - A x‖, NaN where there is none (infinite while traced, so that
-            `jax_debug_nans` finds nothing). Computed from x at the start and the end; in between the estimate of the
-            method.
+            `jax_debug_nans` finds nothing). Computed from x at the start and the end; in between the estimate of
+            the method.
         x: Iterates in the structure of the solution, each leaf of shape (..., k, *leaf); None if not asked for.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> with js.SolveTape(record_trajectories=True) as solves:
+    ...     x = js.solve_linear(jnp.diag(jnp.array([1.0, 2.0])), jnp.ones(2), js.Solve("CG"))
+    >>> trajectory = solves[0].trajectory
+    >>> len(trajectory), trajectory.iterations.tolist(), trajectory.x.shape
+    (3, [0, 1, 2], (3, 2))
     """
 
     iterations: Any

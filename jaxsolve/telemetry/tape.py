@@ -32,6 +32,7 @@ class SolveTape:
 
     Raises:
         ValueError: If `every` is less than 1.
+        RuntimeError: If a tape is opened that is open.
 
     >>> import jax.numpy as jnp, jaxsolve as js
     >>> solve = js.Solve("CG")

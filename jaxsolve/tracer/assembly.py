@@ -47,6 +47,7 @@ def matrix_from_function(f: Callable[..., Any], x_like: Any, *params: Any, **kwa
         structural zeros; and f(0) in the structure of f's output.
 
     Raises:
+        TypeError: If f is no function.
         NotLinearError: If f is not linear; the text names the operation and the line.
         TraceError: If the matrix would have too many entries.
 

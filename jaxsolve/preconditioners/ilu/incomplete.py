@@ -37,9 +37,9 @@ class ILU(AbstractPreconditioner):
     """An incomplete LU factorisation with options that follow the structure of the matrix.
 
     With fill (the default) SuperLU factorises the equilibrated matrix on the host: without row exchanges where the
-    pattern is symmetric with a full diagonal, else with pivoting; what is singular or of no use is tried again with
-    less dropping and with rows permuted by a matching. A matrix declared positive definite gets a factorisation
-    L |D| Lᴴ, which is positive definite too. Without fill (`level=0`) it is computed and applied on the device.
+    pattern is symmetric with a full diagonal, else with pivoting. What is singular or of no use is tried again with
+    less dropping and with rows permuted by a matching. A matrix declared positive definite gets a factorisation L
+    |D| Lᴴ, which is positive definite too. Without fill (`level=0`) it is computed and applied on the device.
 
     Args:
         fill_factor: Entries of the factors at most, over those of the matrix.
@@ -47,13 +47,30 @@ class ILU(AbstractPreconditioner):
         permutation: "auto", or SciPy's `permc_spec` ("NATURAL", "MMD_AT_PLUS_A", "MMD_ATA", "COLAMD"), by which a
             definite factorisation orders rows and columns alike.
         level: None for fill by size of the entries, 0 for none.
-        apply: "host" (a callback each iteration), "device" (with fill only where the values are known while tracing),
-            or "auto": the host on a CPU, elsewhere the device where it can.
+        apply: "host" (a callback each iteration), "device" (with fill only where the values are known while
+            tracing), or "auto": the host on a CPU, elsewhere the device where it can.
         sweeps: Jacobi sweeps of a triangular solve on the device at most; with fewer levels than that it is exact.
             None: substitution level by level where that is cheaper than 8 sweeps. `js.explain` tells which.
-        definite: Whether the operator has to be Hermitian positive definite, as CG and MINRES need; None: where A is.
+        definite: Whether the operator has to be Hermitian positive definite, as CG and MINRES need; None: where A
+            is.
 
-    Source: Li and Shao, A supernodal approach to incomplete LU factorization with partial pivoting (2011).
+    Raises:
+        ValueError: If options are out of range or contradict each other.
+        StructureError: From `build`, if the entries of A are not known, a definite factorisation is asked of a
+            matrix that is not Hermitian, or factors with fill cannot be applied on the device as asked.
+
+    Builds: an operator of shape (n, n) in the dtype of A; double precision inside where it is made on the host.
+
+    Cost: set-up on the host; application as many products as the factors hold matrices (`fill_factor` at most);
+        memory the same.
+
+    Source: Li and Shao, A supernodal approach to incomplete LU factorization with partial pivoting (2011); without
+        fill: Saad (2003), section 10.3.
+
+    >>> A = jnp.array([[4.0, 1.0, 0.0], [2.0, 4.0, 1.0], [0.0, 2.0, 4.0]])
+    >>> M = ILU(level=0).build(SparseMatrix.from_dense(A))
+    >>> jnp.allclose(M.as_matrix() @ A, jnp.eye(3), atol=1e-5).item()  # exact where elimination fills nothing
+    True
     """
 
     name: ClassVar[str] = "ilu"
@@ -139,15 +156,27 @@ class ILU(AbstractPreconditioner):
 class Cholesky0(AbstractPreconditioner):
     """The incomplete Cholesky factorisation without fill, IC(0), computed and applied on the device.
 
-    For symmetric (Hermitian) positive definite matrices; the diagonal is raised where a pivot would not be positive,
-    so that the operator is always positive definite. Set-up and application are vectorised, work on traced values
-    and under vmap.
+    The diagonal is raised where a pivot would not be positive. Set-up and application are vectorised, work on
+    traced values and under vmap.
 
     Args:
         sweeps: Jacobi sweeps of a triangular solve at most; with fewer levels than that it is exact. None:
             substitution level by level where that is cheaper than 8 sweeps.
 
-    Source: Chow and Patel (2015); Meijerink and van der Vorst (1977).
+    Raises:
+        ValueError: If `sweeps` is no integer of at least 1.
+        StructureError: From `build`, if the entries of A are not known, or A is not symmetric.
+
+    Builds: an operator of shape (n, n) in the dtype of A for Hermitian A, always positive definite.
+
+    Cost: set-up 10 to 30 products, application `sweeps` products or one pass over the levels; memory one triangle.
+
+    Source: Meijerink and van der Vorst (1977); its computation by sweeps: Chow and Patel (2015).
+
+    >>> A = jnp.array([[4.0, 1.0, 0.0], [1.0, 4.0, 1.0], [0.0, 1.0, 4.0]])
+    >>> M = Cholesky0().build(SparseMatrix.from_dense(A))
+    >>> jnp.allclose(M.as_matrix() @ A, jnp.eye(3), atol=1e-5).item()  # exact where elimination fills nothing
+    True
     """
 
     name: ClassVar[str] = "ic"

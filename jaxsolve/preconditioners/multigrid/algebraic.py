@@ -54,11 +54,11 @@ from jaxsolve.preconditioners.preconditioner import (
 class RugeStuben(AbstractPreconditioner):
     """Classical algebraic multigrid: a subset of the points stays on the coarse level.
 
-    The best general choice for diffusion-like matrices: few iterations also with coefficients that jump from entry to
-    entry. Which points stay and which interpolate is found on the host, from the values of A where they are concrete,
-    else from those of `like`, else from the pattern alone; the weights and the Galerkin products are numbers of the
-    host for concrete values and JAX expressions for traced ones, so that one shape serves a jitted parameter sweep,
-    a vmap over coefficients, and a gradient. Symmetric where A is; the coarsest matrix may be singular.
+    The best general choice for diffusion-like matrices: few iterations also with coefficients that jump from entry
+    to entry. Which points stay and which interpolate is found on the host, from the values of A where they are
+    concrete, else from those of `like`, else from the pattern alone. The weights and the Galerkin products are
+    numbers of the host for concrete values and JAX expressions for traced ones, so that one shape serves a jitted
+    parameter sweep, a vmap over coefficients, and a gradient. The coarsest matrix may be singular.
 
     Args:
         threshold: Couplings of at least this share of the row's largest one are strong.
@@ -69,7 +69,25 @@ class RugeStuben(AbstractPreconditioner):
         dtype: Precision of the cycle, for instance float32 under a float64 solve; that of A where None.
         hierarchy: "own", or "pyamg" for the levels of `pyamg.ruge_stuben_solver` (concrete values; extra `amg`).
 
+    Raises:
+        StructureError: If an option is out of range; from `build`, if the entries of A are not known, `like` has
+            another pattern, or "pyamg" meets traced values.
+        MissingBackendError: From `build`, if pyamg is asked for and not installed.
+
+    Builds: an operator of shape (n, n) in the dtype of A, or `dtype`; symmetric where A is.
+
+    Cost: set-up 100 products on the host, application 10 to 15 products, whatever n; memory by the operator
+        complexity that its `repr` tells.
+
     Source: Ruge, Stüben (1987); splitting: `coarse_points`; interpolation: `extended_interpolation`.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A = js.SparseMatrix.from_dense(2 * jnp.eye(15) - jnp.eye(15, k=1) - jnp.eye(15, k=-1))
+    >>> js.RugeStuben(bottom=4).build(A)
+    RugeStuben: 3 levels, operator complexity 1.89
+              15 unknowns           45 entries
+               8 unknowns           24 entries
+               4 unknowns           16 entries
     """
 
     name: ClassVar[str] = "ruge-stuben"
@@ -100,12 +118,13 @@ class SmoothedAggregation(AbstractPreconditioner):
     """Multigrid by smoothed aggregation: coarse unknowns are groups of strongly coupled points.
 
     Cheaper to set up and to hold than `RugeStuben` and good for smooth coefficients and meshes; slower where
-    coefficients jump. Shape and numbers are found as in `RugeStuben`. Symmetric where A is.
+    coefficients jump. Shape and numbers are found as in `RugeStuben`.
 
     On grids whose couplings are nearly equal along each axis aggregates are blocks of three points along the strong
     axes, and interpolation is smoothed along one axis after the other: all levels are stencils, no index array is
-    needed, and values may be traced as in `GeometricMultigrid` (with `Chebyshev`, `Neumann` or `Jacobi` as smoother,
-    and periodic lengths divisible by three as far as they are made coarser; otherwise as on any other pattern).
+    needed, and values may be traced as in `GeometricMultigrid` (with `Chebyshev`, `Neumann` or `Jacobi` as
+    smoother, and periodic lengths divisible by three as far as they are made coarser; otherwise as on any other
+    pattern).
 
     Args:
         threshold: Couplings above this times √|a_ii a_jj| are strong; halved on each level. Not used on grids.
@@ -120,7 +139,26 @@ class SmoothedAggregation(AbstractPreconditioner):
         hierarchy: "own", or "pyamg" for the levels of `pyamg.smoothed_aggregation_solver` (concrete values; extra
             `amg`).
 
+    Raises:
+        StructureError: If an option is out of range, or `B` is traced, not finite or of a wrong shape; from
+            `build`, if the entries of A are not known, `B` or `like` does not fit A, or "pyamg" meets traced
+            values.
+        MissingBackendError: From `build`, if pyamg is asked for and not installed.
+
+    Builds: an operator of shape (n, n) in the dtype of A, or `dtype`; symmetric where A is.
+
+    Cost: set-up 50 products on the host, application 8 products, whatever n; memory by the operator complexity that
+        its `repr` tells.
+
     Source: Vaněk, Mandel, Brezina (1996); aggregates: `aggregates`.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A = js.SparseMatrix.from_dense(2 * jnp.eye(15) - jnp.eye(15, k=1) - jnp.eye(15, k=-1))
+    >>> js.SmoothedAggregation(bottom=4).build(A)
+    SmoothedAggregation: 3 levels, operator complexity 1.42
+              15 unknowns           45 entries
+               5 unknowns           15 entries
+               2 unknowns            4 entries
     """
 
     name: ClassVar[str] = "smoothed-aggregation"

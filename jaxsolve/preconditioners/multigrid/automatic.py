@@ -16,13 +16,29 @@ from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner, with
 class Multigrid(AbstractPreconditioner):
     """The multigrid that suits a matrix.
 
-    `GeometricMultigrid` where the pattern is a stencil on a grid and the couplings along each axis are of one size (or
-    unknown, while values are traced), otherwise `RugeStuben`. `choice(A)` tells which. Symmetric where A is.
+    `GeometricMultigrid` where the pattern is a stencil on a grid and the couplings along each axis are of one size
+    (or unknown, while values are traced), otherwise `RugeStuben`. `choice(A)` tells which.
 
     Args:
         visits: 1 for V-cycles, 2 for W-cycles.
         like: A matrix with this pattern and typical values, from which the choice and the shape are made.
         dtype: Precision of the cycle, for instance float32 under a float64 solve; that of A where None.
+
+    Raises:
+        StructureError: If an option is out of range; from `build`, if the entries of A are not known, or `like` has
+            another pattern.
+
+    Builds: an operator of shape (n, n) in the dtype of A, or `dtype`; symmetric where A is.
+
+    Cost: set-up 50 to 100 products, application 8 to 15 products, whatever n; memory by the operator complexity
+        that its `repr` tells.
+
+    Source: that of `GeometricMultigrid` and of `RugeStuben`.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A = js.SparseMatrix.from_dense(2 * jnp.eye(8) - jnp.eye(8, k=1) - jnp.eye(8, k=-1))
+    >>> type(js.Multigrid().choice(A)).__name__
+    'GeometricMultigrid'
     """
 
     name: ClassVar[str] = "amg"

@@ -18,10 +18,10 @@ class GeometricMultigrid(AbstractPreconditioner):
     """Multigrid for stencils of next neighbours on regular grids of one to three dimensions, periodic or not.
 
     The grid is read from the pattern. Along one axis after the other every second point is kept; the points between
-    are interpolated such that A nearly vanishes, and coarse stencils are Galerkin products, so that no level needs an
-    index array: all numbers are a few array operations of the values, traced or not. Axes of weak couplings are not
-    halved until the others have caught up. For smooth or piecewise smooth coefficients, 7 to 10 iterations on any
-    size; where coefficients jump from point to point use `RugeStuben`. Symmetric where A is.
+    are interpolated such that A nearly vanishes, and coarse stencils are Galerkin products, so that no level needs
+    an index array: all numbers are a few array operations of the values, traced or not. Axes of weak couplings are
+    not halved until the others have caught up. For smooth or piecewise smooth coefficients, 7 to 10 iterations on
+    any size; where coefficients jump from point to point use `RugeStuben`.
 
     Args:
         smoother: Any preconditioner that needs products and the diagonal alone; applied before and after the coarse
@@ -33,9 +33,23 @@ class GeometricMultigrid(AbstractPreconditioner):
         dtype: Precision of the cycle, for instance float32 under a float64 solve; that of A where None.
 
     Raises:
-        StructureError: If the pattern is no stencil on a grid, or a periodic axis of odd length can't be halved.
+        StructureError: If an option is out of range; from `build`, if the pattern is no stencil on a grid, or a
+            periodic axis of odd length can't be halved.
+
+    Builds: an operator of shape (n, n) in the dtype of A, or `dtype`; symmetric where A is.
+
+    Cost: set-up 50 products, application 8 products, whatever n; memory by the operator complexity that its `repr`
+        tells.
 
     Source: Dendy, Black box multigrid (1982), applied axis by axis.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A = js.SparseMatrix.from_dense(2 * jnp.eye(15) - jnp.eye(15, k=1) - jnp.eye(15, k=-1))
+    >>> js.GeometricMultigrid(bottom=4).build(A)
+    GeometricMultigrid: 3 levels, operator complexity 1.89
+              15 unknowns           45 entries
+               8 unknowns           24 entries
+               4 unknowns           16 entries
     """
 
     name: ClassVar[str] = "geometric"

@@ -70,10 +70,23 @@ class SciPyKrylov(AbstractMethod):
     operator by its compiled product. The tolerance, the scaling and the final check are those of every method here.
 
     Args:
-        kind: "cg", "bicg", "bicgstab", "cgs", "gmres", "lgmres", "qmr", "gcrotmk", "minres", "tfqmr", "lsqr" or "lsmr".
+        kind: "cg", "bicg", "bicgstab", "cgs", "gmres", "lgmres", "qmr", "gcrotmk", "minres", "tfqmr", "lsqr" or
+            "lsmr".
 
     Raises:
         ValueError: If there is no such kind.
+        NotConverged: Out of a solve, where SciPy's iteration stops early.
+
+    Solves: A x = b with A of shape (n, n), real or complex; "lsqr" and "lsmr" also A of shape (m, n).
+
+    Cost: that of SciPy's solver and one exchange with the host a solve; storage as in SciPy.
+
+    Source: `scipy.sparse.linalg`.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, b = jnp.array([[4.0, 1.0], [1.0, 3.0]]), jnp.array([1.0, 2.0])
+    >>> [round(v, 3) for v in js.solve_linear(A, b, js.Solve(js.SciPyKrylov("cg"))).tolist()]
+    [0.091, 0.636]
     """
 
     name: ClassVar[Any] = _ByKind(NAMES)

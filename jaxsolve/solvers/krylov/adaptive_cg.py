@@ -24,11 +24,23 @@ class AdaptiveCGState(State):
 class AdaptiveCG(AbstractMethod):
     """Conjugate gradients with step lengths and directions from inner products with the present vectors.
 
-    The step is the exact Galerkin step along p, and the next direction is made A-orthogonal to p explicitly, so that
-    neither relies on relations that hold only for symmetric A and in exact arithmetic. Where p has no curvature, the
-    step minimises the residual, and the next direction is A p (Luenberger 1970 met the same case with a pair).
+    The step is the exact Galerkin step along p, and the next direction is made A-orthogonal to p explicitly.
+    Neither relies on relations that hold only for symmetric A and in exact arithmetic. Where p has no curvature,
+    the step minimises the residual, and the next direction is A p (Luenberger 1970 met the same case with a pair).
 
-    Three vectors of storage; one product with A, one preconditioner application, six inner products an iteration.
+    Raises:
+        NotConverged: Out of a solve: `singular` where A p is 0.
+
+    Solves: A x = b with A of shape (n, n), Hermitian or nearly so, definite or not, real or complex.
+
+    Cost: one product with A, one preconditioner application, six inner products an iteration; 3 vectors of storage.
+
+    Source: Saad (2003), section 6.7, with the orthogonality made explicit.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, b = jnp.array([[0.0, 1.0], [1.0, 0.0]]), jnp.array([1.0, 0.0])  # bᵀA b = 0: CG breaks down
+    >>> [round(v, 3) for v in js.solve_linear(A, b, js.Solve(js.AdaptiveCG())).tolist()]
+    [0.0, 1.0]
     """
 
     name: ClassVar[str] = "CG-adaptive"

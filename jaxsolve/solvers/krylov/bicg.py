@@ -25,9 +25,25 @@ class BiCGState(State):
 
 
 class BiCG(AbstractMethod):
-    """Preconditioned biconjugate gradients (Fletcher 1976; Saad 2003, Algorithm 7.3).
+    """Preconditioned biconjugate gradients.
 
-    Five vectors of storage; one product with A, one with its adjoint, and as many preconditioner applications.
+    Makes the residual orthogonal to the Krylov space of Aᴴ, by the recurrences of CG for A and Aᴴ together.
+
+    Raises:
+        NotConverged: Out of a solve: `breakdown` where the directions, or the residuals, are orthogonal to their
+            shadows.
+
+    Solves: A x = b with A of shape (n, n), real or complex, whose adjoint can be applied.
+
+    Cost: one product with A, one with its adjoint, and as many preconditioner applications an iteration; 5 vectors
+        of storage.
+
+    Source: Fletcher (1976); Saad (2003), algorithm 7.3.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, b = jnp.array([[2.0, 1.0], [0.0, 4.0]]), jnp.array([4.0, 8.0])
+    >>> [round(v, 3) for v in js.solve_linear(A, b, js.Solve(js.BiCG())).tolist()]
+    [1.0, 2.0]
     """
 
     name: ClassVar[str] = "biCG"

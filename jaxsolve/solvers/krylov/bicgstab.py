@@ -28,14 +28,28 @@ class BiCGStabState(State):
 
 
 class BiCGStab(AbstractMethod):
-    """BiCGstab(l) (Sleijpen and Fokkema 1993), preconditioned from the right.
+    """BiCGstab(l), preconditioned from the right.
 
-    One iteration is l steps of biCG and one minimisation of the residual over the l powers of A they made; l = 1 is
-    Bi-CGSTAB, l = 2 and more cope with eigenvalues near the imaginary axis. 2 l + 5 vectors of storage; 2 l products
-    with A and as many preconditioner applications an iteration.
+    One iteration is l steps of biCG and one minimisation of the residual over the l powers of A they made. l = 1 is
+    Bi-CGSTAB; l = 2 and more cope with eigenvalues near the imaginary axis.
 
     Args:
         l: The order, at least 1.
+
+    Raises:
+        ValueError: If l is no integer of at least 1.
+        NotConverged: Out of a solve: `breakdown` where a direction is orthogonal to the shadow residual, or ω is 0.
+
+    Solves: A x = b with A of shape (n, n), real or complex, by products with A alone.
+
+    Cost: 2 l products with A and as many preconditioner applications an iteration; 2 l + 5 vectors of storage.
+
+    Source: van der Vorst (1992) for l = 1; Sleijpen and Fokkema (1993), section 3.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, b = jnp.array([[0.1, 1.0], [-1.0, 0.1]]), jnp.array([1.1, -0.9])  # eigenvalues 0.1 ± i
+    >>> [round(v, 3) for v in js.solve_linear(A, b, js.Solve(js.BiCGStab(l=2))).tolist()]
+    [1.0, 1.0]
     """
 
     name: ClassVar[str] = "biCG-stab"

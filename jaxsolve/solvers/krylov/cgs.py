@@ -25,10 +25,23 @@ class CGSState(State):
 
 
 class CGS(AbstractMethod):
-    """Conjugate gradients squared (Sonneveld 1989; Saad 2003, Algorithm 7.6), preconditioned from the right.
+    """Conjugate gradients squared, preconditioned from the right.
 
-    Converges twice as fast as biCG where that converges well, and irregularly where it does not. Five vectors of
-    storage; two products with A and two preconditioner applications an iteration.
+    Converges twice as fast as biCG where that converges well, and irregularly where it does not.
+
+    Raises:
+        NotConverged: Out of a solve: `breakdown` where A p, or the residual, is orthogonal to the shadow residual.
+
+    Solves: A x = b with A of shape (n, n), real or complex, by products with A alone.
+
+    Cost: two products with A and two preconditioner applications an iteration; 5 vectors of storage.
+
+    Source: Sonneveld (1989); Saad (2003), algorithm 7.6.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, b = jnp.array([[2.0, 1.0], [0.0, 4.0]]), jnp.array([4.0, 8.0])
+    >>> [round(v, 3) for v in js.solve_linear(A, b, js.Solve(js.CGS())).tolist()]
+    [1.0, 2.0]
     """
 
     name: ClassVar[str] = "CGS"

@@ -38,11 +38,27 @@ class CRState(State):
 
 
 class CR(AbstractMethod):
-    """Preconditioned conjugate residuals (Saad 2003, Algorithm 6.20).
+    """Preconditioned conjugate residuals.
 
     Minimises the residual (in the norm of the preconditioner) as minres does, by shorter recurrences. Where the
-    residual has no curvature, rᴴA r = 0, there is no step, and the next direction is A p instead of r. Four vectors
-    of storage, six with a preconditioner; one product with A and one preconditioner application an iteration.
+    residual has no curvature, rᴴA r = 0, there is no step, and the next direction is A p instead of r.
+
+    Raises:
+        NotConverged: Out of a solve: `singular` where A p is 0, `breakdown` where the preconditioner is not
+            positive.
+
+    Solves: A x = b with A of shape (n, n), Hermitian, definite or not, real or complex; the preconditioner positive
+        definite.
+
+    Cost: one product with A and one preconditioner application an iteration; 4 vectors of storage, 6 with a
+        preconditioner.
+
+    Source: Saad (2003), algorithm 6.20.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, b = jnp.diag(jnp.array([1.0, -2.0])), jnp.array([1.0, 2.0])
+    >>> [round(v, 3) for v in js.solve_linear(A, b, js.Solve(js.CR())).tolist()]
+    [1.0, -1.0]
     """
 
     name: ClassVar[str] = "CR"

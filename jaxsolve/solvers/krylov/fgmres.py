@@ -23,14 +23,30 @@ class FGMRESState(State):
 
 
 class FGMRES(AbstractMethod):
-    """Restarted flexible GMRES (Saad 1993).
+    """Restarted flexible GMRES.
 
     As GMRES, but the preconditioned vectors are stored, so that the preconditioner may be nonlinear: an inner
-    iteration, for instance. 2 restart + 2 vectors of storage; one product with A and one preconditioner application
-    an iteration, and none of the latter at the end of a cycle.
+    iteration, for instance.
 
     Args:
         restart: Steps of a cycle, at least 1.
+
+    Raises:
+        ValueError: If `restart` is no integer of at least 1.
+        NotConverged: Out of a solve: `singular` where A is so on the space, `stagnation` where a cycle gains
+            nothing.
+
+    Solves: A x = b with A of shape (n, n), real or complex, by products with A alone; any preconditioner.
+
+    Cost: one product with A, one preconditioner application (none at the end of a cycle) and the orthogonalisation
+        of GMRES an iteration; 2 restart + 2 vectors of storage.
+
+    Source: Saad (1993), A flexible inner-outer preconditioned GMRES algorithm; Saad (2003), algorithm 9.6.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, b = jnp.array([[2.0, 1.0], [0.0, 4.0]]), jnp.array([4.0, 8.0])
+    >>> [round(v, 3) for v in js.solve_linear(A, b, js.Solve(js.FGMRES(), preconditioner="jacobi")).tolist()]
+    [1.0, 2.0]
     """
 
     name: ClassVar[str] = "fGMres"

@@ -22,14 +22,31 @@ class GMRESState(State):
 
 
 class GMRES(AbstractMethod):
-    """Restarted GMRES (Saad and Schultz 1986), preconditioned from the right.
+    """Restarted GMRES, preconditioned from the right.
 
-    A pass is one cycle of at most `restart` steps, which ends as soon as the residual is small. The basis is
-    orthogonalised again where that is needed. restart + 2 vectors of storage; one product with A, one preconditioner
-    application and 2 (restart + 1) inner products or vector updates an iteration, twice as many where needed.
+    Minimises the residual over the Krylov space. A pass is one cycle of at most `restart` steps, which ends as soon
+    as the residual is small. A new vector is orthogonalised a second time where the first one cancelled.
 
     Args:
         restart: Steps of a cycle, at least 1.
+
+    Raises:
+        ValueError: If `restart` is no integer of at least 1.
+        NotConverged: Out of a solve: `singular` where A is so on the space, `stagnation` where a cycle gains
+            nothing.
+
+    Solves: A x = b with A of shape (n, n), real or complex, by products with A alone.
+
+    Cost: one product with A, one preconditioner application and 2 (restart + 1) inner products or vector updates an
+        iteration, twice as many where orthogonalised again; restart + 2 vectors of storage.
+
+    Source: Saad and Schultz (1986); Saad (2003), algorithm 9.5.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, b = jnp.array([[2.0, 1.0], [0.0, 4.0]]), jnp.array([3.0, 4.0])
+    >>> info = js.solve_linear_info(A, b, js.Solve(js.GMRES(restart=10)))
+    >>> int(info.iterations), [round(v, 3) for v in info.x.tolist()]
+    (2, [1.0, 1.0])
     """
 
     name: ClassVar[str] = "GMres"

@@ -33,14 +33,29 @@ class IDRState(State):
 
 
 class IDR(AbstractMethod):
-    """IDR(s) with biorthogonal residuals (van Gijzen and Sonneveld 2011, Algorithm 2), preconditioned from the right.
+    """IDR(s) with biorthogonal residuals, preconditioned from the right.
 
-    One iteration takes the residual from one space of the shrinking sequence to the next: s + 1 products with A and
-    as many preconditioner applications. s = 1 is close to Bi-CGSTAB, s = 4 often close to full GMRES. 3 s + 4
-    vectors of storage. The shadow space is the same in every run.
+    One iteration takes the residual from one space of the shrinking sequence to the next. s = 1 is close to
+    Bi-CGSTAB, s = 4 often close to full GMRES. The shadow space is the same in every run.
 
     Args:
         s: Dimension of the shadow space, at least 1.
+
+    Raises:
+        ValueError: If s is no integer of at least 1.
+        NotConverged: Out of a solve: `breakdown` where a direction is orthogonal to the shadow space, or ω is 0.
+
+    Solves: A x = b with A of shape (n, n), real or complex, by products with A alone.
+
+    Cost: s + 1 products with A and as many preconditioner applications an iteration; 3 s + 4 vectors of storage.
+
+    Source: Sonneveld and van Gijzen (2008), IDR(s); van Gijzen and Sonneveld (2011), Algorithm 913, its algorithm
+        2.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, b = jnp.array([[2.0, 1.0], [0.0, 4.0]]), jnp.array([4.0, 8.0])
+    >>> [round(v, 3) for v in js.solve_linear(A, b, js.Solve(js.IDR(s=1))).tolist()]
+    [1.0, 2.0]
     """
 
     name: ClassVar[str] = "IDR(s)"

@@ -67,11 +67,26 @@ class LSMRState(State):
 
 
 class LSMR(AbstractBidiagonal):
-    """LSMR (Fong and Saunders 2011), preconditioned from the right.
+    """LSMR, preconditioned from the right: least squares with ‖Aᴴr‖ falling in every step.
 
-    As LSQR, but ‖Aᴴr‖ is minimised and falls in every step, so that a least-squares problem can be left earlier. One
-    vector of length m and four of length n; one product with A and one with its adjoint, and as many applications of
-    the preconditioner, an iteration.
+    Is MINRES on AᴴA x = Aᴴb without its rounding. As ‖Aᴴr‖ is minimised, a least-squares problem can be left
+    earlier than by LSQR.
+
+    Raises:
+        NotConverged: Out of a solve: `max_iterations`; `inconsistent` where A is square and b out of its range.
+
+    Solves: min ‖b - A x‖ with A of shape (m, n) and any rank, real or complex; from x0 = 0 the x of least norm.
+
+    Cost: one product with A, one with its adjoint, and as many preconditioner applications an iteration; 5 vectors
+        of storage, one of length m and four of length n.
+
+    Source: Fong and Saunders (2011), LSMR: an iterative algorithm for sparse least-squares problems.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, b = jnp.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]]), jnp.array([1.0, 0.0, 2.0])
+    >>> info = js.solve_linear_info(A, b, js.Solve(js.LSMR()))
+    >>> info.status.name, [round(v, 3) for v in info.x.tolist()]
+    ('least_squares', [0.5, 0.5])
     """
 
     name: ClassVar[str] = "lsmr"

@@ -51,11 +51,26 @@ class MINRESState(State):
 
 
 class MINRES(AbstractMethod):
-    """MINRES (Paige and Saunders 1975), with a positive definite preconditioner.
+    """MINRES, with a positive definite preconditioner.
 
-    Minimises the residual (in the norm of the preconditioner) over the Krylov space. Six vectors of storage, seven
-    with a preconditioner, where the residual is kept for its plain norm; one product with A and one preconditioner
-    application an iteration. Finds a least-squares solution where A is singular and b out of its range.
+    Minimises the residual (in the norm of the preconditioner) over the Krylov space. Finds a least-squares solution
+    where A is singular and b out of its range.
+
+    Raises:
+        NotConverged: Out of a solve: `singular` where A is so on the space, `breakdown` where the preconditioner is
+            not positive.
+
+    Solves: A x = b with A of shape (n, n), Hermitian, definite or not, real or complex.
+
+    Cost: one product with A and one preconditioner application an iteration; 6 vectors of storage, seven with a
+        preconditioner, where the residual is kept for its plain norm.
+
+    Source: Paige and Saunders (1975), Solution of sparse indefinite systems of linear equations.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, b = jnp.diag(jnp.array([1.0, -2.0])), jnp.array([1.0, 2.0])
+    >>> [round(v, 3) for v in js.solve_linear(A, b, js.Solve(js.MINRES())).tolist()]
+    [1.0, -1.0]
     """
 
     name: ClassVar[str] = "minres"

@@ -34,10 +34,23 @@ class TFQMRState(State):
 
 
 class TFQMR(AbstractMethod):
-    """Transpose-free QMR (Freund 1993; Saad 2003, Algorithm 7.8), preconditioned from the right.
+    """Transpose-free QMR, preconditioned from the right.
 
-    The directions of CGS with a smooth residual, judged by its upper bound τ√(m + 1) after m half steps. Seven
-    vectors of storage; two products with A and two preconditioner applications an iteration.
+    The directions of CGS with a smooth residual, judged by its upper bound τ√(m + 1) after m half steps.
+
+    Raises:
+        NotConverged: Out of a solve: `breakdown` where A y, or the residual, is orthogonal to the shadow residual.
+
+    Solves: A x = b with A of shape (n, n), real or complex, by products with A alone.
+
+    Cost: two products with A and two preconditioner applications an iteration; 7 vectors of storage.
+
+    Source: Freund (1993); Saad (2003), algorithm 7.8.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, b = jnp.array([[2.0, 1.0], [0.0, 4.0]]), jnp.array([4.0, 8.0])
+    >>> [round(v, 3) for v in js.solve_linear(A, b, js.Solve(js.TFQMR())).tolist()]
+    [1.0, 2.0]
     """
 
     name: ClassVar[str] = "tfQMR"
