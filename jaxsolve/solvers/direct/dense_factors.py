@@ -173,7 +173,7 @@ class QR(AbstractDense):
     """The QR factorisation: least squares for tall, minimum norm for wide matrices.
 
     Raises:
-        NotConverged: Out of a solve: `singular` where A has not full rank.
+        NotConverged: Out of a solve: `singular` or `stagnation` where A has not full rank.
 
     Solves: min ‖b - A x‖ with A of shape (m, n) and of full rank, real or complex; factors in the dtype of A.
 

@@ -17,6 +17,13 @@ from jaxsolve.tracer.value import Linear
 
 @rule(prims.dot_general_p)
 def _dot(scope: Scope, eqn: Equation, a: Any, b: Any) -> Linear:
+    """A product with a known matrix, y[i] = Σ_j K[i, j] x[j]: row i holds K[i, j] in the column of x[j].
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, _ = js.matrix_from_function(lambda x: jnp.array([[1.0, 2.0], [3.0, 4.0]]) @ x, np.zeros(2))
+    >>> A.todense().tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    """
     (ca, cb), (ba, bb) = eqn.params["dimension_numbers"]
     shapes = [v.aval.shape for v in eqn.invars]
     dtype = eqn.outvars[0].aval.dtype
@@ -35,7 +42,17 @@ def _product(x: Any, y: Any, shapes: Any, dims: Any, dtype: Any) -> Linear:
 
 @rule(prims.conv_general_dilated_p)
 def _convolve(scope: Scope, eqn: Equation, image: Any, kernel: Any) -> Linear:
-    """One strided slice of the padded image a kernel point, contracted over the input features."""
+    """A convolution with a known kernel, y[i] = Σ_k K[k] x[s i + k]: strided slices times a point of K each, added.
+
+    One slice of the padded image is taken for each point and contracted over the input features.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, _ = js.matrix_from_function(
+    ...     lambda x: jnp.convolve(x, jnp.array([1.0, -1.0]), "valid"), np.zeros(3)
+    ... )
+    >>> A.todense().tolist()
+    [[-1.0, 1.0, 0.0], [0.0, -1.0, 1.0]]
+    """
     p, out = eqn.params, eqn.outvars[0].aval
     numbers = p["dimension_numbers"]
     image = _turned(image, numbers.lhs_spec)
@@ -104,13 +121,33 @@ def _padded(value: Any, config: list[tuple[int, int, int]]) -> Any:
 
 @rule(sparse_dot_p)
 def _sparse_dot(scope: Scope, eqn: Equation, data: Any, indices: Any, other: Any) -> Any:
-    """A BCOO times an array."""
+    """A BCOO times an array, y[i] = Σ_e K_e x[j_e] over the entries e with i_e = i: gather, scale, sum by rows.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> from jax.experimental.sparse import BCOO
+    >>> A, _ = js.matrix_from_function(
+    ...     lambda x: BCOO.fromdense(np.array([[0.0, 2.0]]), nse=1) @ x, np.zeros(2)
+    ... )
+    >>> A.todense().tolist()
+    [[0.0, 2.0]]
+    """
     return _sparse_product(scope, eqn, [data, indices, other], indices)
 
 
 @rule(sparse_rows_dot_p)
 def _sparse_rows_dot(scope: Scope, eqn: Equation, data: Any, columns: Any, ends: Any, other: Any) -> Any:
-    """A BCSR times an array; what is stored past the last row counts for nothing."""
+    """A BCSR times an array: as for a BCOO, with rows read off their ends.
+
+    What is stored past the last row counts for nothing.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> from jax.experimental.sparse import BCSR
+    >>> A, _ = js.matrix_from_function(
+    ...     lambda x: BCSR.fromdense(np.array([[0.0, 2.0]]), nse=1) @ x, np.zeros(2)
+    ... )
+    >>> A.todense().tolist()
+    [[0.0, 2.0]]
+    """
     indices = None
     if all(isinstance(i, np.ndarray) and i.ndim == 1 for i in (columns, ends)):
         rows = np.searchsorted(ends, np.arange(len(columns)), side="right") - 1
@@ -120,7 +157,16 @@ def _sparse_rows_dot(scope: Scope, eqn: Equation, data: Any, columns: Any, ends:
 
 @rule(sparse_transpose_p)
 def _sparse_transpose(scope: Scope, eqn: Equation, data: Any, indices: Any) -> list[Any]:
-    """The indices change, the data stay; batches and dense axes apart."""
+    """The transpose of a BCOO, (Kᵀ)_e = K_e at (j_e, i_e): the data stay, the indices change.
+
+    Batches and dense axes are left to probing.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> from jax.experimental.sparse import BCOO
+    >>> K = lambda x: BCOO((x, np.array([[0, 1], [1, 1]])), shape=(2, 2))
+    >>> js.matrix_from_function(lambda x: K(x).T @ jnp.ones(2), np.zeros(2))[0].todense().tolist()
+    [[0.0, 0.0], [1.0, 1.0]]
+    """
     if not isinstance(indices, np.ndarray) or indices.ndim != 2 or len(data.shape) > 1:
         return dense(scope, eqn, [data, indices], wanted=[True, False])
     return [data, transposed_indices(indices, eqn)]

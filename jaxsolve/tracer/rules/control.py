@@ -15,6 +15,15 @@ from jaxsolve.tracer.selection import choose
 
 @rule(prims.cond_p)
 def _cond(scope: Scope, eqn: Equation, which: Any, *operands: Any) -> list[Any]:
+    """A branch by a known predicate p: y = f_p(x); by a traced one y = Σ_k [p = k] f_k(x), linear where each branch is.
+
+    >>> import jax, jaxsolve as js
+    >>> A, _ = js.matrix_from_function(
+    ...     lambda x, p: jax.lax.cond(p, lambda: 2 * x, lambda: -x), np.zeros(1), True
+    ... )
+    >>> A.todense()
+    Array([[2.]], dtype=...)
+    """
     branches = eqn.params["branches"]
     if is_host(which):
         return within(scope, eqn, branches[int(np.clip(int(which), 0, len(branches) - 1))], operands)

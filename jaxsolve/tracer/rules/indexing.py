@@ -30,6 +30,14 @@ def _are_known(scope: Scope, *indices: Any) -> bool:
 
 @rule(prims.gather_p)
 def _gather(scope: Scope, eqn: Equation, x: Linear, indices: Any) -> Linear:
+    """Elements at known indices, y[i] = x[p[i]]: row i has a one in column p[i].
+
+    Traced indices make the coupling dense.
+
+    >>> import jaxsolve as js
+    >>> js.matrix_from_function(lambda x: x[np.array([2, 0])], np.zeros(3))[0].todense().tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
     if not _are_known(scope, indices):
         return dense(scope, eqn, [x, indices], complex_linear=True)[0]
     positions = gathered(indices, x.shape, eqn.params).reshape(eqn.outvars[0].aval.shape)
@@ -45,6 +53,13 @@ def _gather(scope: Scope, eqn: Equation, x: Linear, indices: Any) -> Linear:
 
 @rule(prims.scatter_add_p, scatter_sub_p)
 def _scatter_add(scope: Scope, eqn: Equation, operand: Any, indices: Any, updates: Any) -> Linear:
+    """y[i] = k[i] ± Σ u[e] over the e with p[e] = i: the rows of the updates are added to row p[e].
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, _ = js.matrix_from_function(lambda x: jnp.zeros(2).at[np.array([1, 1])].add(x), np.zeros(2))
+    >>> A.todense().tolist()
+    [[0.0, 0.0], [1.0, 1.0]]
+    """
     if not _are_known(scope, indices):
         return dense(scope, eqn, [operand, indices, updates], complex_linear=True)[0]
     out = eqn.outvars[0].aval
@@ -64,6 +79,13 @@ def _scatter_add(scope: Scope, eqn: Equation, operand: Any, indices: Any, update
 
 @rule(prims.scatter_mul_p)
 def _scatter_multiply(scope: Scope, eqn: Equation, operand: Any, indices: Any, updates: Any) -> Linear:
+    """y[i] = x[i] Π u[e] over the e with p[e] = i: a diagonal matrix of known products.
+
+    >>> import jaxsolve as js
+    >>> A, _ = js.matrix_from_function(lambda x: x.at[np.array([0, 0])].multiply(3.0), np.zeros(2))
+    >>> A.todense().tolist()
+    [[9.0, 0.0], [0.0, 1.0]]
+    """
     if depends(updates):
         not_linear(eqn, scope.enclosing, "multiplies by values that depend on that argument")
     _are_known(scope, indices)
@@ -83,7 +105,14 @@ def _scatter_multiply(scope: Scope, eqn: Equation, operand: Any, indices: Any, u
 
 @rule(prims.scatter_p)
 def _scatter(scope: Scope, eqn: Equation, operand: Any, indices: Any, updates: Any) -> Linear:
-    """Elements replaced: the operand loses them, the updates stand there instead."""
+    """Elements replaced: y[p[e]] = u[e], and y[i] = x[i] elsewhere.
+
+    The operand loses these rows, and the updates stand there instead.
+
+    >>> import jaxsolve as js
+    >>> js.matrix_from_function(lambda x: x.at[0].set(4 * x[1]), np.zeros(2))[0].todense().tolist()
+    [[0.0, 4.0], [0.0, 1.0]]
+    """
     known, function = _are_known(scope, indices), scatter_function(eqn)
     if not known:
         if function is not None:
@@ -145,6 +174,13 @@ def _replaced(operand: Any, above: Any, hit: np.ndarray, out: Any) -> Linear:
 
 @rule(prims.dynamic_slice_p)
 def _dynamic_slice(scope: Scope, eqn: Equation, x: Linear, *starts: Any) -> Linear:
+    """A window, y[i] = x[s + i]: known starts cut; a traced s makes y = S x with S[i, j] = [s + i = j].
+
+    >>> import jax, jaxsolve as js
+    >>> A, _ = js.matrix_from_function(lambda x: jax.lax.dynamic_slice(x, (1,), (2,)), np.zeros(3))
+    >>> A.todense().tolist()
+    [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
     sizes = eqn.params["slice_sizes"]
     if _are_known(scope, *starts):
         low = [_corner(s, n, size) for s, n, size in zip(starts, x.shape, sizes, strict=True)]
@@ -156,6 +192,17 @@ def _dynamic_slice(scope: Scope, eqn: Equation, x: Linear, *starts: Any) -> Line
 
 @rule(prims.dynamic_update_slice_p)
 def _dynamic_update(scope: Scope, eqn: Equation, operand: Any, update: Any, *starts: Any) -> Linear:
+    """A window replaced, y[s + i] = u[i], and y[j] = x[j] outside; a traced s makes y = (1 - w) x + Sᵀ u.
+
+    Here w is 1 inside of the window, and S the matrix of `_dynamic_slice`.
+
+    >>> import jax, jaxsolve as js
+    >>> A, _ = js.matrix_from_function(
+    ...     lambda x: jax.lax.dynamic_update_slice(x, 3 * x[2:], (0,)), np.zeros(3)
+    ... )
+    >>> A.todense().tolist()
+    [[0.0, 0.0, 3.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
     out, sizes = eqn.outvars[0].aval, eqn.invars[1].aval.shape
     shape = out.shape
     if _are_known(scope, *starts):

@@ -70,6 +70,18 @@ class _Budget:
 
 @rule(prims.scan_p)
 def _scan(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
+    """c ← f_t(c, x_t) is linear where each f_t is: the matrix of n steps is that of the composition.
+
+    Short loops are unrolled; where no carried value depends on the unknown, the steps are one vectorised map; else the
+    positions are found by walking without values, and the values by a product for each colour.
+
+    >>> import jax, jaxsolve as js
+    >>> A, _ = js.matrix_from_function(
+    ...     lambda x: jax.lax.scan(lambda c, v: (c, 2 * v), 0.0, x)[1], np.zeros(2)
+    ... )
+    >>> A.todense().tolist()
+    [[2.0, 0.0], [0.0, 2.0]]
+    """
     constants, carries = scan_parts(eqn)
     body, length = eqn.params["jaxpr"], eqn.params["length"]
     flags = carried(body, [depends(v) for v in inputs], constants, carries)
@@ -202,6 +214,16 @@ def _carried(
 
 @rule(prims.while_p)
 def _while(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
+    """c ← f(c) as long as a known condition holds: the matrix is that of the composition, found as for `_scan`.
+
+    >>> import jax, jaxsolve as js
+    >>> A, _ = js.matrix_from_function(
+    ...     lambda x: jax.lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, 2 * c[1]), (0, x))[1],
+    ...     np.zeros(1),
+    ... )
+    >>> A.todense().tolist()
+    [[8.0]]
+    """
     before, inside = while_parts(eqn)
     body, condition = eqn.params["body_jaxpr"], eqn.params["cond_jaxpr"]
     carries = len(inputs) - before - inside

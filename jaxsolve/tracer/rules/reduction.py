@@ -14,11 +14,23 @@ MOST_TAPS = 64
 
 @rule(prims.reduce_sum_p)
 def _sum(scope: Scope, eqn: Equation, x: Linear) -> Linear:
+    """y[i] = Σ_j x[i, j]: the rows along the summed axes become one.
+
+    >>> import jaxsolve as js
+    >>> js.matrix_from_function(lambda x: x.sum(1), np.zeros((2, 2)))[0].todense().tolist()
+    [[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
+    """
     return total(x, [int(a) for a in eqn.params["axes"]])
 
 
 @rule(prims.cumsum_p)
 def _running_sum(scope: Scope, eqn: Equation, x: Linear) -> Linear:
+    """y[i] = Σ_{j ≤ i} x[j], reversed Σ_{j ≥ i}: a product with the triangle of ones.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> js.matrix_from_function(jnp.cumsum, np.zeros(2))[0].todense().tolist()
+    [[1.0, 0.0], [1.0, 1.0]]
+    """
     axis, size = eqn.params["axis"], x.shape[eqn.params["axis"]]
     within_budget(x.entries * size)
     before = np.tri(size, dtype=x.dtype)
@@ -31,6 +43,14 @@ def _running_sum(scope: Scope, eqn: Equation, x: Linear) -> Linear:
 
 @rule(prims.reduce_window_sum_p)
 def _window_sum(scope: Scope, eqn: Equation, x: Linear) -> Linear:
+    """y[i] = Σ_k x[s i + d k] over the points k of a window: a convolution whose kernel is one.
+
+    >>> import jax, jaxsolve as js
+    >>> js.matrix_from_function(
+    ...     lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (2,), (1,), "VALID"), np.zeros(3)
+    ... )[0].todense().tolist()
+    [[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]
+    """
     p = eqn.params
     steps, spread = p["window_strides"], p["window_dilation"]
     config = [(low, high, d - 1) for (low, high), d in zip(p["padding"], p["base_dilation"], strict=True)]

@@ -23,6 +23,12 @@ MOST_SOLVES = 1000
 
 @rule(prims.fft_p)
 def _fft(scope: Scope, eqn: Equation, x: Linear) -> Linear:
+    """y[k] = Σ_j x[j] exp(-2πi j k / n): a product with the Fourier matrix along each axis; its inverse for "IFFT".
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> js.matrix_from_function(jnp.fft.rfft, np.zeros(2))[0].todense().tolist()
+    [[(1+0j), (1+0j)], [(1+0j), (-1+0j)]]
+    """
     kind, sizes = eqn.params["fft_type"].name, eqn.params["fft_lengths"]
     out = eqn.outvars[0].aval
     axes = range(len(x.shape) - len(sizes), len(x.shape))
@@ -58,6 +64,16 @@ def _along(x: Linear, axis: int, matrix: np.ndarray, dtype: Any) -> Linear:
 
 @rule(prims.triangular_solve_p)
 def _triangular(scope: Scope, eqn: Equation, a: Any, b: Any) -> Linear:
+    """y = T⁻¹ x for a known triangle T: a product with its inverse along the axis that is solved for.
+
+    >>> import jax, jaxsolve as js
+    >>> T = np.array([[1.0, 0.0], [2.0, 1.0]])
+    >>> A, _ = js.matrix_from_function(
+    ...     lambda x: jax.scipy.linalg.solve_triangular(T, x, lower=True), np.zeros(2)
+    ... )
+    >>> A.todense().tolist()
+    [[1.0, 0.0], [-2.0, 1.0]]
+    """
     shape = eqn.invars[0].aval.shape
     if a is OPAQUE:
         inverse = OPAQUE
@@ -83,11 +99,28 @@ def _triangular(scope: Scope, eqn: Equation, a: Any, b: Any) -> Linear:
 
 @rule(prims.tridiagonal_solve_p)
 def _tridiagonal(scope: Scope, eqn: Equation, *inputs: Any) -> Linear:
+    """y = T⁻¹ x for a known tridiagonal T: dense along the axis that is solved for, one solve for each unit vector.
+
+    >>> import jax, jaxsolve as js
+    >>> T = [np.array([0.0, 0.0]), np.array([2.0, 4.0]), np.array([0.0, 0.0])]
+    >>> A, _ = js.matrix_from_function(
+    ...     lambda x: jax.lax.linalg.tridiagonal_solve(*T, x[:, None]), np.zeros(2)
+    ... )
+    >>> A.todense().tolist()
+    [[0.5, 0.0], [0.0, 0.25]]
+    """
     return _with_offset(dense(scope, eqn, inputs, complex_linear=True), inputs[-1].affine)[0]
 
 
 @rule(prims.linear_solve_p)
 def _linear_solve(scope: Scope, eqn: Equation, *inputs: Any) -> list[Linear]:
+    """y = A⁻¹ x for a known matrix A of `jax.lax.custom_linear_solve`: one solve for each unit vector.
+
+    >>> import jax.numpy as jnp, jaxsolve as js
+    >>> A, _ = js.matrix_from_function(lambda x: jnp.linalg.solve(np.diag([2.0, 4.0]), x), np.zeros(2))
+    >>> A.todense().tolist()
+    [[0.5, 0.0], [0.0, 0.25]]
+    """
     constants = sum(eqn.params["const_lengths"])
     outputs = dense(scope, eqn, inputs)
     shifted = any(v.affine for v in inputs[constants:] if depends(v))
@@ -97,7 +130,15 @@ def _linear_solve(scope: Scope, eqn: Equation, *inputs: Any) -> list[Linear]:
 
 @rule(implicit_p)
 def _solve(scope: Scope, eqn: Equation, *inputs: Any) -> list[Any]:
-    """A solve of this package: one more for each element of its right-hand side."""
+    """y = A⁻¹ x for a known matrix A, by a solve of this package: one more for each element of the right-hand side.
+
+    >>> import jaxsolve as js
+    >>> A, _ = js.matrix_from_function(
+    ...     lambda x: js.solve_linear(np.diag([2.0, 4.0]), x, js.Solve("LU")), np.zeros(2)
+    ... )
+    >>> A.todense().tolist()
+    [[0.5, 0.0], [0.0, 0.25]]
+    """
     moving = [k for k, v in enumerate(inputs) if depends(v)]
     if not solves(eqn):
         not_linear(
