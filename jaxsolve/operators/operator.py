@@ -29,10 +29,8 @@ class LinearOperator(AbstractOperator):
 
     Raises:
         StructureError: From a product with a vector of another shape than (n,).
-        NotImplementedError: From the transpose, where JAX cannot transpose what `mv` is made of.
 
-    Cost: that of `mv` a product; about as much for the transpose; n products for `diagonal` and `as_matrix`, unless
-        a subclass knows better.
+    Cost: that of `mv` a product, and of the transpose about as much; n products for `diagonal` and `as_matrix`.
 
     >>> import jax.numpy as jnp, jaxsolve as js
     >>> class Shift(js.LinearOperator):

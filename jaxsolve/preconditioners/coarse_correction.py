@@ -69,10 +69,8 @@ class Cluster(AbstractPreconditioner):
 
     Builds: an operator of shape (n, n) in the dtype of A; symmetric where A is, and positive definite if the
         smoother converges or `multiplicative` is off.
-
     Cost: set-up about clusters³ flops and a sum over the entries, application 1 to 4 products and 2 clusters²
         flops; memory clusters².
-
     Source: Nicolaides, Deflation of conjugate gradients (1987); Toselli, Widlund (2005), section 3.
 
     >>> import jaxsolve as js
@@ -128,10 +126,8 @@ class Deflation(AbstractPreconditioner):
 
     Builds: an operator of shape (n, n) in the dtype of A; symmetric positive definite where A and the inner
         preconditioner are.
-
     Cost: set-up k products and about k³ flops, application 2 products and, with a basis, 4 n k multiplications;
         memory k vectors with a basis, k² without.
-
     Source: Tang, Nabben, Vuik, Erlangga, Comparison of two-level preconditioners (2009), BNN in table 1.
 
     >>> import jaxsolve as js

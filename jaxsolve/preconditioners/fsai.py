@@ -49,10 +49,8 @@ class FSAI(AbstractPreconditioner):
 
     Builds: an operator of shape (n, n) in the dtype of A; positive definite by construction where A is, or where
         the method needs it.
-
     Cost: set-up about n w³ flops for w entries in a row of G; application two products with the factors, 1 to 3
         products with A.
-
     Source: Kolotilina and Yeremin, Factorized sparse approximate inverse preconditionings I (1993).
 
     >>> A = SparseMatrix.from_dense(jnp.array([[4.0, 2.0], [2.0, 5.0]])).declare(positive_definite=True)

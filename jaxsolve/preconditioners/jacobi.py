@@ -39,9 +39,7 @@ class Jacobi(AbstractPreconditioner):
         StructureError: From `build`, if A is not square.
 
     Builds: a diagonal operator of shape (n, n) in the dtype of A; positive definite where A is.
-
     Cost: one multiplication an entry of the vector; no set-up where the diagonal is known.
-
     Source: Saad, Iterative Methods for Sparse Linear Systems (2003), section 4.1.
 
     >>> A = DenseMatrix(jnp.array([[4.0, 1.0], [1.0, 0.0]]))
@@ -77,10 +75,8 @@ class BlockJacobi(AbstractPreconditioner):
             its entries are not known, or the blocks take more memory than there may be.
 
     Builds: a block diagonal operator of shape (n, n) in the dtype of A; positive definite where A is.
-
     Cost: one batched inversion, about n size² flops, in the set-up; one batched product, 2 n size flops, an
         application.
-
     Source: Saad (2003), section 4.1.1.
 
     >>> A = jnp.array([[2.0, 1.0, 0.0], [1.0, 2.0, 0.5], [0.0, 0.5, 4.0]])

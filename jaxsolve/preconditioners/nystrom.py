@@ -33,10 +33,8 @@ class Nystrom(AbstractPreconditioner):
 
     Builds: an operator of shape (n, n) in the dtype of A, by products alone; Hermitian positive definite for every
         A.
-
     Cost: set-up `rank` products and about n rank² flops, application 2 n rank multiplications; memory `rank`
         vectors.
-
     Source: Frangella, Tropp, Udell, Randomized Nyström preconditioning (2023), algorithm 2.1 and equation 5.3.
 
     >>> t = jnp.linspace(0, 1, 200)

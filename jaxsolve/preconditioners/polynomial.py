@@ -43,9 +43,7 @@ class Chebyshev(AbstractPreconditioner):
         StructureError: If `degree` is less than 1 or `ratio` below 1; from `build`, if A is not square.
 
     Builds: an operator of shape (n, n) in the dtype of A, by products with A alone; positive definite where A is.
-
     Cost: set-up 12 products, application `degree` products; 4 vectors of memory.
-
     Source: Saad (2003), algorithm 12.1.
 
     >>> import jaxsolve as js
@@ -98,9 +96,7 @@ class Neumann(AbstractPreconditioner):
         StructureError: If `degree` is less than 0; from `build`, if A is not square.
 
     Builds: an operator of shape (n, n) in the dtype of A, by products with A alone; positive definite where A is.
-
     Cost: set-up 12 products, application `degree` products; 3 vectors of memory.
-
     Source: Saad (2003), section 12.3.1.
 
     >>> import jaxsolve as js

@@ -174,9 +174,7 @@ class Additive(AbstractPreconditioner):
         StructureError: If a part is no preconditioner, or there is none.
 
     Builds: an operator of shape (n, n) in the dtype of A; Hermitian positive definite where all its parts are.
-
     Cost: the sum of its parts.
-
     Source: Saad (2003), section 14.3.3 (additive Schwarz).
 
     >>> import jax.numpy as jnp, jaxsolve as js
@@ -214,9 +212,7 @@ class Multiplicative(AbstractPreconditioner):
         StructureError: If a part is no preconditioner, or there is none.
 
     Builds: an operator of shape (n, n) in the dtype of A.
-
     Cost: the sum of its parts and a product with A between two.
-
     Source: Saad (2003), section 14.3.2 (multiplicative Schwarz).
 
     >>> import jax.numpy as jnp, jaxsolve as js
@@ -251,9 +247,7 @@ class Symmetrized(AbstractPreconditioner):
         StructureError: If a part is no preconditioner, or there is none.
 
     Builds: an operator of shape (n, n) in the dtype of A, Hermitian where A and its parts are.
-
     Cost: all parts but the last twice and a product with A between two.
-
     Source: Saad (2003), section 14.3.2.
 
     >>> import jax.numpy as jnp, jaxsolve as js

@@ -49,9 +49,7 @@ class SSOR(AbstractPreconditioner):
             graph needs too many colours.
 
     Builds: an operator of shape (n, n) in the dtype of A; positive definite where A is, for 0 < ω < 2.
-
     Cost: set-up a permutation of the entries, application 2 products.
-
     Source: Saad (2003), sections 4.1.2, 10.2.1 and 12.4.3.
 
     >>> A = jnp.array([[2.0, 1.0], [0.0, 4.0]])

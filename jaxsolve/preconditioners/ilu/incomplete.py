@@ -60,10 +60,8 @@ class ILU(AbstractPreconditioner):
             matrix that is not Hermitian, or factors with fill cannot be applied on the device as asked.
 
     Builds: an operator of shape (n, n) in the dtype of A; double precision inside where it is made on the host.
-
     Cost: set-up on the host; application as many products as the factors hold matrices (`fill_factor` at most);
         memory the same.
-
     Source: Li and Shao, A supernodal approach to incomplete LU factorization with partial pivoting (2011); without
         fill: Saad (2003), section 10.3.
 
@@ -168,9 +166,7 @@ class Cholesky0(AbstractPreconditioner):
         StructureError: From `build`, if the entries of A are not known, or A is not symmetric.
 
     Builds: an operator of shape (n, n) in the dtype of A for Hermitian A, always positive definite.
-
     Cost: set-up 10 to 30 products, application `sweeps` products or one pass over the levels; memory one triangle.
-
     Source: Meijerink and van der Vorst (1977); its computation by sweeps: Chow and Patel (2015).
 
     >>> A = jnp.array([[4.0, 1.0, 0.0], [1.0, 4.0, 1.0], [0.0, 1.0, 4.0]])

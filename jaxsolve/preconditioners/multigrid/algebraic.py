@@ -75,10 +75,8 @@ class RugeStuben(AbstractPreconditioner):
         MissingBackendError: From `build`, if pyamg is asked for and not installed.
 
     Builds: an operator of shape (n, n) in the dtype of A, or `dtype`; symmetric where A is.
-
     Cost: set-up 100 products on the host, application 10 to 15 products, whatever n; memory by the operator
         complexity that its `repr` tells.
-
     Source: Ruge, Stüben (1987); splitting: `coarse_points`; interpolation: `extended_interpolation`.
 
     >>> import jax.numpy as jnp, jaxsolve as js
@@ -146,10 +144,8 @@ class SmoothedAggregation(AbstractPreconditioner):
         MissingBackendError: From `build`, if pyamg is asked for and not installed.
 
     Builds: an operator of shape (n, n) in the dtype of A, or `dtype`; symmetric where A is.
-
     Cost: set-up 50 products on the host, application 8 products, whatever n; memory by the operator complexity that
         its `repr` tells.
-
     Source: Vaněk, Mandel, Brezina (1996); aggregates: `aggregates`.
 
     >>> import jax.numpy as jnp, jaxsolve as js

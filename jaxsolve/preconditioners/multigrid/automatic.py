@@ -29,10 +29,8 @@ class Multigrid(AbstractPreconditioner):
             another pattern.
 
     Builds: an operator of shape (n, n) in the dtype of A, or `dtype`; symmetric where A is.
-
     Cost: set-up 50 to 100 products, application 8 to 15 products, whatever n; memory by the operator complexity
         that its `repr` tells.
-
     Source: that of `GeometricMultigrid` and of `RugeStuben`.
 
     >>> import jax.numpy as jnp, jaxsolve as js

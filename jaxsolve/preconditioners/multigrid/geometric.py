@@ -37,10 +37,8 @@ class GeometricMultigrid(AbstractPreconditioner):
             periodic axis of odd length can't be halved.
 
     Builds: an operator of shape (n, n) in the dtype of A, or `dtype`; symmetric where A is.
-
     Cost: set-up 50 products, application 8 products, whatever n; memory by the operator complexity that its `repr`
         tells.
-
     Source: Dendy, Black box multigrid (1982), applied axis by axis.
 
     >>> import jax.numpy as jnp, jaxsolve as js

@@ -27,9 +27,7 @@ class Banded(AbstractDirect):
         NotConverged: Out of a solve: `singular` where a pivot is 0.
 
     Solves: A x = b with A of shape (n, n), real or complex, whose entries lie near the diagonal.
-
     Cost: about n (2 lower + upper) lower flops once; memory 2 lower + upper vectors.
-
     Source: Golub and Van Loan (2013), section 4.3.3.
 
     >>> import jax.numpy as jnp, jaxsolve as js

@@ -104,9 +104,7 @@ class LU(AbstractDense):
         NotConverged: Out of a solve: `singular` where a pivot is 0.
 
     Solves: A x = b with A of shape (n, n), real or complex, written out densely; factors in the dtype of A.
-
     Cost: 2/3 n³ flops once, 2 n² and one product with A a right-hand side; memory n².
-
     Source: Golub and Van Loan (2013), section 3.4; refinement: Higham (2002), chapter 12.
 
     >>> import jax.numpy as jnp, jaxsolve as js
@@ -131,9 +129,7 @@ class Cholesky(AbstractDense):
         NotConverged: Out of a solve: `not_positive_definite` where a pivot is not positive.
 
     Solves: A x = b with A of shape (n, n), Hermitian positive definite, real or complex; factors in the dtype of A.
-
     Cost: 1/3 n³ flops once, 2 n² and one product with A a right-hand side; memory n².
-
     Source: Golub and Van Loan (2013), section 4.2; refinement: Higham (2002), chapter 12.
 
     >>> import jax.numpy as jnp, jaxsolve as js
@@ -176,10 +172,8 @@ class QR(AbstractDense):
         NotConverged: Out of a solve: `singular` or `stagnation` where A has not full rank.
 
     Solves: min ‖b - A x‖ with A of shape (m, n) and of full rank, real or complex; factors in the dtype of A.
-
     Cost: 2 n² (m - n/3) flops once and as many for Q (m >= n), 4/3 n³ where m = n; memory m n + n², which is order
         n².
-
     Source: Golub and Van Loan (2013), chapter 5.
 
     >>> import jax.numpy as jnp, jaxsolve as js

@@ -77,10 +77,8 @@ class SparseDirect(AbstractHostDirect):
         NotConverged: Out of a solve: `singular` where the backend finds A so.
 
     Solves: A x = b with A of shape (n, n), real or complex, of known entries; in double precision inside.
-
     Cost: once by the fill, O(n^1.5) flops for a mesh in the plane, O(n²) in space; one callback a right-hand side;
         memory its factors.
-
     Source: Davis (2006), Direct Methods for Sparse Linear Systems; KLU, SuperLU or PARDISO by backend.
 
     >>> import jax.numpy as jnp, jaxsolve as js
@@ -106,9 +104,7 @@ class SciPyDirect(AbstractHostDirect):
         NotConverged: Out of a solve: `singular` where SuperLU finds A so.
 
     Solves: A x = b with A of shape (n, n), real or complex, of known entries; in double precision inside.
-
     Cost: that of `SparseDirect`: one callback a right-hand side; memory its factors.
-
     Source: Demmel, Eisenstat, Gilbert, Li, Liu (1999), A supernodal approach to sparse partial pivoting.
 
     >>> import jax.numpy as jnp, jaxsolve as js

@@ -78,9 +78,7 @@ class SciPyKrylov(AbstractMethod):
         NotConverged: Out of a solve, where SciPy's iteration stops early.
 
     Solves: A x = b with A of shape (n, n), real or complex; "lsqr" and "lsmr" also A of shape (m, n).
-
     Cost: that of SciPy's solver and one exchange with the host a solve; storage as in SciPy.
-
     Source: `scipy.sparse.linalg`.
 
     >>> import jax.numpy as jnp, jaxsolve as js

@@ -32,9 +32,7 @@ class AdaptiveCG(AbstractMethod):
         NotConverged: Out of a solve: `singular` where A p is 0.
 
     Solves: A x = b with A of shape (n, n), Hermitian or nearly so, definite or not, real or complex.
-
     Cost: one product with A, one preconditioner application, six inner products an iteration; 3 vectors of storage.
-
     Source: Saad (2003), section 6.7, with the orthogonality made explicit.
 
     >>> import jax.numpy as jnp, jaxsolve as js

@@ -34,10 +34,8 @@ class BiCG(AbstractMethod):
             shadows.
 
     Solves: A x = b with A of shape (n, n), real or complex, whose adjoint can be applied.
-
     Cost: one product with A, one with its adjoint, and as many preconditioner applications an iteration; 5 vectors
         of storage.
-
     Source: Fletcher (1976); Saad (2003), algorithm 7.3.
 
     >>> import jax.numpy as jnp, jaxsolve as js

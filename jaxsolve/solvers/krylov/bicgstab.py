@@ -41,9 +41,7 @@ class BiCGStab(AbstractMethod):
         NotConverged: Out of a solve: `breakdown` where a direction is orthogonal to the shadow residual, or ω is 0.
 
     Solves: A x = b with A of shape (n, n), real or complex, by products with A alone.
-
     Cost: 2 l products with A and as many preconditioner applications an iteration; 2 l + 5 vectors of storage.
-
     Source: van der Vorst (1992) for l = 1; Sleijpen and Fokkema (1993), section 3.
 
     >>> import jax.numpy as jnp, jaxsolve as js

@@ -37,10 +37,8 @@ class CG(AbstractMethod):
 
     Solves: A x = b with A of shape (n, n), Hermitian and definite, real or complex; the preconditioner positive
         definite.
-
     Cost: one product with A, one preconditioner application, two dot products (with a preconditioner three) an
         iteration; one product more a pass; 5 vectors of storage.
-
     Source: Hestenes and Stiefel (1952); Saad (2003), algorithm 9.1.
 
     >>> import jax.numpy as jnp, jaxsolve as js

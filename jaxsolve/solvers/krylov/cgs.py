@@ -33,9 +33,7 @@ class CGS(AbstractMethod):
         NotConverged: Out of a solve: `breakdown` where A p, or the residual, is orthogonal to the shadow residual.
 
     Solves: A x = b with A of shape (n, n), real or complex, by products with A alone.
-
     Cost: two products with A and two preconditioner applications an iteration; 5 vectors of storage.
-
     Source: Sonneveld (1989); Saad (2003), algorithm 7.6.
 
     >>> import jax.numpy as jnp, jaxsolve as js

@@ -49,10 +49,8 @@ class CR(AbstractMethod):
 
     Solves: A x = b with A of shape (n, n), Hermitian, definite or not, real or complex; the preconditioner positive
         definite.
-
     Cost: one product with A and one preconditioner application an iteration; 4 vectors of storage, 6 with a
         preconditioner.
-
     Source: Saad (2003), algorithm 6.20.
 
     >>> import jax.numpy as jnp, jaxsolve as js

@@ -37,10 +37,8 @@ class FGMRES(AbstractMethod):
             nothing.
 
     Solves: A x = b with A of shape (n, n), real or complex, by products with A alone; any preconditioner.
-
     Cost: one product with A, one preconditioner application (none at the end of a cycle) and the orthogonalisation
         of GMRES an iteration; 2 restart + 2 vectors of storage.
-
     Source: Saad (1993), A flexible inner-outer preconditioned GMRES algorithm; Saad (2003), algorithm 9.6.
 
     >>> import jax.numpy as jnp, jaxsolve as js

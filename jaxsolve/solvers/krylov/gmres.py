@@ -36,10 +36,8 @@ class GMRES(AbstractMethod):
             nothing.
 
     Solves: A x = b with A of shape (n, n), real or complex, by products with A alone.
-
     Cost: one product with A, one preconditioner application and 2 (restart + 1) inner products or vector updates an
         iteration, twice as many where orthogonalised again; restart + 2 vectors of storage.
-
     Source: Saad and Schultz (1986); Saad (2003), algorithm 9.5.
 
     >>> import jax.numpy as jnp, jaxsolve as js

@@ -46,9 +46,7 @@ class IDR(AbstractMethod):
         NotConverged: Out of a solve: `breakdown` where a direction is orthogonal to the shadow space, or ω is 0.
 
     Solves: A x = b with A of shape (n, n), real or complex, by products with A alone.
-
     Cost: s + 1 products with A and as many preconditioner applications an iteration; 3 s + 4 vectors of storage.
-
     Source: Sonneveld and van Gijzen (2008), IDR(s); van Gijzen and Sonneveld (2011), Algorithm 913, its algorithm
         2.
 

@@ -76,10 +76,8 @@ class LSMR(AbstractBidiagonal):
         NotConverged: Out of a solve: `max_iterations`; `inconsistent` where A is square and b out of its range.
 
     Solves: min ‖b - A x‖ with A of shape (m, n) and any rank, real or complex; from x0 = 0 the x of least norm.
-
     Cost: one product with A, one with its adjoint, and as many preconditioner applications an iteration; 5 vectors
         of storage, one of length m and four of length n.
-
     Source: Fong and Saunders (2011), LSMR: an iterative algorithm for sparse least-squares problems.
 
     >>> import jax.numpy as jnp, jaxsolve as js

@@ -50,10 +50,8 @@ class LSQR(AbstractBidiagonal):
         NotConverged: Out of a solve: `max_iterations`; `inconsistent` where A is square and b out of its range.
 
     Solves: min ‖b - A x‖ with A of shape (m, n) and any rank, real or complex; from x0 = 0 the x of least norm.
-
     Cost: one product with A, one with its adjoint, and as many preconditioner applications an iteration; 4 vectors
         of storage, one of length m and three of length n.
-
     Source: Paige and Saunders (1982), LSQR: an algorithm for sparse linear equations and sparse least squares.
 
     >>> import jax.numpy as jnp, jaxsolve as js

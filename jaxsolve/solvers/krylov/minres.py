@@ -61,10 +61,8 @@ class MINRES(AbstractMethod):
             not positive.
 
     Solves: A x = b with A of shape (n, n), Hermitian, definite or not, real or complex.
-
     Cost: one product with A and one preconditioner application an iteration; 6 vectors of storage, seven with a
         preconditioner, where the residual is kept for its plain norm.
-
     Source: Paige and Saunders (1975), Solution of sparse indefinite systems of linear equations.
 
     >>> import jax.numpy as jnp, jaxsolve as js

@@ -42,9 +42,7 @@ class TFQMR(AbstractMethod):
         NotConverged: Out of a solve: `breakdown` where A y, or the residual, is orthogonal to the shadow residual.
 
     Solves: A x = b with A of shape (n, n), real or complex, by products with A alone.
-
     Cost: two products with A and two preconditioner applications an iteration; 7 vectors of storage.
-
     Source: Freund (1993); Saad (2003), algorithm 7.8.
 
     >>> import jax.numpy as jnp, jaxsolve as js
