@@ -55,10 +55,10 @@ class AdaptiveCG(AbstractMethod):
         # |pᴴAp| >= ‖p‖‖Ap‖ 2/√κ for definite A: below √eps is beyond the condition numbers that a dtype resolves.
         tiny = jnp.sqrt(jnp.finfo(ApAp.dtype).eps)
         flat = jnp.abs(pAp) <= tiny * jnp.sqrt(squared_norm(p) * ApAp)
-        alpha = jnp.where(flat, quotient(dot(Ap, s.r), ApAp), quotient(dot(p, s.r), pAp))
+        alpha = jnp.where(flat, quotient(dot(Ap, s.r), ApAp), quotient(dot(p, s.r), pAp))  # pᴴ(r - αAp) = 0
         x = s.x + alpha * p
         r = s.r - alpha * Ap
-        z = precondition(M, jnp.where(flat, Ap, r))
-        beta = jnp.where(flat, 0, quotient(dot(Ap, z), jnp.conj(pAp)))
+        z = precondition(M, jnp.where(flat, Ap, r))  # the next direction before it is made A-orthogonal
+        beta = jnp.where(flat, 0, quotient(dot(Ap, z), jnp.conj(pAp)))  # (A p)ᴴ(z - β p) = 0
         halt = jnp.where(ApAp == 0, int(Status.singular), 0)
         return AdaptiveCGState(x, r, z - beta * p, plain_norm(r), halt)

@@ -120,14 +120,14 @@ def extend(space: Arnoldi, w: Array) -> Arnoldi:
     """The basis with one more vector: w = A v, made orthogonal (in flexible methods w = A z for any z)."""
     k, m = space.size, space.H.shape[1]
     length = plain_norm(w)
-    h, w = orthogonalise(space.V, w)
+    h, w = orthogonalise(space.V, w)  # h_ij = (w, v_i), w = w - Σ h_ij v_i
     rest = plain_norm(w)
     # The part of the column outside the range of the others is tᵀh / ‖t‖ in their space, and the new row.
     th = jnp.matmul(space.t, h, precision=lax.Precision.HIGHEST)
     outside = jnp.hypot(jnp.abs(th) / plain_norm(space.t), rest)
     singular = negligible(outside, length)
     exhausted = negligible(rest, length)
-    v = quotient(w, rest)
+    v = quotient(w, rest)  # v_{j+1} = w / h_{j+1,j}
     return Arnoldi(
         V=space.V.at[k + 1].set(v),
         v=v,
@@ -173,10 +173,10 @@ def bidiagonalise(B: LinearOperator, r: Array) -> Bidiagonal:
 
 def bidiagonalise_on(B: LinearOperator, g: Bidiagonal) -> Bidiagonal:
     """The next step; one product with B and one with its adjoint."""
-    u = B.mv(g.v) - mul(g.alpha, g.u)
+    u = B.mv(g.v) - mul(g.alpha, g.u)  # β u = B v - α u
     beta = plain_norm(u)
     u = quotient(u, beta)
-    v = B.H.mv(u) - mul(beta, g.v)
+    v = B.H.mv(u) - mul(beta, g.v)  # α v = Bᴴ u - β v
     alpha = plain_norm(v)
     norm = jnp.maximum(g.norm, jnp.sqrt(jnp.square(g.alpha) + jnp.square(beta)))
     return Bidiagonal(u, quotient(v, alpha), alpha, beta, norm)

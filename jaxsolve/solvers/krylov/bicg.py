@@ -56,23 +56,24 @@ class BiCG(AbstractMethod):
 
     def start(self, A, M, r):
         z = precondition(M, r)
-        shadow_z = r if M is None else M.H.mv(r)
+        shadow_z = r if M is None else M.H.mv(r)  # 1, 2: r* = r, p = z = M r, p* = z* = Mᴴ r*
         return BiCGState(jnp.zeros_like(r), r, z, r, shadow_z, dot(r, z), plain_norm(r), jnp.array(0))
 
     def step(self, A, M, s):
+        # The numbers are the lines of Saad's algorithm 7.3, preconditioned: z and z* stand for r and r* in 8 to 10.
         q, shadow_q = A.mv(s.p), A.H.mv(s.shadow_p)
         sigma = dot(s.shadow_p, q)
         # The two breakdowns: the directions, or the residuals, are orthogonal to their shadows.
         broken = negligible(sigma, plain_norm(s.shadow_p) * plain_norm(q))
-        alpha = jnp.where(broken, 0, quotient(s.rho, sigma))
-        x = s.x + alpha * s.p
-        r = s.r - alpha * q
-        shadow_r = s.shadow_r - jnp.conj(alpha) * shadow_q
+        alpha = jnp.where(broken, 0, quotient(s.rho, sigma))  # 4: α = (z, r*) / (A p, p*)
+        x = s.x + alpha * s.p  # 5
+        r = s.r - alpha * q  # 6
+        shadow_r = s.shadow_r - jnp.conj(alpha) * shadow_q  # 7: r* = r* - ᾱ Aᴴp*
         z = precondition(M, r)
         shadow_z = shadow_r if M is None else M.H.mv(shadow_r)
         rho = dot(shadow_r, z)
-        beta = quotient(rho, s.rho)
+        beta = quotient(rho, s.rho)  # 8: β = (z, r*) / (z, r* before)
         broken |= negligible(rho, plain_norm(shadow_r) * plain_norm(z))
         halt = jnp.where(broken, int(Status.breakdown), 0)
-        p, shadow_p = z + beta * s.p, shadow_z + jnp.conj(beta) * s.shadow_p
+        p, shadow_p = z + beta * s.p, shadow_z + jnp.conj(beta) * s.shadow_p  # 9, 10
         return BiCGState(x, r, p, shadow_r, shadow_p, rho, plain_norm(r), halt)

@@ -72,28 +72,29 @@ class BiCGStab(AbstractMethod):
     def step(self, A, M, s):
         B = right(A, M)
         x, R, U = s.x, [s.r], [s.u]
-        rho, alpha = -s.omega * s.rho, s.alpha
+        rho, alpha = -s.omega * s.rho, s.alpha  # ρ₀ = -ω ρ₀
         shadow_norm, broken = plain_norm(s.shadow), jnp.array(False)
         # l steps of biCG; R[i] = Aⁱr and U[i] = Aⁱu all the while.
+        # Beside the lines are Sleijpen and Fokkema's: R and U are their hats, the shadow their tilde.
         for j in range(self.l):
-            rho, old = dot(s.shadow, R[j]), rho
-            beta = alpha * quotient(rho, old)
-            U = [v - beta * u for v, u in zip(R, U, strict=True)]
-            U.append(B.mv(U[j]))
-            gamma = dot(s.shadow, U[j + 1])
+            rho, old = dot(s.shadow, R[j]), rho  # ρ₁ = (r̂_j, r̃)
+            beta = alpha * quotient(rho, old)  # β = α ρ₁ / ρ₀
+            U = [v - beta * u for v, u in zip(R, U, strict=True)]  # û_i = r̂_i - β û_i, i = 0 ... j
+            U.append(B.mv(U[j]))  # û_{j+1} = A û_j
+            gamma = dot(s.shadow, U[j + 1])  # γ = (û_{j+1}, r̃)
             # After a breakdown the powers of A still serve the minimisation.
             broken |= negligible(gamma, shadow_norm * plain_norm(U[j + 1]))
             broken |= exhausted(plain_norm(R[0]), s.residual_norm)
-            alpha = jnp.where(broken, 0, quotient(rho, gamma))
-            x = x + alpha * U[0]
-            R = [v - alpha * u for v, u in zip(R, U[1:], strict=True)]
-            R.append(B.mv(R[j]))
+            alpha = jnp.where(broken, 0, quotient(rho, gamma))  # α = ρ₀ / γ
+            x = x + alpha * U[0]  # x̂ = x̂ + α û₀
+            R = [v - alpha * u for v, u in zip(R, U[1:], strict=True)]  # r̂_i = r̂_i - α û_{i+1}, i = 0 ... j
+            R.append(B.mv(R[j]))  # r̂_{j+1} = A r̂_j
         # The residual is minimised over R[0] - span(R[1], ..., R[l]).
         gammas, r = _minimised(R)
         u = U[0]
         for j, gamma in enumerate(gammas):
-            x, u = x + gamma * R[j], u - gamma * U[j + 1]
-        omega = gammas[-1]
+            x, u = x + gamma * R[j], u - gamma * U[j + 1]  # x̂ = x̂ + γ_j r̂_{j-1}, û₀ = û₀ - γ_j û_j
+        omega = gammas[-1]  # ω = γ_l
         halt = jnp.where(broken | (omega == 0), int(Status.breakdown), 0)
         return BiCGStabState(x, r, s.shadow, u, rho, alpha, omega, plain_norm(r), halt)
 
@@ -111,17 +112,17 @@ def _minimised(R: list[Array]) -> tuple[list[Array], Array]:
     for j, q in enumerate(R[1:]):
         whole = squared_norm(q)
         for i, (p, size) in enumerate(zip(Q, sizes, strict=True)):
-            T[i][j] = quotient(dot(p, q), size)
+            T[i][j] = quotient(dot(p, q), size)  # τ_ij = (r̂_j, r̂_i) / σ_i
             q = q - T[i][j] * p
-        size = squared_norm(q)
+        size = squared_norm(q)  # σ_j = (r̂_j, r̂_j)
         # What is left of a dependent column is rounding and gets no weight.
         size = jnp.where(negligible(jnp.sqrt(size), jnp.sqrt(whole)), 0, size)
-        weight = quotient(dot(q, r), size)
+        weight = quotient(dot(q, r), size)  # γ'_j = (r̂₀, r̂_j) / σ_j
         r = r - weight * q
         Q.append(q)
         sizes.append(size)
         weights.append(weight)
     for j in reversed(range(len(weights))):
         for i in range(j + 1, len(weights)):
-            weights[j] = weights[j] - T[j][i] * weights[i]
+            weights[j] = weights[j] - T[j][i] * weights[i]  # γ_j = γ'_j - Σ τ_ji γ_i, i > j
     return weights, r

@@ -62,20 +62,21 @@ class CG(AbstractMethod):
         z = r if M is None else M.mv(r)
         rr = squared_norm(r)
         rho = rr if M is None else real_dot(r, z)
-        Ap = A.mv(z)
+        Ap = A.mv(z)  # 1: z = M r, p = z
         no = jnp.array(False)
         return CGState(jnp.zeros_like(r), r, z, Ap, rho, real_dot(z, Ap), jnp.sqrt(rr), jnp.array(0), no, no)
 
     def step(self, A, M, s):
+        # The numbers are the lines of Saad's algorithm 9.1, with M for his M⁻¹.
         # pᴴAp = 0 and rᴴz = 0 are the breakdowns; their signs are free of units.
         broken = (s.pAp == 0) | (s.rho == 0)
-        alpha = s.rho / jnp.where(s.pAp == 0, jnp.inf, s.pAp)
-        x = s.x + mul(alpha, s.p)
-        r = s.r - mul(alpha, s.Ap)
-        z = r if M is None else M.mv(r)
+        alpha = s.rho / jnp.where(s.pAp == 0, jnp.inf, s.pAp)  # 3: α = (r, z) / (A p, p)
+        x = s.x + mul(alpha, s.p)  # 4
+        r = s.r - mul(alpha, s.Ap)  # 5
+        z = r if M is None else M.mv(r)  # 6: z = M r
         rr = squared_norm(r)
         rho = rr if M is None else real_dot(r, z)
-        p = z + mul(rho / jnp.where(s.rho == 0, jnp.inf, s.rho), s.p)
+        p = z + mul(rho / jnp.where(s.rho == 0, jnp.inf, s.rho), s.p)  # 7, 8: p = z + β p
         # The product for the next step is made here: carried by the loop it is computed once, where XLA would fuse
         # it anew into each of its two uses. Costs one product a pass.
         Ap = A.mv(p)

@@ -55,19 +55,20 @@ class CGS(AbstractMethod):
         return CGSState(jnp.zeros_like(r), r, r, r, r, rr.astype(r.dtype), jnp.sqrt(rr), jnp.array(0))
 
     def step(self, A, M, s):
+        # The numbers are the lines of Saad's algorithm 7.6, with A M for his A.
         B = right(A, M)
         v = B.mv(s.p)
         sigma = dot(s.shadow, v)
         size = plain_norm(s.shadow)
         broken = negligible(sigma, size * plain_norm(v))
-        alpha = jnp.where(broken, 0, quotient(s.rho, sigma))
-        q = s.u - alpha * v
-        x = s.x + alpha * (s.u + q)
-        r = s.r - alpha * B.mv(s.u + q)
+        alpha = jnp.where(broken, 0, quotient(s.rho, sigma))  # 4: α = (r, r*) / (A p, r*)
+        q = s.u - alpha * v  # 5: q = u - α A p
+        x = s.x + alpha * (s.u + q)  # 6
+        r = s.r - alpha * B.mv(s.u + q)  # 7
         rho = dot(s.shadow, r)
-        beta = quotient(rho, s.rho)
-        u = r + beta * q
-        p = u + beta * (q + beta * s.p)
+        beta = quotient(rho, s.rho)  # 8: β = (r, r*) / (r, r* before)
+        u = r + beta * q  # 9
+        p = u + beta * (q + beta * s.p)  # 10
         r_norm = plain_norm(r)
         broken |= negligible(rho, size * r_norm)
         halt = jnp.where(broken, int(Status.breakdown), 0)

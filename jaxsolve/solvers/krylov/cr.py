@@ -80,21 +80,22 @@ class CR(AbstractMethod):
         )
 
     def step(self, A, M, s):
+        # The numbers are the lines of Saad's algorithm 6.20, in the inner product of M.
         MAp = s.Ap if M is None else s.MAp
         z = s.r if M is None else s.z
         square, along = real_dot(s.Ap, MAp), dot(s.Ap, z)
         # The cosine of r and A p is how much a step gains; √eps of it is lost in rounding.
         tiny = jnp.sqrt(jnp.finfo(square.dtype).eps)
         flat = jnp.abs(along) <= tiny * plain_norm(s.Ap) * plain_norm(z)
-        alpha = jnp.where(flat, 0, quotient(along, square))
-        x = s.x + alpha * s.p
-        r = s.r - alpha * s.Ap
-        z = r if M is None else z - alpha * MAp
+        alpha = jnp.where(flat, 0, quotient(along, square))  # 3: (A p, z) is (r, A r) there, before rounding
+        x = s.x + alpha * s.p  # 4
+        r = s.r - alpha * s.Ap  # 5
+        z = r if M is None else z - alpha * MAp  # 5 times M
         z_next = jnp.where(flat, MAp, z)
         Az = A.mv(z_next)
-        beta = quotient(dot(MAp, Az), square)
-        p = z_next - beta * s.p
-        Ap = Az - beta * s.Ap
+        beta = quotient(dot(MAp, Az), square)  # 6: minus his β, as (M A p, A p) = 0 for this p and the next
+        p = z_next - beta * s.p  # 7
+        Ap = Az - beta * s.Ap  # 8
         image = quotient(plain_norm(Az), plain_norm(z_next))
         norm = jnp.maximum(s.norm, image)
         slope = jnp.where(flat, 1, quotient(image, norm))

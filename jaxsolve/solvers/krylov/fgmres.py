@@ -66,12 +66,13 @@ class FGMRES(AbstractMethod):
         return FGMRESState(None, space, Z, space.residual_norm, jnp.array(0))
 
     def step(self, A, M, s):
-        z = precondition(M, s.space.v)
+        # The numbers are the lines of Saad's algorithm 9.6.
+        z = precondition(M, s.space.v)  # 3: z_j = M_j v_j
         Z = s.Z.at[s.space.size].set(z)
-        space = extend(s.space, A.mv(z))
+        space = extend(s.space, A.mv(z))  # 4 to 9: w = A z_j, orthogonalised
         halt = jnp.where(space.full, int(Status.stagnation), 0)
         halt = jnp.where(space.singular, int(Status.singular), halt)
         return FGMRESState(None, space, Z, space.residual_norm, halt)
 
     def finish(self, A, M, s):
-        return s.space.combination(s.Z)
+        return s.space.combination(s.Z)  # 12: x = Z y with y the least ‖β e₁ - H y‖

@@ -63,11 +63,12 @@ class GMRES(AbstractMethod):
         return GMRESState(None, space, space.residual_norm, jnp.array(0))
 
     def step(self, A, M, s):
-        space = extend(s.space, right(A, M).mv(s.space.v))
+        # The numbers are the lines of Saad's algorithm 9.5.
+        space = extend(s.space, right(A, M).mv(s.space.v))  # 3 to 8: w = A M v_j, orthogonalised
         # The end of a cycle is no failure; the driver starts another one if this one has progressed.
         halt = jnp.where(space.full, int(Status.stagnation), 0)
         halt = jnp.where(space.singular, int(Status.singular), halt)
         return GMRESState(None, space, space.residual_norm, halt)
 
     def finish(self, A, M, s):
-        return precondition(M, s.space.combination(s.space.V))
+        return precondition(M, s.space.combination(s.space.V))  # 11: x = M V y with y the least ‖β e₁ - H y‖

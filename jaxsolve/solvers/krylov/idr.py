@@ -85,23 +85,23 @@ class IDR(AbstractMethod):
             x, r, U, G, PG, f, broken = carry
             # v = r - G c is orthogonal to the rows of P from k on; PG is lower triangular.
             c = solve_triangular(PG, jnp.where(rows >= k, f, 0), lower=True)
-            u = _combined(c, U) + s.omega * (r - _combined(c, G))
-            g = B.mv(u)
+            u = _combined(c, U) + s.omega * (r - _combined(c, G))  # u = U c + ω v
+            g = B.mv(u)  # g_k = A u_k
             # The pair that replaces the oldest one is orthogonal to the rows of P before k.
             c = solve_triangular(PG, jnp.where(rows < k, _products(s.P, g), 0), lower=True)
             c = jnp.where(rows < k, c, 0)
-            u, g = u - _combined(c, U), g - _combined(c, G)
+            u, g = u - _combined(c, U), g - _combined(c, G)  # (p_i, g_k) = 0 for i < k
             column = jnp.where(rows < k, 0, _products(s.P, g))
             broken |= negligible(column[k], plain_norm(g)) | exhausted(plain_norm(r), s.residual_norm)
             column = column.at[k].set(jnp.where(broken, 1, column[k]))
             U, G, PG = U.at[k].set(u), G.at[k].set(g), PG.at[:, k].set(column)
-            beta = jnp.where(broken, 0, f[k] / column[k])
-            return x + beta * u, r - beta * g, U, G, PG, f - beta * column, broken
+            beta = jnp.where(broken, 0, f[k] / column[k])  # β = (p_k, r) / (p_k, g_k)
+            return x + beta * u, r - beta * g, U, G, PG, f - beta * column, broken  # (p_i, r) = 0, i ≤ k
 
         start = (s.x, s.r, s.U, s.G, s.PG, _products(s.P, s.r), jnp.array(False))
         x, r, U, G, PG, _, broken = lax.fori_loop(0, self.s, replace, start)
         t = B.mv(r)
-        omega = _lengthened(t, r)
+        omega = _lengthened(t, r)  # ω = (t, r) / (t, t): the step into the next space
         x, r = x + omega * r, r - omega * t
         halt = jnp.where(broken | (omega == 0), int(Status.breakdown), 0)
         return IDRState(x, r, s.P, U, G, PG, omega, plain_norm(r), halt)

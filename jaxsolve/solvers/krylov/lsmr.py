@@ -100,16 +100,17 @@ class LSMR(AbstractBidiagonal):
         )  # fmt: skip
 
     def step(self, A, M, s):
-        g = bidiagonalise_on(right(A, M), s.process)
+        # The numbers are the steps of Fong and Saunders's algorithm LSMR, with A M for their A.
+        g = bidiagonalise_on(right(A, M), s.process)  # 3: β u = A v - α u, α v = Aᴴu - β v
         # The bidiagonal matrix is made upper bidiagonal (ρ, θ), and that one's transpose again (ρ̄, θ̄).
-        c, sine, rho = rotation(s.alpha_bar, g.beta)
-        theta, alpha_bar = sine * g.alpha, c * g.alpha
-        theta_bar = s.s_bar * rho
-        c_bar, s_bar, rho_bar = rotation(s.c_bar * rho, theta)
-        zeta, zeta_bar = c_bar * s.zeta_bar, -s_bar * s.zeta_bar
-        h_bar = s.h - mul(quotient(theta_bar * rho, s.rho * s.rho_bar), s.h_bar)
-        x = s.x + mul(quotient(zeta, rho * rho_bar), h_bar)
-        h = g.v - mul(quotient(theta, rho), s.h)
+        c, sine, rho = rotation(s.alpha_bar, g.beta)  # 4: ρ = √(ᾱ² + β²)
+        theta, alpha_bar = sine * g.alpha, c * g.alpha  # θ = s α, ᾱ = c α
+        theta_bar = s.s_bar * rho  # 5: θ̄ = s̄ ρ
+        c_bar, s_bar, rho_bar = rotation(s.c_bar * rho, theta)  # ρ̄ = √((c̄ ρ)² + θ²)
+        zeta, zeta_bar = c_bar * s.zeta_bar, -s_bar * s.zeta_bar  # ζ = c̄ ζ̄, ζ̄ = -s̄ ζ̄
+        h_bar = s.h - mul(quotient(theta_bar * rho, s.rho * s.rho_bar), s.h_bar)  # 6: h̄ = h - (θ̄ρ/ρρ̄) h̄
+        x = s.x + mul(quotient(zeta, rho * rho_bar), h_bar)  # x = x + ζ / (ρ ρ̄) h̄
+        h = g.v - mul(quotient(theta, rho), s.h)  # h = v - (θ / ρ) h
         tail, residual_norm = _shortened(s.tail, c, sine, theta_bar, rho_bar, s.zeta, zeta)
         return LSMRState(
             x=x, h=h, h_bar=h_bar, process=g, alpha_bar=alpha_bar, rho=rho, rho_bar=rho_bar, c_bar=c_bar,

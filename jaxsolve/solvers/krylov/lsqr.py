@@ -69,10 +69,11 @@ class LSQR(AbstractBidiagonal):
         return LSQRState(jnp.zeros_like(g.v), g.v, g, g.alpha, g.beta, g.alpha, jnp.array(0))
 
     def step(self, A, M, s):
-        g = bidiagonalise_on(right(A, M), s.process)
-        c, sine, rho = rotation(s.rho, g.beta)
-        theta = sine * g.alpha
-        x = s.x + mul(quotient(c * s.residual_norm, rho), s.w)
-        w = g.v - mul(quotient(theta, rho), s.w)
-        # ‖Bᴴr‖ = φ α |c| (Paige and Saunders, equation 5.4).
+        # The numbers are the steps of Paige and Saunders's algorithm LSQR: the state's `rho` is ρ̄, its norm φ̄.
+        g = bidiagonalise_on(right(A, M), s.process)  # 3: β u = A v - α u, α v = Aᴴu - β v
+        c, sine, rho = rotation(s.rho, g.beta)  # 4a to c: ρ = √(ρ̄² + β²)
+        theta = sine * g.alpha  # 4d
+        x = s.x + mul(quotient(c * s.residual_norm, rho), s.w)  # 5a: x = x + (φ / ρ) w with φ = c φ̄ (4f)
+        w = g.v - mul(quotient(theta, rho), s.w)  # 5b: w = v - (θ / ρ) w
+        # 4e and 4g: ρ̄ = -c α, φ̄ = s φ̄; ‖Bᴴr‖ = φ̄ α |c| (Paige and Saunders, equation 5.4).
         return LSQRState(x, w, g, -c * g.alpha, sine * s.residual_norm, g.alpha * jnp.abs(c), jnp.array(0))

@@ -90,21 +90,21 @@ class MINRES(AbstractMethod):
 
     def step(self, A, M, s):
         # Lanczos: the next u is A v - α u - β u_old, with the vectors divided by their norms.
-        v = quotient(s.v, s.beta)
+        v = quotient(s.v, s.beta)  # v_k = M u_k / β_k
         u = A.mv(v) - mul(quotient(s.beta, s.beta_old), s.u_old)
-        alpha = real_dot(v, u)
+        alpha = real_dot(v, u)  # α_k = v_kᴴ A v_k
         u = u - mul(quotient(alpha, s.beta), s.u)
         Mu = precondition(M, u)
         uMu = real_dot(u, Mu)
-        beta = jnp.sqrt(jnp.maximum(uMu, 0))
+        beta = jnp.sqrt(jnp.maximum(uMu, 0))  # β_{k+1} = ‖u_{k+1}‖ by M
         norm = jnp.maximum(s.norm, jnp.sqrt(jnp.where(s.norm > 0, s.beta_old, 0) ** 2 + alpha**2 + beta**2))
         # The last rotation meets the column (ε, δ, α, β); the next one is made from what it leaves.
-        delta = s.c * s.delta + s.s * alpha
-        remains = s.s * s.delta - s.c * alpha
+        delta = s.c * s.delta + s.s * alpha  # δ_k: row k - 1 of R
+        remains = s.s * s.delta - s.c * alpha  # what the new rotation meets beside β_{k+1}
         slope = quotient(jnp.hypot(remains, s.c * beta), norm)
         c, sine, gamma = rotation(jnp.where(negligible(remains, norm), 0, remains), beta)
-        w = quotient(v - mul(s.epsilon, s.w_old) - mul(delta, s.w), gamma)
-        phi = sine * s.phi
+        w = quotient(v - mul(s.epsilon, s.w_old) - mul(delta, s.w), gamma)  # W R = V
+        phi = sine * s.phi  # φ_k = s_k φ_{k-1}
         if M is None:
             r, r_norm = None, phi
         else:
@@ -113,7 +113,7 @@ class MINRES(AbstractMethod):
         halt = jnp.where(negligible(gamma, norm), int(Status.singular), 0)
         halt = jnp.where(uMu < 0, int(Status.breakdown), halt)
         return MINRESState(
-            x=s.x + mul(c * s.phi, w), u=u, u_old=s.u, v=Mu, w=w, w_old=s.w, r=r,
+            x=s.x + mul(c * s.phi, w), u=u, u_old=s.u, v=Mu, w=w, w_old=s.w, r=r,  # x = x + c φ w
             beta=beta, beta_old=s.beta, c=c, s=sine, delta=-s.c * beta, epsilon=s.s * beta, phi=phi,
             norm=norm, slope=slope, residual_norm=r_norm, halt=halt,
         )  # fmt: skip

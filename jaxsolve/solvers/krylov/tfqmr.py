@@ -71,21 +71,22 @@ class TFQMR(AbstractMethod):
         return TFQMRState(zeros, zeros, r, r, r, v, v, rho, tau, zero, eta, count, tau, jnp.array(0))
 
     def step(self, A, M, s):
+        # The numbers are the lines of Saad's algorithm 7.8, two of whose steps are one here, with A M for his A.
         B = right(A, M)
         sigma = dot(s.shadow, s.v)
         size = plain_norm(s.shadow)
         broken = negligible(sigma, size * plain_norm(s.v))
-        alpha = jnp.where(broken, 0, quotient(s.rho, sigma))
-        half = _smoothed(s, s.y, s.Ay, alpha)
-        y = s.y - alpha * s.v
+        alpha = jnp.where(broken, 0, quotient(s.rho, sigma))  # 6: α = ρ / (v, r*)
+        half = _smoothed(s, s.y, s.Ay, alpha)  # 9 to 13, m even
+        y = s.y - alpha * s.v  # 7: u = u - α v, his u is y here
         Ay = B.mv(y)
-        whole = _smoothed(half, y, Ay, alpha)
+        whole = _smoothed(half, y, Ay, alpha)  # 9 to 13, m odd
         rho = dot(s.shadow, whole.w)
         broken |= negligible(rho, size * plain_norm(whole.w))
-        beta = quotient(rho, s.rho)
-        y_next = whole.w + beta * y
+        beta = quotient(rho, s.rho)  # 15: β = ρ / ρ before
+        y_next = whole.w + beta * y  # 16
         Ay_next = B.mv(y_next)
-        v = Ay_next + beta * (Ay + beta * s.v)
+        v = Ay_next + beta * (Ay + beta * s.v)  # 17
         halt = jnp.where(broken, int(Status.breakdown), 0)
         t = whole
         return TFQMRState(
@@ -111,12 +112,12 @@ class TFQMR(AbstractMethod):
 
 def _smoothed(s: TFQMRState, y: Array, Ay: Array, alpha: Array) -> TFQMRState:
     """Half a step along y: the residual of CGS, and the quasi-minimal iterate."""
-    w = s.w - alpha * Ay
-    d = y + mul(quotient(mul(jnp.square(s.theta), s.eta), alpha), s.d)
-    theta = quotient(plain_norm(w), s.tau)
-    c = 1 / jnp.sqrt(1 + jnp.square(theta))
-    tau = s.tau * theta * c
-    eta = mul(jnp.square(c), alpha)
+    w = s.w - alpha * Ay  # 9
+    d = y + mul(quotient(mul(jnp.square(s.theta), s.eta), alpha), s.d)  # 10: d = u + (θ²/α) η d
+    theta = quotient(plain_norm(w), s.tau)  # 11: θ = ‖w‖ / τ
+    c = 1 / jnp.sqrt(1 + jnp.square(theta))  # 11
+    tau = s.tau * theta * c  # 12
+    eta = mul(jnp.square(c), alpha)  # 12: η = c² α
     count = s.count + 1
     bound = tau * jnp.sqrt(count + 1).astype(tau.dtype)
     return TFQMRState(s.x + eta * d, d, w, s.shadow, y, s.v, Ay, s.rho, tau, theta, eta, count, bound, s.halt)
