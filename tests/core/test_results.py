@@ -84,7 +84,7 @@ def test_a_traced_result_prints_without_values():
 
 
 def test_an_exception_survives_pickling_and_copying():
-    with pytest.raises(js.NotConverged) as caught:
+    with pytest.raises(js.NotConverged, match="max_iterations") as caught:
         js.solve_linear(A, b, GIVEN_UP)
     for error in (pickle.loads(pickle.dumps(caught.value)), copy.copy(caught.value)):
         assert type(error) is js.NotConverged

@@ -193,7 +193,7 @@ def test_a_good_solve_needs_no_advice(capsys):
 
 
 def test_the_result_of_an_exception_knows_its_system(capsys):
-    with pytest.raises(js.NotConverged) as caught:
+    with pytest.raises(js.NotConverged, match="CG did not converge") as caught:
         js.solve_linear(CASES["indefinite"][0], B, js.Solve("CG", rtol=1e-10, max_iterations=5))
     assert js.explain(caught.value.result).spectrum is not None
 

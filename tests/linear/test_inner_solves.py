@@ -78,7 +78,7 @@ def shift(x):
 def test_all_but_the_right_hand_side_and_the_solution_is_refused(f):
     with pytest.raises(NotLinearError, match="solve"):
         matrix_from_function(f, jnp.zeros(N))
-    with pytest.raises(NotLinearError):
+    with pytest.raises(NotLinearError, match="not linear"):
         solve_linear(f, jnp.ones(N), Solve("GMres"))
 
 

@@ -193,11 +193,11 @@ def test_beside_a_jump_there_is_no_solution(name):
 
 
 def test_no_root_is_no_solution():
-    with pytest.raises(js.NotConverged) as caught:
+    with pytest.raises(js.NotConverged, match="newton did not converge") as caught:
         js.solve_nonlinear(lambda x: x**2 + 1, jnp.zeros(3), js.Solve("newton", x0=jnp.ones(3)))
     assert caught.value.result.method == "newton"
     assert not caught.value.result.converged
-    with pytest.raises(js.NotConverged):
+    with pytest.raises(js.NotConverged, match="newton did not converge"):
         js.jit(lambda y: js.solve_nonlinear(lambda x: x**2 + 1, y, js.Solve("newton", x0=jnp.ones(3))))(
             jnp.zeros(3)
         )

@@ -431,7 +431,7 @@ def test_products_are_transposed_by_the_reverse_mode(f, dtype):
 
     close(A.T @ x, D.T @ x)
     close(jax.jit(lambda A, x: A.T @ x)(A, x), D.T @ x)
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError, match="transpose"):
         jax.linear_transpose(A.mv, x)(x)
 
 

@@ -151,7 +151,7 @@ def test_recipes_are_added_and_multiplied():
     eye, D = np.eye(30), A.as_matrix()
     np.testing.assert_allclose(eye - product @ D, (eye - M @ D) @ (eye - C @ D), atol=1e-13)
     np.testing.assert_allclose(eye - both @ D, (eye - M @ D) @ (eye - C @ D) @ (eye - M @ D), atol=1e-13)
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="unsupported operand"):
         operator.add(one, 3)
 
 
