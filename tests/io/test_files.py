@@ -87,7 +87,7 @@ def test_malformed_files_are_refused_by_name(tmp_path, name, content, text):
 
 
 def test_a_missing_file_is_an_os_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent.mtx"):
+    with pytest.raises(FileNotFoundError, match=r"absent\.mtx"):
         read_matrix(tmp_path / "absent.mtx")
 
 

@@ -381,7 +381,7 @@ def test_a_solve_that_fails_inside_of_the_function_keeps_its_class(name):
 @pytest.mark.parametrize("name", ["L-BFGS", "GD", "Newton-CG", "L-BFGS-B", "trust-ncg"])
 def test_no_minimum_is_no_solution(name):
     solve = js.Solve(name, x0=jnp.ones(2), max_iterations=60)
-    with pytest.raises(js.ConvergenceException, match="diverge|not converge"):
+    with pytest.raises(js.ConvergenceException, match=r"diverge|not converge"):
         js.minimize(lambda x: -jnp.sum(x**3), solve)
     with pytest.raises(js.Diverged, match="invalid_input"):
         js.minimize(lambda x: jnp.sum(x**2) * jnp.nan, solve)

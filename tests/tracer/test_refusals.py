@@ -113,7 +113,7 @@ def test_the_error_names_the_line_of_the_user():
     ],
 )
 def test_functions_of_the_conjugate_are_refused(f):
-    with pytest.raises(NotLinearError, match="complex conjugate|`abs` is not a linear"):
+    with pytest.raises(NotLinearError, match=r"complex conjugate|`abs` is not a linear"):
         matrix_from_function(f, jnp.ones(4, complex))
 
 
