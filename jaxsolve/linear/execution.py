@@ -45,7 +45,7 @@ def execute(
     control, method = limits(solve, problem), choice.method
     eager = not is_traced((problem.A, problem.b, problem.x0, nulls, settings))
     # A dense matrix is factorised by the program that solves with it: one call less.
-    together = eager and isinstance(method, AbstractDense) and problem.A.dense is not None
+    together = eager and isinstance(method, AbstractDense) and problem.A.dense_form is not None
     inverse = None if together else prepared(method, choice.preconditioner, problem, nulls, eager)
     # Called on the class: Equinox makes a module of every bound method, which costs 20 µs.
     kind: Any = type(problem.A)

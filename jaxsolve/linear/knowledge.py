@@ -56,7 +56,7 @@ class Knowledge:
     @property
     def dense(self) -> bool:
         """Whether A is a dense matrix."""
-        return self.A.dense is not None
+        return self.A.dense_form is not None
 
     @property
     def sparse(self) -> bool:

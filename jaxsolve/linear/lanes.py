@@ -67,4 +67,4 @@ def _suits(A: LinearOperator, inverse: Any) -> bool:
     ):
         return False
     parts = jax.tree.leaves((A, inverse), is_leaf=is_operator)
-    return all(part.streams for part in parts if is_operator(part))
+    return all(part.lanes_share_nothing for part in parts if is_operator(part))

@@ -108,7 +108,7 @@ def inverse_of(A: LinearOperator, solve: Solve) -> Any:
 
 def _eliminated(A: LinearOperator, solve: Solve) -> bool:
     known = solve.null_space is not None or bool(solve.rank_deficiency)
-    return A.dense is not None and isinstance(solve.method, LU) and not known
+    return A.dense_form is not None and isinstance(solve.method, LU) and not known
 
 
 def lasts(A: LinearOperator, solve: Solve) -> bool:

@@ -68,7 +68,7 @@ class Identity(LinearOperator):
         """Ones."""
         return jnp.ones(self.size, self.dtype)
 
-    def stored(self) -> tuple[Array, Pattern]:
+    def stored_entries(self) -> tuple[Array, Pattern]:
         """Ones on the diagonal."""
         return self.diagonal(), full_diagonals((0,), self.shape)[0]
 
@@ -126,7 +126,7 @@ class Diagonal(LinearOperator):
         """The vector."""
         return self.values
 
-    def stored(self) -> tuple[Array, Pattern]:
+    def stored_entries(self) -> tuple[Array, Pattern]:
         """The vector, on the diagonal."""
         return self.values, full_diagonals((0,), self.shape)[0]
 

@@ -61,16 +61,16 @@ class DenseMatrix(LinearOperator):
         """The product A x."""
         return applied(self.matrix, x)
 
-    def products(self, X: Array) -> Array:
+    def multiply_columns(self, X: Array) -> Array:
         """The products with the columns of X."""
         return self.matrix @ X
 
     @property
-    def dense(self) -> "DenseMatrix":
+    def dense_form(self) -> "DenseMatrix":
         """The matrix itself."""
         return self
 
-    def stored(self) -> tuple[Array, Pattern]:
+    def stored_entries(self) -> tuple[Array, Pattern]:
         """The array, of which all are entries."""
         m, n = self.shape
         with evaluated(self.matrix):
@@ -78,7 +78,7 @@ class DenseMatrix(LinearOperator):
         return values, Pattern.of(np.arange(m + 1) * n, np.tile(np.arange(n), m), (m, n))
 
     @property
-    def bandwidth(self) -> tuple[int, int] | None:
+    def known_bandwidth(self) -> tuple[int, int] | None:
         """That of the non-zero values; None where they are traced."""
         if is_traced(self.matrix):
             return None
@@ -100,7 +100,7 @@ class DenseMatrix(LinearOperator):
         return scipy.sparse.linalg.aslinearoperator(np.asarray(self.matrix))
 
     @property
-    def streams(self) -> bool:
+    def lanes_share_nothing(self) -> bool:
         """No: one product with a matrix of vectors reads the array once."""
         return False
 

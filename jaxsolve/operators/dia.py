@@ -78,13 +78,13 @@ class DiagonalsOperator(LinearOperator):
         """The operator itself."""
         return self
 
-    def stored(self) -> tuple[Array, Pattern]:
+    def stored_entries(self) -> tuple[Array, Pattern]:
         """The slots inside of the matrix, of which all count as entries."""
         pattern, positions = full_diagonals(self.offsets, self.shape)
         return gather_or_zero(self.values.reshape(-1), index_array(positions)), pattern
 
     @property
-    def bandwidth(self) -> tuple[int, int]:
+    def known_bandwidth(self) -> tuple[int, int]:
         """How far the diagonals are from the main one."""
         return max(0, -min(self.offsets, default=0)), max(0, *self.offsets, 0)
 

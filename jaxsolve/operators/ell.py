@@ -79,13 +79,13 @@ class RowsOperator(LinearOperator):
             y = y + jax.ops.segment_sum(extra, rows, num_segments=m, indices_are_sorted=True)
         return y
 
-    def stored(self) -> tuple[Array, Pattern]:
+    def stored_entries(self) -> tuple[Array, Pattern]:
         """The values out of their slots."""
         slots = jnp.concatenate([self.values.reshape(-1), self.tail[0]])
         return gather_or_zero(slots, index_array(plan_rows(self.pattern).slots)), self.pattern
 
     @property
-    def bandwidth(self) -> tuple[int, int]:
+    def known_bandwidth(self) -> tuple[int, int]:
         """That of the pattern."""
         return self.pattern.bandwidth
 

@@ -78,7 +78,7 @@ class FunctionOperator(LinearOperator):
         return jax.jvp(self.value, (jnp.zeros_like(x),), (x,))[1]
 
     @property
-    def streams(self) -> bool:
+    def lanes_share_nothing(self) -> bool:
         """Whether the function does nothing but what streams."""
         return self.program.primitives <= STREAMING
 

@@ -64,7 +64,7 @@ class Sealed(LinearOperator):
         return self.operator.entries()
 
     @property
-    def streams(self) -> bool:
+    def lanes_share_nothing(self) -> bool:
         """What a user's operator does is not known."""
         return False
 

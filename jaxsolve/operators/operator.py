@@ -146,16 +146,16 @@ class Declared(Wrapper):
         return None if told is None else type(told)(told.data, told.pattern, self.declared)
 
     @property
-    def dense(self) -> Any:
-        found = self.operator.dense
+    def dense_form(self) -> Any:
+        found = self.operator.dense_form
         return None if found is None else type(found)(found.matrix, self.declared)
 
-    def stored(self) -> Any:
-        return self.operator.stored()
+    def stored_entries(self) -> Any:
+        return self.operator.stored_entries()
 
     @property
-    def bandwidth(self) -> tuple[int, int] | None:
-        return self.operator.bandwidth
+    def known_bandwidth(self) -> tuple[int, int] | None:
+        return self.operator.known_bandwidth
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -335,8 +335,8 @@ class Scaled(Wrapper):
         """The scaled fast form."""
         return Scaled(self.operator.layout(), self.factor)
 
-    def stored(self) -> Any:
-        found = self.operator.stored()
+    def stored_entries(self) -> Any:
+        found = self.operator.stored_entries()
         return None if found is None else (mul(self.factor, found[0]), found[1])
 
     def on_host(self) -> HostOperator:

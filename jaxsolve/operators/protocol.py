@@ -4,8 +4,8 @@ From the user's object to what is executed:
 
 1. `conversion.as_operator` makes it an operator; one with flags or sizes among its leaves is sealed.
 2. `astype` brings its values to the precision of the system; `batch_shape` says which axes of them are lanes.
-3. `entries`, `dense` and `stored` are asked in this order where entries are needed. An operator that tells none of
-   them is read by its products (`tracer.explicit_matrix`).
+3. `entries`, `dense_form` and `stored_entries` are asked where entries are needed. An operator that tells none of them
+   is read by its products (`tracer.explicit_matrix`).
 4. `layout` is what runs, `on_host` what SciPy's methods run.
 
 Each has a default here, so that `shape`, `dtype` and `mv` are enough.
@@ -50,7 +50,7 @@ class AbstractOperator(Module):
     def mv(self, x: Array) -> Array:
         """The product A x, of shape (m,)."""
 
-    def products(self, X: Array) -> Array:
+    def multiply_columns(self, X: Array) -> Array:
         """The products A X with the columns of X, of shape (n, k)."""
         return jax.vmap(self.layout().mv, in_axes=1, out_axes=1)(X)
 
@@ -64,11 +64,11 @@ class AbstractOperator(Module):
         return None
 
     @property
-    def dense(self) -> "DenseMatrix | None":
+    def dense_form(self) -> "DenseMatrix | None":
         """The matrix as an array where it is one, else None."""
         return None
 
-    def stored(self) -> "tuple[Array, Pattern] | None":
+    def stored_entries(self) -> "tuple[Array, Pattern] | None":
         """The values in CSR order and their pattern where a layout holds them, else None."""
         return None
 
@@ -77,7 +77,7 @@ class AbstractOperator(Module):
         return None
 
     @property
-    def bandwidth(self) -> tuple[int, int] | None:
+    def known_bandwidth(self) -> tuple[int, int] | None:
         """How far entries reach below and above the main diagonal, None where their positions are not known."""
         return None
 
@@ -111,12 +111,12 @@ class AbstractOperator(Module):
         return self
 
     @property
-    def streams(self) -> bool:
+    def lanes_share_nothing(self) -> bool:
         """Whether products with many vectors read each number once for each of them, so that lanes share nothing."""
         parts = jax.tree.leaves(
             self, is_leaf=lambda part: part is not self and isinstance(part, AbstractOperator)
         )
-        return all(part.streams for part in parts if isinstance(part, AbstractOperator))
+        return all(part.lanes_share_nothing for part in parts if isinstance(part, AbstractOperator))
 
     def diagonal(self) -> Array:
         """The diagonal, of shape (min(m, n),). Costs n products unless the entries are told."""

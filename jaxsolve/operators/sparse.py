@@ -150,7 +150,7 @@ class SparseMatrix(LinearOperator):
         return self
 
     @property
-    def bandwidth(self) -> tuple[int, int]:
+    def known_bandwidth(self) -> tuple[int, int]:
         """That of the pattern."""
         return self.pattern.bandwidth
 

@@ -128,7 +128,7 @@ def diagonal_blocks(A: LinearOperator, size: int) -> Array:
     """The blocks along the diagonal, shape (ceil(n / size), size, size); ones on the diagonal beyond n."""
     n = A.shape[0]
     count = -(-n // size)
-    array = A.dense
+    array = A.dense_form
     if array is not None:
         beyond = count * size - n
         whole = jnp.pad(array.matrix, ((0, beyond), (0, beyond))).reshape(count, size, count, size)

@@ -100,7 +100,7 @@ def _orthonormal(n: int, rank: int, dtype: Any, seed: int) -> Array:
 
 def _products(A: LinearOperator, X: Array) -> Array:
     """A X."""
-    return A.products(X)
+    return A.multiply_columns(X)
 
 
 class LowRankInverse(LinearOperator):

@@ -70,7 +70,7 @@ class SSOR(AbstractPreconditioner):
     def build(self, A: Any) -> LinearOperator:
         """The two half sweeps as an operator."""
         A = as_square(A, self.name)
-        array = A.dense
+        array = A.dense_form
         if array is not None:
             return TriangularSweeps(array, self.omega, inherited(A))
         return _colour_sweeps(with_entries(A, self.name), self.omega)

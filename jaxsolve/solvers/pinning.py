@@ -20,7 +20,7 @@ def pinned(A: LinearOperator, nulls: NullSpace) -> LinearOperator:
     A consistent system keeps its solutions, of which the one with x_K = 0 remains: with WᴴA = 0 and b in the range of
     A, Wᴴ(A + u E_K E_Kᵀ) x = Wᴴb says that u W_Kᴴ x_K = 0, and K is chosen so that W_K is invertible.
     """
-    matrix = told_entries(A) if A.dense is None else A.dense
+    matrix = told_entries(A) if A.dense_form is None else A.dense_form
     if matrix is None or len(set(A.shape)) != 1 or matrix.batch_shape:
         return A
     known = nulls.detect if nulls.basis is None else nulls.basis.shape[1] > 0

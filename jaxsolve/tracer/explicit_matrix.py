@@ -28,12 +28,12 @@ def with_known_entries(A: LinearOperator) -> LinearOperator:
 
     Arrays and layouts, which hold their entries, stay as they are.
     """
-    if A.dense is not None:
+    if A.dense_form is not None:
         return A
     told = told_entries(A)
     if told is not None:
         return told
-    found = _read_form(A) if A.stored() is None else None
+    found = _read_form(A) if A.stored_entries() is None else None
     return A if found is None else found
 
 
@@ -43,7 +43,7 @@ def explicit(A: LinearOperator) -> SparseMatrix | DenseMatrix:
     Raises:
         StructureError: If the entries are not known and there are too many columns to find them by products.
     """
-    for form in (lambda A: A.dense, _told, _read_form):
+    for form in (lambda A: A.dense_form, _told, _read_form):
         matrix = form(A)
         if matrix is not None:
             return matrix
@@ -59,7 +59,7 @@ def _told(A: LinearOperator) -> SparseMatrix | None:
     known = told_entries(A)
     if known is not None:
         return known
-    stored = A.stored()
+    stored = A.stored_entries()
     return None if stored is None else SparseMatrix(*stored, A.traits)
 
 

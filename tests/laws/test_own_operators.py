@@ -106,7 +106,7 @@ def outcome(make, request, kind):
     return info.status.name, info.x
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize("kind", ["definite", "complex"])
 @every_request
 def test_an_operator_is_solved_like_its_sparse_matrix(name, kind):

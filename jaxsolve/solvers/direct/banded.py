@@ -47,11 +47,11 @@ class Banded(AbstractDirect):
     def prepare(self, A: LinearOperator) -> LinearOperator:
         """The inverse by factors of the band."""
         # The band of a user's operator is read off its products, where they show it.
-        A = A if A.bandwidth is not None else with_known_entries(A)
+        A = A if A.known_bandwidth is not None else with_known_entries(A)
         return _factors(*self._band(A), A)
 
     def _band(self, A: LinearOperator) -> tuple[int, int]:
-        found = A.bandwidth
+        found = A.known_bandwidth
         if found is None:
             if self.lower is None or self.upper is None:
                 raise StructureError(
