@@ -13,7 +13,7 @@ from jaxsolve.core.compat import Tracer
 
 #: Programs that one function of the package keeps.
 PROGRAMS = 64
-#: What a program of a solve takes: resident memory grows by 2 to 9 MB a program, by 5 in the middle.
+#: What a program of a solve is taken to take: resident memory grows by 2 to 9 MB for each.
 PROGRAM_BYTES = 5 * 2**20
 #: What the programs of one function, and the arrays that they refer to, may take together.
 MOST_BYTES = 2**30
