@@ -55,7 +55,7 @@ class Frozen:
     jax.tree_util.register_dataclass,
     data_fields=[
         "x", "residual", "residual_norm", "target", "iterations", "function_evaluations", "code", "solve_time",
-        "settings", "trajectory", "objective", "asymmetry",
+        "settings", "trajectory", "objective", "asymmetry", "constants",
     ],
     meta_fields=["request", "method", "kind", "note"],
 )  # fmt: skip
@@ -76,6 +76,8 @@ class SolveInfo:
         objective: What was minimised, at x: f(x), or half the sum of squares; None for equations.
         asymmetry: ‖A - Aᴴ‖ / ‖A‖, estimated by two products where a method that needs A = Aᴴ failed; 0 where it did
             not fail, None for other methods.
+        constants: Whether A was found to map constants to zero, so that x is the solution of mean zero; None where the
+            null space was declared, or A is not square.
         method: The name of the method that ran.
         is_adjoint: Whether this was the solve of a gradient.
         note: What else there is to say, for `message`.
@@ -101,6 +103,7 @@ class SolveInfo:
     trajectory: Any = None
     objective: Any = None
     asymmetry: Any = None
+    constants: Any = None
     note: str = ""
 
     @property
@@ -190,10 +193,25 @@ def describe(info: SolveInfo, advice: bool = True) -> str:
         error = FAILURES[-1]
         # Threads share the list, so that it may be another one's.
         return f"{text}. {status.message} The last one raised was {type(error).__name__}: {error}"
-    if not (advice and failed.any()):
-        return f"{text}. {info.note}" if advice and info.note else text
+    if not failed.any():
+        notes = (info.note, _undeclared(info)) if advice else ()
+        return ". ".join([text, *filter(None, notes)])
+    if not advice:
+        return text
     rounding = _rounding(info, norms[worst], targets[worst]) if status == Status.stagnation else ""
     return f"{text}. {rounding}{_asymmetry(info, worst) or status.message}"
+
+
+def _undeclared(info: SolveInfo) -> str:
+    """That A is singular, where constants were found in its null space and nobody had declared that."""
+    found = np.atleast_1d(False if info.constants is None else info.constants)
+    if not found.any():
+        return ""
+    where = "" if found.size == 1 else f", in {found.sum()} of {found.size} systems"
+    return (
+        f"A is singular: it maps constants to zero{where}, and of the solutions this is the one of mean zero. If that "
+        "is meant, declare it (`rank_deficiency=1`); with `rank_deficiency=0` nothing is taken out of x."
+    )
 
 
 def _asymmetry(info: SolveInfo, system: int) -> str:

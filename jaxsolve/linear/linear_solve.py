@@ -267,4 +267,5 @@ def solve_info(
         trajectory=shown(outcome.trajectory, problem),
         objective=shaped.objective,
         asymmetry=shaped.asymmetry,
+        constants=shaped.constants,
     )

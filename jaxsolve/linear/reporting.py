@@ -129,6 +129,7 @@ class Judge:
             trajectory=trajectory,
             objective=outcome.objective,
             asymmetry=outcome.asymmetry,
+            constants=outcome.constants,
         )
 
 

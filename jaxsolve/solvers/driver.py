@@ -41,6 +41,7 @@ class Outcome(NamedTuple):
         trajectory: What was recorded on the way, None for nothing.
         objective: What was minimised, None for systems.
         asymmetry: ‖A - Aᴴ‖ / ‖A‖, estimated where a method failed that needs A = Aᴴ; else 0, None of others.
+        constants: Whether A was found to map constants to zero, None where that was not looked for.
     """
 
     x: Array
@@ -53,6 +54,7 @@ class Outcome(NamedTuple):
     trajectory: Any = None
     objective: Any = None
     asymmetry: Any = None
+    constants: Any = None
 
 
 class _Pass(NamedTuple):
@@ -219,7 +221,7 @@ def outcome(method: AbstractMethod, system: ScaledSystem, watch: Watch, end: _Pa
     # Whoever overlooks the status must not take the guess for a solution.
     usable = jnp.isfinite(system.b_norm) & jnp.isfinite(system.unit)
     x, r = jnp.where(usable, end.x, jnp.nan), mul(system.unit_of_b, end.r)
-    return Outcome(x, r, norm, told, end.iterations, evaluations, status, trajectory, None, skew)
+    return Outcome(x, r, norm, told, end.iterations, evaluations, status, trajectory, None, skew, system.nulls.found)
 
 
 def _judge(

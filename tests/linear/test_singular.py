@@ -312,6 +312,30 @@ def test_single_precision_detects_and_solves():
         assert distance(np.float64(info.x) * scale, pinv(NEUMANN) @ B0) < 1e-3
 
 
+UNDECLARED = "A is singular: it maps constants to zero"
+
+
+@pytest.mark.parametrize("method", ["auto", "CG", "minres", "lsmr", "sparse-direct"])
+def test_a_singular_system_that_was_solved_undeclared_is_reported(method):
+    A = js.SparseMatrix.from_dense(NEUMANN) if method == "sparse-direct" else NEUMANN
+    info = js.solve_linear_info(A, B0, rtol(method))
+    assert bool(info.converged)
+    assert UNDECLARED in info.message
+    assert "`rank_deficiency=1`" in info.message
+    compiled = jax.jit(lambda b: js.solve_linear_info(A, b, rtol(method)))
+    assert UNDECLARED in compiled(B0).message
+    # What was declared, or is not so, is no news; a failure has its own words.
+    assert UNDECLARED not in js.solve_linear_info(A, B0, rtol(method, rank_deficiency=1)).message
+    assert UNDECLARED not in js.solve_linear_info(NEUMANN + np.eye(N), B0, rtol(method)).message
+    assert UNDECLARED not in compiled(B).message
+
+
+def test_of_a_batch_the_singular_systems_are_counted():
+    As = np.stack([NEUMANN, NEUMANN + np.eye(N), 2 * NEUMANN])
+    message = js.solve_linear_info(As, B0, rtol("CG")).message
+    assert f"{UNDECLARED}, in 2 of 3 systems" in message
+
+
 def deficient(kind):
     """A singular matrix that is not symmetric, and how auto finds out."""
     M = np.array(problems.convection(8))
