@@ -194,8 +194,8 @@ def describe(info: SolveInfo, advice: bool = True) -> str:
         # Threads share the list, so that it may be another one's.
         return f"{text}. {status.message} The last one raised was {type(error).__name__}: {error}"
     if not failed.any():
-        notes = (info.note, _undeclared(info)) if advice else ()
-        return ". ".join([text, *filter(None, notes)])
+        note = (info.note or _undeclared(info)) if advice else ""
+        return f"{text}. {note}" if note else text
     if not advice:
         return text
     rounding = _rounding(info, norms[worst], targets[worst]) if status == Status.stagnation else ""

@@ -86,6 +86,22 @@ class Packing:
         dtype = inexact(*dtypes)
         return jnp.finfo(dtype).dtype if self.split else dtype
 
+    def constants(self, dtype: Any) -> Array:
+        """The vectors whose parts are constant, orthonormal, shape (n, k): 1 and, of complex leaves in two parts, i.
+
+        >>> Packing.of(jnp.ones(1, complex), split=True).constants(float).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+        """
+        columns = []
+        for part in (jnp.ones, lambda s, d: jnp.full(s, 1j, d)) if any(self._halved) else (jnp.ones,):
+            leaves = [
+                part(s, d) if halved or part is jnp.ones else jnp.zeros(s, d)
+                for s, d, halved in zip(self.shapes, self.dtypes, self._halved, strict=True)
+            ]
+            column = self.pack(jax.tree.unflatten(self.treedef, leaves), dtype)
+            columns.append(column / jnp.sqrt(jnp.maximum(jnp.sum(column), 1)))
+        return jnp.stack(columns, axis=1)
+
     def pack(self, tree: Any, dtype: Any) -> Array:
         """The vector of a tree with this structure.
 

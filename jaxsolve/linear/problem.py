@@ -255,8 +255,12 @@ def null_space(solve: Solve, problem: Problem) -> NullSpace:
     m, n = problem.A.shape
     dtype = problem.b.dtype
     if solve.null_space is None:
+        # Over real and imaginary parts constants have two dimensions.
+        parts = problem.unknown.constants(dtype) if problem.unknown.split and n else None
         if solve.rank_deficiency:
-            return NullSpace(jnp.full((n, 1), 1 / math.sqrt(max(n, 1)), dtype))
+            return NullSpace(jnp.full((n, 1), 1 / math.sqrt(max(n, 1)), dtype) if parts is None else parts)
+        if parts is not None and solve.rank_deficiency is None and m == n:
+            return NullSpace(None, True, None, parts)
         return _DETECT if solve.rank_deficiency is None and m == n else _UNKNOWN
     basis = _basis(solve.null_space, problem.unknown, dtype)
     if solve.rank_deficiency not in (None, basis.shape[1]):

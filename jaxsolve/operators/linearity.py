@@ -153,6 +153,13 @@ def _control(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> list
         # A branch that ignores the unknown adds a constant when it is taken.
         return [_sum(parts) for parts in zip(*branches, strict=True)]
     if eqn.primitive is prims.linear_solve_p:
+        if complex_input:
+            lengths = eqn.params["const_lengths"]
+            # Where the matrix is linear over the real numbers only, so is its inverse.
+            product = eqn.params["jaxprs"].matvec
+            matrix, _ = open_jaxpr(product)
+            known = [Degree.constant] * lengths.matvec
+            degree(product, known + [Degree.linear] * (len(matrix.invars) - lengths.matvec), True)
         return [max(operands)] * len(eqn.outvars)
     if eqn.primitive is prims.scan_p:
         constants, carried = scan_parts(eqn)

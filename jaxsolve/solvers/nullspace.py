@@ -26,21 +26,29 @@ class NullSpace(eqx.Module):
     Args:
         basis: Shape (n, k), orthonormal; None where nothing is known.
         detect: Whether to test if A maps constants to zero.
-        found: Whether that was so (set by `detected`).
+        found: Whether that was so (set by `detected`); under `constants` for each of these.
+        constants: Shape (n, k), orthonormal: the constants of a system over real and imaginary parts, which has several.
+            None for the one whose elements are all equal.
     """
 
     basis: Array | None = None
     detect: bool = eqx.field(static=True, default=False)
     found: Any = None
+    constants: Array | None = None
 
     def detected(self, A: LinearOperator, unit: Array) -> tuple["NullSpace", int]:
         """This null space with the result of the test on A, whose entries have size `unit`; and its products."""
         m, n = A.shape
         if not self.detect or m != n or n < 2:
             return self, 0
-        ones = jnp.ones(n, common(A.dtype, unit))
         # Rows of a few dozen entries sum to zero up to rounding of about their number times eps.
         tiny = 100 * jnp.finfo(unit.dtype).eps * unit
+        if self.constants is not None:
+            each = (self.constants != 0).astype(common(A.dtype, unit)).T
+            finite = jnp.isfinite(unit)
+            found = jnp.stack([jnp.max(jnp.abs(product_if(finite, A, one))) <= tiny for one in each])
+            return NullSpace(None, True, found, self.constants), len(each)
+        ones = jnp.ones(n, common(A.dtype, unit))
 
         first = A.leading_row_sums(_ROWS)
         if first is None:
@@ -61,14 +69,21 @@ class NullSpace(eqx.Module):
 
     def project_solution(self, v: Array) -> Array:
         """v without its component in the declared or detected null space."""
-        if self.found is not None:
-            return lax.cond(self.found, lambda: v - jnp.mean(v), lambda: v)
-        return self.project(v)
+        if self.found is None:
+            return self.project(v)
+        if self.constants is not None:
+            return v - self.constants @ jnp.where(self.found, self.constants.T @ v, 0)
+        return lax.cond(self.found, lambda: v - jnp.mean(v), lambda: v)
+
+    @property
+    def singular(self) -> Any:
+        """Whether constants were found to be mapped to zero, None where that was not looked for."""
+        return self.found if self.constants is None or self.found is None else jnp.any(self.found)
 
     def where_singular(self, value: Array) -> Array:
         """The value where A is known to be singular, else 0."""
         if self.found is not None:
-            return jnp.where(self.found, value, 0)
+            return jnp.where(self.singular, value, 0)
         return value if self.basis is not None else jnp.zeros_like(value)
 
     def compressed(self, A: LinearOperator) -> LinearOperator:
@@ -84,6 +99,8 @@ class NullSpace(eqx.Module):
         found, _ = self.detected(A, unit)
         if found.found is None:
             return A
+        if self.constants is not None:
+            return Sum(A, _Projector(jnp.where(found.found, self.constants, 0), unit))
         n = A.shape[0]
         ones = jnp.full((n, 1), 1 / math.sqrt(n), A.dtype)
         return Sum(A, _Projector(ones, jnp.where(found.found, unit, 0)))
@@ -96,7 +113,7 @@ class NullSpace(eqx.Module):
             return jnp.where(failed & unreachable, int(Status.inconsistent), status)
         if self.found is None:
             return status
-        return jnp.where(failed & self.found, int(Status.singular), status)
+        return jnp.where(failed & self.singular, int(Status.singular), status)
 
 
 class Compressed(Wrapper):

@@ -28,7 +28,7 @@ def pinned(A: LinearOperator, nulls: NullSpace) -> LinearOperator:
         return A
     if is_traced((matrix, nulls)):
         return _pinned(matrix, nulls)
-    if nulls.basis is None and not _plausible(matrix):
+    if nulls.basis is None and nulls.constants is None and not _plausible(matrix):
         return A
     # Known values stay known while a program around them is traced.
     with jax.ensure_compile_time_eval():
@@ -60,6 +60,9 @@ def _pinned(A: SparseMatrix | DenseMatrix, nulls: NullSpace) -> LinearOperator:
         found = nulls.detected(A.layout(), unit)[0].found
         unit = jnp.where(False if found is None else found, unit, 0)
         places = jnp.array([np.argmax(present)])
+        if nulls.constants is not None:
+            own = present[:, None] & (nulls.constants != 0)
+            places, unit = jnp.argmax(own, axis=0), jnp.where(jnp.any(own, axis=0), unit, 0)
     else:
         places = _independent_rows(jnp.where(present[:, None], nulls.basis, 0))
     unit = unit.astype(A.dtype)

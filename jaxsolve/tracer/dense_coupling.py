@@ -44,7 +44,7 @@ def dense(
         scope: The reading.
         eqn: An equation that is linear (up to an offset) in those of its inputs that depend on the unknown.
         inputs: Its inputs.
-        complex_linear: Whether it is linear over the complex numbers, not only over the real ones.
+        complex_linear: Whether it is known to be linear over the complex numbers, not only over the real ones.
         wanted: Which outputs depend on the unknown, by default all; the others are computed.
 
     Raises:
@@ -60,7 +60,7 @@ def dense(
     for k in linear:
         x = inputs[k]
         halves = [(x, 1)]
-        if complex_parts.is_complex(x.dtype) and not complex_linear:
+        if complex_parts.is_complex(x.dtype) and not (complex_linear or _over_complex(eqn, inputs)):
             precision = np.finfo(x.dtype).dtype
             halves = [
                 (complex_parts.real(scope, x, precision), 1),
@@ -76,6 +76,19 @@ def dense(
     found = iter([sums.add(piece, out.dtype, affine) for piece, out in zip(pieces, outputs, strict=True)])
     others = iter([] if all(wanted) else known_outputs(scope, eqn, inputs, wanted))
     return [next(found) if want else next(others) for want in wanted]
+
+
+def _over_complex(eqn: Equation, inputs: Sequence[Any]) -> bool:
+    """Whether an equation of JAX's says of itself that it is linear over the complex numbers."""
+    if not is_known(eqn.primitive.name):
+        return False
+    shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+    program = jax.make_jaxpr(lambda *values: bind(eqn, list(values)))(*shapes)
+    try:
+        found = degree(program, [Degree.linear if depends(v) else Degree.constant for v in inputs], True)
+    except NotLinearError:
+        return False
+    return max(found, default=Degree.zero) <= Degree.affine
 
 
 def known_outputs(scope: Scope, eqn: Equation, inputs: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:

@@ -142,3 +142,40 @@ def test_wide_and_tall_functions_of_leaves_of_both_kinds():
     )
     v = np.linalg.lstsq(M, b)[0]
     close(x, {"a": jnp.asarray(v[:2]), "b": jnp.asarray(v[2:4] + 1j * v[4:])})
+
+
+def insulated(u, k):
+    """Diffusion between insulated ends that conjugates: real and imaginary constants are mapped to zero."""
+    flux = jnp.conj(k * jnp.diff(u))
+    return jnp.pad(flux, (1, 0)) - jnp.pad(flux, (0, 1))
+
+
+INSULATED = np.array(problems.neumann(6))
+FLUXES = complex_(6, seed=11)
+FLUXES = FLUXES - FLUXES.mean()
+
+
+@pytest.mark.parametrize("way", [{}, {"rank_deficiency": 1}, {"null_space": [np.ones(6), 1j * np.ones(6)]}])
+@pytest.mark.parametrize("method", ["auto", "CG", "GMres", "LU", "sparse-direct"])
+def test_constants_have_a_real_and_an_imaginary_part(method, way):
+    def solved(b):
+        return js.solve_linear(insulated, b, js.Solve(method, rtol=1e-11, **way), jnp.ones(5))
+
+    inverse = np.linalg.pinv(np.stack([insulated(e, jnp.ones(5)) for e in jnp.eye(6)], axis=1))
+    x = solved(FLUXES)
+    np.testing.assert_allclose(x, inverse @ np.conj(FLUXES), atol=1e-9)
+    # d Re(wᵀx) as JAX writes it: the conjugate of the direction of steepest ascent.
+    w = complex_(6, seed=12)
+    slope = jax.grad(lambda b: jnp.sum(w * solved(b)).real)(FLUXES)
+    np.testing.assert_allclose(slope, np.conj(inverse.T @ w), atol=1e-9)
+
+
+def test_of_two_constants_one_may_be_mapped_to_zero():
+    def f(u):
+        flux = jnp.diff(u)
+        return jnp.pad(flux, (1, 0)) - jnp.pad(flux, (0, 1)) + 1j * u.imag
+
+    b = FLUXES + 1j
+    x = js.solve_linear(f, b, js.Solve("LU", rtol=1e-11))
+    np.testing.assert_allclose(x.real, np.linalg.pinv(INSULATED) @ b.real, atol=1e-9)
+    np.testing.assert_allclose(x.imag, np.linalg.solve(INSULATED + np.eye(6), b.imag), atol=1e-9)

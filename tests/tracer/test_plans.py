@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax.experimental.sparse import BCOO, BCSR
 
-from jaxsolve.core.errors import TraceError
+from jaxsolve.core.errors import NotLinearError, TraceError
 from jaxsolve.linear.linear_solve import solve_linear_info
 from jaxsolve.linear.request import Solve
 from jaxsolve.operators.dia import DiagonalsOperator
@@ -361,6 +361,27 @@ def test_a_small_function_with_large_pieces_is_read_as_a_whole():
     np.testing.assert_allclose(linearize_operator(f, s, M).todense(), expected, atol=1e-12)
     compiled = jax.jit(lambda s, M: linearize_operator(f, s, M).todense())
     np.testing.assert_allclose(compiled(s, M), expected, atol=1e-12)
+
+
+def test_solves_and_loops_over_complex_numbers_are_read():
+    # The exponential of a matrix solves, squares and branches; nothing in its derivative conjugates.
+    E = jnp.array([[0.5, 0.2 - 1j], [0.3j, -0.1]])
+    A = linearize_operator(jax.scipy.linalg.expm, E)
+    expected = jax.jacfwd(jax.scipy.linalg.expm, holomorphic=True)(E).reshape(4, 4)
+    np.testing.assert_allclose(A.todense(), expected, atol=1e-12)
+    # With values that are traced, conjugates that cancel are not seen to do so.
+    compiled = jax.jit(lambda E: linearize_operator(jax.scipy.linalg.expm, E).todense())
+    np.testing.assert_allclose(compiled(E), expected, atol=1e-12)
+
+
+def test_a_solve_with_a_matrix_that_conjugates_is_linear_over_the_real_numbers_only():
+    def f(b, k):
+        solve = lambda _, b: jnp.conj(b) / k  # noqa: E731
+        return jax.lax.custom_linear_solve(lambda x: k * jnp.conj(x), b, solve)
+
+    x = jax.ShapeDtypeStruct((3,), np.complex128)
+    with pytest.raises(NotLinearError, match="real numbers only"):
+        matrix_from_function(f, x, jnp.asarray(2.0))
 
 
 @pytest.mark.few(1)
