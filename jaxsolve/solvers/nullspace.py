@@ -27,7 +27,7 @@ class NullSpace(eqx.Module):
         basis: Shape (n, k), orthonormal; None where nothing is known.
         detect: Whether to test if A maps constants to zero.
         found: Whether that was so (set by `detected`); under `constants` for each of these.
-        constants: Shape (n, k), orthonormal: the constants of a system over real and imaginary parts, which has several.
+        constants: Shape (n, k), orthonormal: the constants of a system over real and imaginary parts, which has two.
             None for the one whose elements are all equal.
     """
 
