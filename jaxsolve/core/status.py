@@ -88,6 +88,7 @@ _MESSAGES = {
     ),
     Status.host_failure: "Code on the host raised an exception. Check the function and what it was given.",
     Status.invalid_input: (
-        "b, x0 or A holds NaN or infinity, or numbers whose norm overflows. Check the input; no method can help."
+        "b, x0 or A (of a nonlinear problem y, x0 or what the function or its derivative is at x0) holds NaN or "
+        "infinity, or numbers whose norm overflows. Check the input; no method can help."
     ),
 }

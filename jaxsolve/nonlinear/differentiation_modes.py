@@ -15,12 +15,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
-from jaxsolve.core.compat import ClosedJaxpr, Jaxpr, open_jaxpr
+from jaxsolve.core.compat import ClosedJaxpr, Jaxpr, is_known, open_jaxpr
 from jaxsolve.core.implicit import Rule, implicit
 from jaxsolve.core.memo import recent
 from jaxsolve.operators.program import Program, trace_program
 
-#: The operations that lack a mode, and those that have both whatever they hold.
+#: The operations of JAX that lack a mode, and those that have both whatever they hold. Of kernels and callbacks, and of
+#: primitives that JAX does not know, it has to be tried.
 ONE_WAY = {"custom_vjp_call", "custom_vjp_call_jaxpr", "while"}
 BOTH_WAYS = {"custom_jvp_call", "custom_linear_solve", "implicit"}
 #: What JAX raises where a mode is missing.
@@ -34,7 +35,7 @@ def differentiable(program: Program, inputs: Sequence[Any]) -> Program:
         program: The program.
         inputs: Arrays or shapes of its inputs.
     """
-    if not ONE_WAY.intersection(_names(program.jaxpr)):
+    if not _suspects(program):
         return program
     return _differentiable(program, tuple((tuple(v.shape), jnp.dtype(v.dtype)) for v in inputs))
 
@@ -63,6 +64,12 @@ def _works(f: Any, *args: Any) -> bool:
         return False
     # What JAX leaves of the tangent of a `custom_vjp`; it raises when that is to run.
     return "custom_lin" not in _names(jaxpr)
+
+
+def _suspects(program: Program) -> list[str]:
+    """The operations that may lack a mode."""
+    names = dict.fromkeys(_names(program.jaxpr))
+    return [name for name in names if name in ONE_WAY or not (name in BOTH_WAYS or is_known(name))]
 
 
 def _names(jaxpr: Any) -> Iterator[str]:
@@ -150,7 +157,17 @@ def _jacobians(f: Any, k: int, *args: Array) -> list[Array]:
         moved = x + (parts[..., 0] + 1j * parts[..., 1] if jnp.iscomplexobj(x) else parts).astype(x.dtype)
         return f(*_placed(args, [k], [moved]))
 
-    return jax.jacfwd(of)(real)
+    return jacobian(of, real)
+
+
+def jacobian(f: Any, x: Array) -> Any:
+    """The derivatives of the outputs of f at a real or complex x, whose axes come last.
+
+    jax.jacfwd fails on kernels, whose values become batched with their tangents.
+    """
+    seeds = jnp.eye(x.size, dtype=x.dtype).reshape(x.size, *x.shape)
+    along = jax.vmap(lambda v: jax.jvp(f, (x,), (v,))[1], out_axes=-1)(seeds)
+    return jax.tree.map(lambda J: J.reshape(*J.shape[:-1], *x.shape), along)
 
 
 def _parts(v: Array) -> Array:
@@ -168,7 +185,8 @@ class Neither(Rule):
 
     def tangent(self, args: tuple, tangents: tuple) -> tuple[list[Array], list[Array]]:
         raise TypeError(
-            "this function can be differentiated neither forward nor in reverse: it holds operations that lack the "
-            "one mode (jax.custom_vjp) and others that lack the other (lax.while_loop). Write the former with "
-            "jax.custom_jvp, or the latter with lax.scan; or use a method that takes no derivatives (anderson, picard)."
+            "this function can be differentiated neither forward nor in reverse, and this method needs a derivative. "
+            f"It holds {', '.join(f'`{name}`' for name in _suspects(self.program))}: give operations of your own "
+            "(kernels, callbacks, custom_vjp) a derivative by jax.custom_jvp, and write loops (while) with lax.scan. "
+            "Of the methods for equations and fixed points anderson and picard take no derivatives."
         )

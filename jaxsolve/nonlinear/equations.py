@@ -156,10 +156,10 @@ def guess(solve: Any, function: str) -> Any:
 
 def _equations(f: Any, y: Any, solve: Any, args: tuple, kwargs: dict) -> Callable[[], Posed]:
     def pose() -> Posed:
-        x0 = requested(solve).x0
+        x0, rhs = requested(solve).x0, arrays("y", y)
         if x0 is None:
-            x0 = jax.tree.map(jnp.zeros_like, arrays("y", y))
-        return (*state(ROOT, f, x0, y, args, kwargs, _real(solve)), None)
+            x0 = jax.tree.map(jnp.zeros_like, rhs)
+        return (*state(ROOT, f, x0, rhs, args, kwargs, _real(solve)), None)
 
     return pose
 

@@ -21,6 +21,7 @@ from jaxsolve.linear.problem import Problem, null_space
 from jaxsolve.linear.reporting import Judge
 from jaxsolve.linear.request import Solve, needs_entries
 from jaxsolve.linear.tangent import pushed
+from jaxsolve.nonlinear.differentiation_modes import jacobian
 from jaxsolve.nonlinear.elimination import Elimination
 from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.function import function_operator
@@ -87,7 +88,7 @@ def _chosen(F: Function, x: Array) -> tuple[LinearOperator, Solve]:
 
 def dense(F: Function, x: Array) -> DenseMatrix:
     """The derivative as an array."""
-    return DenseMatrix(jax.jacfwd(F, holomorphic=jnp.iscomplexobj(x))(x))
+    return DenseMatrix(jacobian(F, x))
 
 
 def matrix_free(F: Function, x: Array) -> LinearOperator:

@@ -106,8 +106,12 @@ def state(
 
     Raises:
         StructureError: If f returns something else than the problem needs.
-        TypeError: If x0 or y holds something else than numbers.
+        TypeError: If f is no function, or x0, y or what f returns holds something else than numbers.
     """
+    if not callable(f):
+        raise TypeError(
+            f"the first argument is a function of x that returns numbers; got {type(f).__name__} ({f!r:.60})."
+        )
     x0 = arrays("x0", x0)
     y = None if y is None else arrays("y", y)
     unknown = Packing.of(x0, split=split or goal in (FIT, MINIMUM))
@@ -128,7 +132,8 @@ def _stated(
 
     def flat(values: list[Array], x: Array) -> Array:
         args, kwargs = merged(values)
-        out = jax.tree.map(jnp.asarray, f(unknown.unpack(x), *args, **kwargs))
+        out = f(unknown.unpack(x), *args, **kwargs)
+        out = None if out is None else arrays(f"what {_name(f)} returns", out)
         image = Packing.of(out)
         _check(goal, f, image, unknown, None if y is None else Packing.of(y))
         wide = inexact(dtype, *image.dtypes)
@@ -238,10 +243,15 @@ def arrays(name: str, tree: Any) -> Any:
     """A tree of numbers as arrays."""
 
     def array(leaf: Any) -> Array:
-        if not isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float | complex):
+        number = isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float | complex)
+        kind = leaf.dtype if isinstance(leaf, jax.Array) else np.asarray(leaf).dtype if number else None
+        if kind is None or not (jnp.issubdtype(kind, jnp.number) or jnp.issubdtype(kind, jnp.bool_)):
+            of = "" if kind is None else f" of {kind}"
             raise TypeError(
-                f"{name} must be an array or a pytree of arrays; got a {type(leaf).__name__} in it."
+                f"{name} must be an array or a pytree of arrays; got a {type(leaf).__name__}{of} in it."
             )
         return jnp.asarray(leaf)
 
+    if tree is None:
+        raise TypeError(f"{name} must be an array or a pytree of arrays; got None.")
     return jax.tree.map(array, tree)

@@ -149,9 +149,12 @@ def settled(
     is taken over more than one digit, of which it is a part, and is the smaller one of those to either side: across a
     jump or a kink, a change is no rounding.
     """
-    # Of what is infinite at the start the tolerance is infinite as well.
-    status = jnp.where((size <= target) & jnp.isfinite(size), int(Status.converged), status).astype(jnp.int32)
-    stuck = (status != int(Status.converged)) & (status != int(Status.max_iterations)) & jnp.isfinite(size)
+    # Of what is infinite at the start the tolerance is infinite as well. A comparison with NaN is a number again, and
+    # may meet it.
+    status = jnp.where(jnp.all(jnp.isfinite(x)), status, jnp.maximum(status, int(Status.nonfinite)))
+    sound = jnp.isfinite(size) & jnp.all(jnp.isfinite(x))
+    status = jnp.where((size <= target) & sound, int(Status.converged), status).astype(jnp.int32)
+    stuck = (status != int(Status.converged)) & (status != int(Status.max_iterations)) & sound
 
     def noise():
         signs = (1 - 2 * (jnp.arange(x.shape[0]) % 2)).astype(x.dtype)

@@ -2,6 +2,7 @@
 
 import traceback
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -18,6 +19,48 @@ WRONG = {
     "ragged": [[1.0, 2.0], [3.0]],
     "object": object(),
     "words": ["one", "two"],
+}
+
+ODD = {
+    "array of text": np.array(["a", "b"]),
+    "array of objects": np.array([1.0, None], object),
+    "key": jax.random.key(0),
+}
+
+
+def square(x):
+    return x**2 - B
+
+
+def asked(x0, method="auto"):
+    return js.Solve(method, x0=x0)
+
+
+#: The same for nonlinear problems, where a list is a pytree of numbers.
+NONLINEAR = {
+    "solve_nonlinear, f": (lambda v: js.solve_nonlinear(v, B, asked(B)), ("function",)),
+    "solve_nonlinear, y": (lambda v: js.solve_nonlinear(square, v, asked(B)), ()),
+    "solve_nonlinear, y alone": (lambda v: js.solve_nonlinear(square, v), ("ragged",)),
+    "solve_nonlinear, x0": (lambda v: js.solve_nonlinear(square, B, asked(v)), ("None", "ragged")),
+    "solve_nonlinear, solve": (lambda v: js.solve_nonlinear(square, B, v), ("None",)),
+    "solve_nonlinear, value": (lambda v: js.solve_nonlinear(lambda x: v, B), ()),
+    "solve_fixed_point, g": (lambda v: js.solve_fixed_point(v, asked(B)), ("function",)),
+    "solve_fixed_point, x0": (lambda v: js.solve_fixed_point(lambda x: x, asked(v)), ("ragged",)),
+    "solve_fixed_point, value": (lambda v: js.solve_fixed_point(lambda x: v, asked(B)), ()),
+    "solve_fixed_point, solve": (lambda v: js.solve_fixed_point(square, v), ()),
+    "minimize, f": (lambda v: js.minimize(v, asked(B)), ("function",)),
+    "minimize, x0": (lambda v: js.minimize(lambda x: 0.0, asked(v)), ("ragged",)),
+    "minimize, value": (lambda v: js.minimize(lambda x: v, asked(B)), ()),
+    "minimize, solve": (lambda v: js.minimize(square, v), ()),
+    "minimize, constraints": (
+        lambda v: js.minimize(lambda x: x @ x, asked(B), constraints=v),
+        ("None",),
+    ),
+    "least_squares, r": (lambda v: js.least_squares(v, asked(B)), ("function",)),
+    "least_squares, x0": (lambda v: js.least_squares(lambda x: 0.0, asked(v)), ("ragged",)),
+    "least_squares, value": (lambda v: js.least_squares(lambda x: v, asked(B)), ("ragged",)),
+    "least_squares, solve": (lambda v: js.least_squares(square, v), ()),
+    "least_squares, bounds": (lambda v: js.least_squares(square, asked(B), bounds=(v, B)), ("None",)),
 }
 
 #: A call with one thing in the wrong place, and what is right in this place although it stands above.
@@ -66,16 +109,51 @@ CALLS = {
 }
 
 
+@pytest.mark.parametrize("name", NONLINEAR)
+def test_so_it_is_in_nonlinear_problems(name):
+    call, right = NONLINEAR[name]
+    for kind, value in {**WRONG, **ODD}.items():
+        if kind not in right:
+            refused(name, call, kind, value)
+
+
+def test_nonlinear_problems_that_start_from_no_number_end_there():
+    start = jnp.array([1.0, np.nan])
+    infos = [
+        js.solve_nonlinear_info(square, B, asked(start)),
+        js.solve_nonlinear_info(square, start, asked(B)),
+        js.solve_fixed_point_info(lambda x: 0.1 * x, asked(start)),
+        js.least_squares_info(square, asked(start)),
+        js.minimize_info(lambda x: x @ x, asked(start)),
+        js.minimize_info(lambda x: x @ x, asked(start, "Nelder-Mead")),
+    ]
+    for info in infos:
+        assert info.status is js.Status.invalid_input
+        assert info.iterations == 0
+        assert "x0 or what the function or its derivative is at x0" in info.message
+
+
+def test_no_number_is_no_solution_where_the_function_does_not_see_it():
+    # A comparison with NaN is false, which is 0.
+    info = js.solve_nonlinear_info(lambda x: x > 0, jnp.zeros(2), asked(B))
+    assert not info.converged
+
+
 @pytest.mark.parametrize("name", CALLS)
 def test_what_is_of_the_wrong_kind_is_refused_in_words(name):
     call, right = CALLS[name]
     for kind, value in WRONG.items():
         if kind in right:
             continue
-        with pytest.raises((TypeError, ValueError)) as raised:
-            call(value)
-        place = traceback.extract_tb(raised.value.__traceback__)[-1].filename
-        assert "/jaxsolve/" in place, f"{name} of {kind}: {raised.value}"
+        refused(name, call, kind, value)
+
+
+def refused(name, call, kind, value):
+    with pytest.raises((TypeError, ValueError)) as raised:
+        call(value)
+    last = traceback.extract_tb(raised.value.__traceback__)[-1]
+    assert "/jaxsolve/" in last.filename, f"{name} of {kind}: {raised.value}"
+    assert "raise" in last.line, f"{name} of {kind}: {raised.value}"
 
 
 def test_lists_of_numbers_are_arrays():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.experimental import pallas as pl
 
 import jaxsolve as js
 
@@ -121,3 +122,27 @@ def test_neither_mode_is_refused_in_words_where_it_is_needed():
     assert js.solve_fixed_point_info(g, js.Solve("anderson", x0=jnp.zeros(2))).converged
     with pytest.raises(TypeError, match="neither forward nor in reverse"):
         js.solve_fixed_point(g, js.Solve("newton", x0=jnp.zeros(2)))
+
+
+def kernel(x):
+    def body(x, o):
+        o[...] = x[...] ** 3
+
+    return pl.pallas_call(body, out_shape=jax.ShapeDtypeStruct(x.shape, x.dtype), interpret=True)(x)
+
+
+@pytest.mark.parametrize(("goal", "name"), [("equations", "newton"), ("fit", "auto"), ("minimum", "L-BFGS")])
+def test_kernels_are_differentiated_as_far_as_jax_can(goal, name):
+    # Forward, and not in a product whose values are batched with the tangents, as those of jax.jacfwd are.
+    found = solution(goal, kernel, 0.5, name)
+    np.testing.assert_allclose(found, solution(goal, CUBES["plain"], 0.5, name), rtol=1e-6)
+
+
+@pytest.mark.parametrize("goal", ["equations", "fit", "minimum"])
+@pytest.mark.parametrize("kind", [lambda f: f, jax.jit])
+def test_operations_without_derivative_are_named(goal, kind):
+    def hosted(x):
+        return jax.pure_callback(lambda v: v**3, jax.ShapeDtypeStruct(x.shape, x.dtype), x)
+
+    with pytest.raises(TypeError, match=r"neither forward nor in reverse.* holds `pure_callback`"):
+        kind(lambda k: solution(goal, hosted, k))(0.5)

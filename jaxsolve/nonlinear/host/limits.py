@@ -46,8 +46,10 @@ def limits_of(constraints: Any, unknown: Packing, dtype: Any) -> tuple[Limits, t
         TypeError: If one is of another kind.
         ValueError: If one has no or another type.
     """
-    single = isinstance(constraints, dict | NonlinearConstraint | LinearConstraint)
-    parts = [_part(one) for one in ([constraints] if single else list(constraints))]
+    several = list(constraints) if isinstance(constraints, list | tuple) else [constraints]
+    if not several:
+        raise ValueError("constraints is empty; for none pass constraints=None.")
+    parts = [_part(one) for one in several]
     sizes: list[int] = []
 
     def flat(x: Array) -> Array:

@@ -83,7 +83,9 @@ def _begun(
     target = jnp.maximum(rtol * first, atol)
     # Some of SciPy's methods go on for ever from where there is nothing to gain, and some raise where there is NaN.
     hopeless = (first <= target) | ~jnp.isfinite(first)
-    return first, target, limit if trusted else jnp.where(hopeless, 0, limit)
+    if trusted:
+        hopeless = ~jnp.isfinite(statement.objective(given, x0))
+    return first, target, jnp.where(hopeless, 0, limit)
 
 
 @functools.partial(compiled, static=2)
@@ -110,7 +112,7 @@ def _judged(
     status = jnp.where(jnp.isfinite(first), status, int(Status.invalid_input))
     status, reached = settled(statement, given, x, -condition, size, target, status, sizes)
     if trusted:
-        success = code == SUCCESS
+        start, success = statement.objective(given, x0), code == SUCCESS
         if limits is not None:
             # Where f changes by its rounding alone SciPy finds no smaller number, and calls that a failure.
             fine = jnp.maximum(target, jnp.finfo(x.dtype).eps ** FINEST * first)
@@ -118,7 +120,9 @@ def _judged(
             success = (success | flat) & _kept(limits, given, x, rtol)
         status = jnp.where(success, int(Status.converged), int(Status.stagnation))
         status = jnp.where(code == EXHAUSTED, int(Status.max_iterations), status)
-        status = jnp.where(jnp.isfinite(objective), status, int(Status.nonfinite))
+        sound = jnp.isfinite(objective) & jnp.all(jnp.isfinite(x))
+        status = jnp.where(sound, status, int(Status.nonfinite))
+        status = jnp.where(jnp.isfinite(start), status, int(Status.invalid_input))
         reached = jnp.where(success, jnp.maximum(target, size), target)
     status = jnp.where(code == RAISED, int(Status.host_failure), status).astype(jnp.int32)
     counts = (found.iterations, found.evaluations)
