@@ -221,7 +221,9 @@ def outcome(method: AbstractMethod, system: ScaledSystem, watch: Watch, end: _Pa
     # Whoever overlooks the status must not take the guess for a solution.
     usable = jnp.isfinite(system.b_norm) & jnp.isfinite(system.unit)
     x, r = jnp.where(usable, end.x, jnp.nan), mul(system.unit_of_b, end.r)
-    return Outcome(x, r, norm, told, end.iterations, evaluations, status, trajectory, None, skew, system.nulls.singular)
+    return Outcome(
+        x, r, norm, told, end.iterations, evaluations, status, trajectory, None, skew, system.nulls.singular
+    )
 
 
 def _judge(

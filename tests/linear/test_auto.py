@@ -194,8 +194,8 @@ def test_functions_are_read_where_they_can_be(monkeypatch):
     info = js.solve_linear_info(stencil, b, js.Solve(rtol=1e-10), 2.0)
     assert info.method == "LU"
     assert float(jnp.abs(stencil(info.x, 2.0) - b).max()) < 1e-8
-    for module in ("products", "rows", "dense"):
-        name = "MOST_DENSE_ENTRIES" if module == "dense" else "MOST_ENTRIES"
+    for module in ("products", "rows", "dense_coupling"):
+        name = "MOST_DENSE_ENTRIES" if module == "dense_coupling" else "MOST_ENTRIES"
         monkeypatch.setattr(f"jaxsolve.tracer.{module}.{name}", 100)
     info = js.solve_linear_info(spectral, jnp.ones(64).at[7].set(3.0))
     assert info.method == "IDR(s)"
