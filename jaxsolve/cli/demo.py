@@ -25,7 +25,7 @@ from jaxsolve.tracer.assembly import matrix_from_function
 
 #: Methods shown without a preconditioner, as far as they are registered: before and after the preconditioned ones.
 SHOWN, LAST = ("CG", "sparse-direct"), ("minres", "GMres")
-#: Preconditioners shown first, since a slow machine comes no further.
+#: Preconditioners shown first: a slow machine runs out of time after them.
 FIRST = ("jacobi", "ic", "amg")
 #: What preconditioners work with, where they keep the symmetry of A and where they do not.
 SYMMETRIC, OTHER = "CG", "biCG-stab(2)"

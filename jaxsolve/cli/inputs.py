@@ -17,7 +17,7 @@ SEED = 20011
 
 
 class UsageError(Exception):
-    """What was typed cannot be done; the text is one line for people."""
+    """An input that cannot be used; the text is one line for people."""
 
 
 def load_matrix(path: str, dtype: str) -> SparseMatrix:
@@ -91,7 +91,7 @@ def names_in(text: str) -> list[str]:
 
 
 def attempt(function: Callable[..., Any], *args: Any) -> Any:
-    """What a function returns; what it raises about its input becomes one line."""
+    """The result of a function; an error about its input becomes a `UsageError` of one line."""
     try:
         return function(*args)
     except FileNotFoundError:

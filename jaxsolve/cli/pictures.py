@@ -37,7 +37,7 @@ def draw_curves(axes: Any, curves: Sequence[Curve], rtol: float) -> None:
     axes.set(xlabel="iterations", ylabel="relative residual", yscale="log")
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlim(left=0)
-    # Beyond this nothing is to be seen: the residuals of methods that diverge.
+    # Residuals of methods that diverge are cut off here: beyond, nothing can be read off.
     axes.set_ylim(top=min(axes.get_ylim()[1], 1e4))
     axes.grid(alpha=0.3)
     if curves:

@@ -79,7 +79,7 @@ class Run:
 def measured(
     matrix: str, name: str, A: SparseMatrix, b: np.ndarray, solve: Solve, call: Call | None = None
 ) -> Run:
-    """How a solve goes; whatever it raises is part of the answer.
+    """How a solve goes; an exception is part of the answer.
 
     `max_iterations` is traced, so a call without iterations is the same program: it tells the time of the set-up. What
     depends on the pattern alone is kept from the first call on, as it is in a program that solves many systems.

@@ -45,7 +45,7 @@ class AbstractDescent(AbstractSearch):
         return s.size
 
     def renewed(self, s: MinimumState) -> tuple[Array, Array]:
-        """D at x, and what it cost."""
+        """D at x, and the evaluations so far."""
         D = curvature_sizes(self.statement, self.given, s.x, s.value, s.gap, s.first)
         return D, s.evaluations + products_of(s.x.shape[0])
 
@@ -57,7 +57,7 @@ class DescentState(MinimumState):
 
 
 class DescentSearch(AbstractDescent):
-    """z <- z + t d along d = -H ∇f with H the inverse Hessian that the last steps tell of.
+    """z <- z + t d along d = -H ∇f, with H the approximate inverse Hessian of the last steps.
 
     With a memory of one step and no more than its length, H is the Barzilai-Borwein step.
     """
@@ -89,7 +89,7 @@ class DescentSearch(AbstractDescent):
         gained = (value < s.value) | ((value <= s.value + slack(s.value)) & flatter)
         x, value = jnp.where(gained, x, s.x), jnp.where(gained, value, s.value)
         gap = jnp.where(gained, -gradient, s.gap)
-        # After a failure with memory, once more along the gradient.
+        # A search that failed with memory is tried once more along the gradient.
         forgotten = ~gained & s.memory.known
         halt = jnp.where(gained | forgotten, 0, int(Status.stagnation)).astype(jnp.int32)
         memory = s.memory.noted((x - s.x) * s.size, (s.gap - gap) / s.size).forgotten(forgotten)
@@ -105,7 +105,7 @@ class DescentSearch(AbstractDescent):
 
 
 def first_length(s: MinimumState) -> Array:
-    """The part of -∇f to begin with, in the units of z / ∇f: a tenth of z, or what would lead f to zero."""
+    """The first step over -∇f: a step by a tenth of z, or the one that would lead f to zero."""
     size = norm(s.gap / s.size)
     safe = jnp.where(size > 0, size, 1)
     reach = 0.1 * norm(s.x * s.size)

@@ -49,16 +49,16 @@ class Elimination(eqx.Module):
 
     @compiled
     def solve_transposed(self, rhs: Array, rtol: Array) -> Outcome:
-        """The solution of Aᵀ x = rhs: of what of rhs acts on the solutions of A."""
+        """The solution of Aᵀ x = rhs, for the part of rhs that acts on the solutions of A."""
         there = rhs - jnp.where(self.neutral, jnp.mean(rhs), 0)
-        # Of a cotangent of constants only rounding is left.
+        # Where the null space is that of constants, only rounding is left of a constant cotangent.
         noise = 100 * jnp.finfo(self.unit.dtype).eps * norm(rhs)
         there = jnp.where(self.neutral & (norm(there) <= noise), 0, there)
         x = jsl.lu_solve(self.factors, there, trans=1) / self.unit
         return self._judged(self.matrix.T, x, there, rtol)
 
     def _judged(self, matrix: Array, x: Array, rhs: Array, rtol: Array) -> Outcome:
-        # Of a singular matrix elimination makes infinities, and of nothing nothing.
+        # Elimination of a singular matrix gives infinities, and 0 for a right-hand side of 0.
         x = jnp.where(jnp.all(jnp.isfinite(x)), x, jnp.where(jnp.any(rhs != 0), jnp.nan, 0).astype(x.dtype))
         residual = rhs - matrix @ x
         size = norm(residual)

@@ -44,12 +44,12 @@ class FitState(State):
 
 
 class AbstractFit(AbstractSearch):
-    """A search for the least ‖r‖, which ends where no column of J tells of more than a small part of r."""
+    """A search for the least ‖r‖, which ends where the columns of J explain only a small part of r."""
 
     linear: eqx.AbstractVar[Solve | None]
 
     def target(self, s: FitState, size: Array, reference: Array, rtol: Array) -> Array:
-        """‖P r‖ <= rtol ‖r‖, or next to nothing where all of r vanishes."""
+        """‖P r‖ <= rtol ‖r‖, or a rounding error where all of r vanishes."""
         return target_of(size, s.model.gain, s.model.allowed(s.x, s.first, rtol))
 
     def sizes(self, s: FitState) -> Array:
@@ -69,7 +69,7 @@ class AbstractFit(AbstractSearch):
         return model_step(s.model, self.statement, self.given, s.x, self.linear, s.damping, s.metric, active)
 
     def moved(self, s: FitState, x: Array, evaluations: Array) -> tuple[FitState, Array, Array]:
-        """The state at x if that is better, whether it is, and ½‖r‖² there."""
+        """The state at x if ½‖r‖² is less there, whether it is, and ½‖r‖² there."""
         model = model_at(self.statement, self.given, x, self.linear)
         value, before = model.value, s.value
         better = (value < before) | ((value <= before + slack(before)) & (model.gain < s.model.gain))
@@ -109,7 +109,7 @@ class GaussNewtonSearch(AbstractFit):
 
 
 class LevenbergMarquardtSearch(AbstractFit):
-    """x <- x + argmin ‖r + J d‖² + λ‖D d‖², λ from how well the model told the decrease (Nielsen)."""
+    """x <- x + argmin ‖r + J d‖² + λ‖D d‖², with λ by how well the model predicts the decrease (Nielsen)."""
 
     statement: Statement
     given: Given

@@ -1,4 +1,4 @@
-"""Memory: the inverse Hessian that the last steps tell of, in few operations on all of them together."""
+"""Memory: the inverse Hessian of L-BFGS, applied in few operations on all pairs of the last steps together."""
 
 import equinox as eqx
 import jax.numpy as jnp

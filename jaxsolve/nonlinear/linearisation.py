@@ -40,7 +40,7 @@ SMALL = 128
 DENSE = 512
 #: Up to this size sparse factors of a grid in two dimensions take less than 0.2 s.
 DIRECT = 20_000
-#: Steps of a cycle of GMRES where multigrid takes 3 to 8: of the basis all that there is room for is read in each.
+#: Steps of a cycle of GMRES where multigrid takes 3 to 8: each step reads the whole room of the basis.
 SHORT = 10
 
 Function = Callable[[Array], Array]
@@ -65,7 +65,7 @@ def linearised(F: Function, x: Array, linear: Solve | None) -> tuple[LinearOpera
 
 def _chosen(F: Function, x: Array) -> tuple[LinearOperator, Solve]:
     n = x.shape[0]
-    # Gradients are held to this.
+    # Gradients are solved to this tolerance.
     rtol = 1e-8 if jnp.finfo(x.dtype).eps < 1e-10 else 1e-5
     if n <= SMALL:
         return dense(F, x), Solve("LU", rtol=rtol)
@@ -153,7 +153,7 @@ class Linearisation(eqx.Module):
         """The derivative of F at x; `linear` as in `linearised`."""
         A, solve = linearised(F, x, linear)
         problem = _problem(A, x)
-        # An absolute tolerance is in other units than those of tangents.
+        # Tangents have other units than an absolute tolerance.
         control = limits(eqx.tree_at(lambda s: s.atol, solve, 0.0), problem)
         control = lax.stop_gradient(jax.tree.map(jnp.asarray, control))
         method, nulls = chosen(solve, A).method, null_space(solve, problem)

@@ -55,11 +55,11 @@ def wolfe(
         best = -slope * t**2 / (2 * jnp.maximum(f - value - slope * t, jnp.finfo(t.dtype).tiny))
         shorter = jnp.where(jnp.isfinite(best), jnp.clip(best, 1e-3 * t, 0.5 * t), 0.1 * t)
         between = jnp.where(low > 0, (low + top) / 2, shorter)
-        # Longer and longer.
+        # No upper end is known yet: the step is lengthened.
         longer = low * jnp.exp2(jnp.minimum(k, 30).astype(low.dtype))
         return jnp.where(jnp.isfinite(top), between, longer), low, top
 
-    # The first trial is a turn of the loop as well: the function is in the program once.
+    # The first trial is a turn of the loop too, so that the program holds the function once.
     def advance(carry):
         t, low, top, k, (_, f, g) = carry
         t, low, top = (

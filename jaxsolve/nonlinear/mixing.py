@@ -61,7 +61,7 @@ class AndersonSearch(AbstractSearch):
         row = s.count % self.memory
         dx = lax.dynamic_update_index_in_dim(s.dx, x - s.x, row, 0)
         dr = lax.dynamic_update_index_in_dim(s.dr, gap - s.gap, row, 0)
-        # What made things much worse is forgotten, and the next step is a plain one.
+        # After a step that made the residual much larger the differences are dropped; the next step is a plain one.
         worse = norm(gap) > 10 * norm(s.gap)
         dx, dr = jnp.where(worse, 0, dx), jnp.where(worse, 0, dr)
         return MixingState(x, gap, s.evaluations + 1, s.halt, dx, dr, s.count + 1)

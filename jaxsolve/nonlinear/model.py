@@ -72,7 +72,7 @@ def model_at(
         sizes = column_sizes(J)
         Q, R = jnp.linalg.qr(J / jnp.where(sizes > 0, sizes, 1)[None])
         along = Q.T @ r
-        # Directions in which rounding hides J are left out, as far as they are hidden.
+        # Directions are damped as far as rounding hides J along them.
         hidden = jnp.asarray(n * jnp.finfo(x.dtype).eps, x.dtype)
         gain = norm(R @ _ridge(R, along, hidden)[0])
         return Model(r, r @ J, sizes, (R, along), gain)
@@ -114,7 +114,7 @@ def model_step(
         return -step / metric, jnp.array(x.shape[0], jnp.int32)
     _, J = jax.linearize(lambda x: statement.value(given, x), x)
     transposed = jax.linear_transpose(J, x)
-    # What preconditions JᵀJ knows nothing of other units.
+    # A preconditioner is made for JᵀJ in the units of x.
     scale = metric if linear is None or linear.preconditioner is None else jnp.ones_like(metric)
     ridge = jnp.sqrt(damping) * (metric / scale)
     products = lambda v: J(v / scale), lambda w: transposed(w)[0] / scale

@@ -27,7 +27,7 @@ PATIENCE = 15
 #: equation on 2000 points that has to form first (‖r‖ stays) takes more than 1000 steps; with 1.1 it takes 64, with 2
 #: 16.
 HURRY = 2
-#: A residual that grows by more than this in one step is none of the way in time, and the step is made shorter.
+#: A residual that grows by more than this in one step has left the path in time, and the step is made shorter.
 LEAP = 10
 
 
@@ -77,9 +77,9 @@ class NewtonSearch(AbstractSearch):
         else:
             inverse = inverse_of(A, solve)
         size = norm(s.gap)
-        # Solving for more than what is asked of x itself is wasted.
+        # More accuracy than the target of x asks for is wasted.
         forcing = jnp.maximum(s.forcing, 0.5 * target / jnp.where(size > 0, size, 1))
-        # A lane of a vmap that is done while others go on has nothing to solve.
+        # A lane of a vmap that is done solves for zero while others go on.
         rhs = jnp.where((size <= target) | (s.halt != 0), 0, s.gap)
         inner = solved(A, solve, inverse, rhs, jnp.minimum(forcing, LARGEST))
         x, gap, tries = line_search(self.statement, self.given, s.x, inner.x, s.gap)
@@ -124,7 +124,7 @@ def line_search(
         best = t**2 / jnp.maximum(square - 1 + 2 * t, jnp.finfo(real).tiny)
         return jnp.where(jnp.isfinite(new), jnp.clip(best, 0.1 * t, 0.5 * t), 0.1 * t)
 
-    # The first trial is a turn of the loop as well: the function is in the program once.
+    # The first trial is a turn of the loop too, so that the program holds the function once.
     def trial(carry):
         t, _, _, new, tries = carry
         t = jnp.where(tries == 0, t, shorten(t, new))
@@ -153,7 +153,7 @@ class TransientSearch(AbstractSearch):
 
     def start(self, x: Array) -> TransientState:
         gap, slope = jax.linearize(lambda z: self.statement.value(self.given, z), x)
-        # The unit of time is that in which f changes: its derivative along the residual.
+        # The unit of time is 1 over the derivative of f along the residual.
         size, change = norm(gap), norm(slope(gap))
         unit = jnp.where((size > 0) & (change > 0), size / jnp.where(change > 0, change, 1), 1)
         zero = jnp.array(0, jnp.int32)
@@ -172,7 +172,7 @@ class TransientSearch(AbstractSearch):
         x = s.x + inner.x
         gap = self.statement.value(self.given, x)
         new = norm(gap)
-        # A step that leaves the numbers, or leaps, is taken back and tried with a tenth of the time.
+        # A step to infinity or NaN, or a leap, is taken back and tried with a tenth of the time.
         sound = new <= LEAP * size
         growth = jnp.where(sound, HURRY * size / jnp.where(new > 0, new, 1), 0.1)
         duration = s.duration * jnp.clip(growth, 0.1, 10 * HURRY).astype(s.duration.dtype)

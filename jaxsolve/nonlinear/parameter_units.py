@@ -1,4 +1,4 @@
-"""Units: by how much each unknown has to change for what is minimised to change alike.
+"""Units: the change of each unknown that changes the objective by the same amount.
 
 Parameters of a fit are lengths, rates, years: what is small beside one of them may be all there is of another, so that
 no norm of a gradient tells whether each of them has been found. Divided by its size Dⱼ an entry of the gradient is in
@@ -42,7 +42,7 @@ def slopes(statement: Statement, given: Given, x: Array, gradient: Array, sizes:
 
 
 def vanished(rtol: Any, first: Any, size: Any, eps: float) -> Any:
-    """The size of residuals that are none, in NumPy or JAX.
+    """The size below which residuals count as zero, in NumPy or JAX.
 
     It is what x changes them by in the part rtol² of itself, and no less than the rounding of the first ones. To leave
     rtol of the first ones would not do: from a bad guess they say nothing of the data.
@@ -58,7 +58,7 @@ def vanished(rtol: Any, first: Any, size: Any, eps: float) -> Any:
 
 
 def target_of(size: Array, judged: Array, allowed: Array) -> Array:
-    """The norm that says the same of a gradient of this size as `allowed` of what of it is judged."""
+    """The norm of a gradient of this size that corresponds to `allowed` for its judged part."""
     return jnp.where(judged > 0, size * (allowed / jnp.where(judged > 0, judged, 1)), size)
 
 

@@ -1,4 +1,4 @@
-"""The one nonlinear loop: steps of a search until its condition is small, or until it is known why not."""
+"""The one nonlinear loop: steps of a search until its condition is small, or the search cannot go on."""
 
 import abc
 from typing import Any, ClassVar
@@ -66,16 +66,16 @@ class AbstractSearch(eqx.Module):
         return rtol * reference
 
     def reviewed(self, s: Any) -> Any:
-        """The state with its units found anew, before the search and where it seems to be over."""
+        """The state with new units; called before the search, and where it seems to be over."""
         return s
 
     def sizes(self, s: Any) -> Array | float:
-        """What entries of the gap are divided by before they are compared with each other."""
+        """The sizes by which entries of the gap are divided before they are compared."""
         return 1.0
 
 
 def iterate(search: AbstractSearch, x0: Array, scale: Array, control: Control, watch: Watch) -> Outcome:
-    """Runs a search until the norm of its condition is at its target, or until it is known why it cannot be.
+    """Runs a search until the norm of its condition reaches the target, or the search cannot go on.
 
     Args:
         search: What to run.
@@ -111,7 +111,7 @@ def iterate(search: AbstractSearch, x0: Array, scale: Array, control: Control, w
         s = search.reviewed(s)
         after = lax.while_loop(running, advance, (before, s, *measured(s), seen))
         k, s, size, target, _ = after
-        # What has been found is looked at in the units of where it is.
+        # The result is judged in the units at x.
         again = search.reviews & (k > before) & (size <= target)
         return again, after
 

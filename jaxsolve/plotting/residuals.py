@@ -111,7 +111,7 @@ def _curve(info: SolveInfo, over: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _floor(curves: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """Where zero is drawn: a little below all that is not."""
+    """The height at which zero is drawn: a little below all other residuals."""
     values = np.concatenate([norms.reshape(-1) for _, norms in curves])
     positive = values[np.isfinite(values) & (values > 0)]
     return float(positive.min()) / 10 if positive.size else 1e-16

@@ -39,7 +39,7 @@ def spy(A: Any, ax: Any = None) -> Any:
     if callable(A) and not hasattr(A, "mv"):
         raise TypeError("spy shows a matrix; make one of the function by js.matrix_from_function(f, x)[0].")
     (m, n), rows, columns = _entries(A)
-    # Before anything is computed: what is missing is said at once.
+    # First, so that a missing matplotlib is said before anything is computed.
     ax = axes_for(ax, "js.spy", (4.8, 4.8))
     height, width = min(m, CELLS), min(n, CELLS)
     cells = (rows * height // max(m, 1)) * width + columns * width // max(n, 1)

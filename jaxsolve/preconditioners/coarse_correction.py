@@ -104,7 +104,7 @@ class Cluster(AbstractPreconditioner):
             return smoother + correction
         facts = inherited(A)
         facts = Traits(symmetric=facts.symmetric, hermitian=facts.hermitian)
-        # The correction in the middle, so that the combination is as symmetric as its parts.
+        # The correction stands in the middle, so that the combination is as symmetric as its parts.
         return Sequence(A.layout(), (smoother, correction, smoother), facts)
 
 

@@ -1,4 +1,4 @@
-"""tell: values out of a running program to a Python listener, once for a whole batch, in the order of the program."""
+"""tell: hands values of a running program to a Python listener, once for a whole batch, in the program's order."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,10 +15,10 @@ from jaxsolve.core.compat import can_be_ordered
 tell_p = Primitive("tell")
 tell_p.multiple_results = True
 
-#: Called with NumPy arrays. Hashable, compared with `==`, so that equal programs stay equal; must not call JAX.
+#: It is called with NumPy arrays and must not call JAX. It is hashed and compared, so that equal programs stay equal.
 Listener = Callable[..., None]
 
-# What keeps a call in its program though nothing uses its result: the effects of `jax.debug.callback`.
+# An effect keeps a call in its program though nothing uses its result; these are those of `jax.debug.callback`.
 (_EFFECT,) = jax.make_jaxpr(lambda: jax.debug.callback(print))().effects
 (_ORDERED,) = jax.make_jaxpr(lambda: jax.debug.callback(print, ordered=True))().effects
 

@@ -94,7 +94,7 @@ class History:
         return cls(every, math.ceil(limit / every) + 1, wish.norms_only)
 
     def start(self, x: Array, norm: Array) -> Trajectory:
-        """Empty buffers with the first guess. There is one row more, for what is not kept."""
+        """Empty buffers with the first guess. One row more takes what is not kept."""
         rows = self.rows + 1
         empty = Trajectory(
             jnp.full(rows, -1, jnp.int32),
@@ -108,7 +108,7 @@ class History:
     ) -> Trajectory:
         """The buffers after iteration k; iterations up to `before` are in them."""
         row = k // self.every
-        # A write that goes nowhere instead of a branch: branches would copy the buffers.
+        # What is not kept is written to the spare row: a branch would copy the buffers.
         kept = (row > before // self.every) & (row < self.rows)
         return self._written(seen, jnp.where(kept, row, self.rows), k, norm, x)
 

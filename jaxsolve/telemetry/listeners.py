@@ -1,4 +1,4 @@
-"""Ear: who listens to the solves of a thread, and how what they hear finds them out of compiled programs.
+"""Listeners: who hears the solves of a thread, and how a compiled program finds them.
 
 A program holds the number of a slot, not a tape: the slot belongs to the thread that made the first of its tapes, and
 all tapes open in that thread hear what arrives there. The number is part of the key under which JAX keeps programs, so
@@ -72,14 +72,14 @@ class Listening:
                 _MINE.slot = None
 
     def wait(self) -> None:
-        """Returns when all has arrived of the programs that this thread has started."""
+        """Waits until the programs that this thread has started have delivered all that they tell."""
         if not self.traced:
             # A program that failed says so where its result is used, not here.
             with contextlib.suppress(Exception):
                 jax.effects_barrier()
 
     def hear(self, info: SolveInfo) -> None:
-        """Takes down a solve."""
+        """Notes a solve."""
         if self.wish is None:
             info = dataclasses.replace(info, trajectory=None)
         elif self.wish.norms_only and info.trajectory is not None:
@@ -113,7 +113,7 @@ class Ear:
     wish: Wish | None
 
     def hear(self, info: SolveInfo) -> None:
-        """Passes on a solve with concrete values; nobody hears it where the tapes are closed by now."""
+        """Passes on a solve with concrete values; where the tapes are closed by now, nobody hears it."""
         if self.logged:
             log(info)
         # A copy of the list: another thread may be closing a tape.
@@ -126,7 +126,7 @@ class Ear:
         return self.slot is not None or self.logged
 
     def hear_traced(self, info: SolveInfo) -> None:
-        """Passes on a solve with values of whatever kind to the tapes that are open inside a traced function."""
+        """Passes on a solve, traced or not, to the tapes that are open inside a traced function."""
         for one in _MINE.everyone:
             if one.traced:
                 one.hear(jax.tree.map(_cut, info))
@@ -140,7 +140,7 @@ class Ear:
 
 
 def ear() -> Ear | None:
-    """Who would hear a solve made now in this thread; None for nobody."""
+    """The listeners of a solve made now in this thread; None if there are none."""
     if not _MINE.everyone and not is_logged():
         return None
     return Ear(_MINE.slot, is_logged(), _wish(_MINE.everyone))
@@ -154,6 +154,6 @@ def _wish(everyone: list[Listening]) -> Wish | None:
 
 
 def _cut(leaf: Any) -> Any:
-    # Without its tangent a value belongs to the function around the derivative.
+    # A value without its tangent belongs to the function around the derivative.
     traced = isinstance(leaf, jax.core.Tracer) and np.issubdtype(leaf.dtype, np.inexact)
     return lax.stop_gradient(leaf) if traced else leaf

@@ -17,7 +17,7 @@ LOGGED = jax.make_user_context(False)
 
 
 class _Console(logging.StreamHandler):
-    """Writes to what is `sys.stderr` when the line is written."""
+    """Writes to `sys.stderr` as it is when the line is written."""
 
     def __init__(self):
         logging.Handler.__init__(self)

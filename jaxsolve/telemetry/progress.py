@@ -55,7 +55,7 @@ class Meter:
         tell(self, k, norm, target, np.True_)
 
     def __call__(self, k: Any, norm: Any, target: Any, done: Any) -> None:
-        """Draws; of a batch the system that has the farthest to go, those aside that left the numbers."""
+        """Draws the bar: of a batch, for the finite system that has the farthest to go."""
         excess = np.ravel(norm) / np.maximum(np.ravel(target), np.finfo(np.ravel(norm).dtype).tiny)
         worst = int(np.argmax(np.where(np.isfinite(excess), excess, -1))) if excess.size else None
         with _LOCK:

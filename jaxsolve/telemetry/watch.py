@@ -1,4 +1,4 @@
-"""Watch: what the loop of a solve is observed by; nothing by default, and then nothing is in the program."""
+"""Watch: the observers of the loop of a solve. By default there are none, and the program holds nothing of them."""
 
 import dataclasses
 from collections.abc import Callable

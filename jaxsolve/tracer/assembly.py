@@ -151,7 +151,7 @@ def read(
     x = structure_of(x_like)
     if has_integers((params, kwargs)):
         try:
-            # Errors of the user's own code come again in the second reading.
+            # An error of the user's own code is raised again by the second reading.
             traced = _traced(f, x, split((params, kwargs), False))
         except (TypeError, IndexError, ValueError):
             traced = None

@@ -17,7 +17,7 @@ from jaxsolve.tracer.output_terms import Piece
 from jaxsolve.tracer.rows import Order
 from jaxsolve.tracer.value import Term
 
-#: One term may lie on this many diagonals: 8 are the wrap-arounds of three periodic axes.
+#: One term may lie on this many diagonals: three periodic axes wrap around to 8.
 MOST_SPLITS = 8
 
 Box = tuple[tuple[int, int], ...]
@@ -93,7 +93,7 @@ class Bands:
                 mine = [s.values(known, dtype) for s in stretches if s.piece.start == start and size]
                 rows.append(sum(mine[1:], mine[0]) if mine else jnp.zeros(size, dtype))
             diagonals.append(jnp.concatenate(rows)[None])
-        # Not a stack: of that, vmap puts the batch behind the diagonals, and all that follows is transposed.
+        # The road not taken: a stack, in which vmap puts the batch behind the diagonals; what follows is transposed.
         return jnp.concatenate(diagonals)
 
     def order(self) -> Order | None:

@@ -1,4 +1,4 @@
-"""Joins: values side by side along an axis."""
+"""Concatenation: values side by side along an axis."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Dense blocks: the matrix of one operation that has no sparse rule, of only the elements that it couples.
+"""Dense coupling: the matrix of one operation without a sparse rule, of those elements alone that it couples.
 
 The block comes from the operation's own derivative, one product a column, under an entry budget. This is exact for
 anything linear; positions that are always zero are kept, unless everything is known while compiling.
@@ -92,7 +92,7 @@ def _over_complex(eqn: Equation, inputs: Sequence[Any]) -> bool:
 
 
 def known_outputs(scope: Scope, eqn: Equation, inputs: Sequence[Any], wanted: Sequence[bool]) -> list[Any]:
-    """The outputs that do not depend on the unknown, whatever stands for it."""
+    """The outputs that do not depend on the unknown, computed with any numbers in its place."""
     values = [
         np.zeros(v.aval.shape, v.aval.dtype) if depends(x) else x
         for x, v in zip(inputs, eqn.invars, strict=True)

@@ -35,7 +35,7 @@ def dependent(jaxpr: Any, inputs: Sequence[bool]) -> list[bool]:
 
 
 def steering(jaxpr: Any, inputs: Sequence[bool]) -> list[bool]:
-    """Which integer (or boolean) inputs of a jaxpr decide what of the marked inputs goes where: indices, branches, ...
+    """Which integer (or boolean) inputs of a jaxpr decide where the marked inputs go: indices, branches, ...
 
     Not those that choose between two values of one place (`jnp.where`), since either may be there.
     """

@@ -33,7 +33,7 @@ def _move(x: Linear, shape: tuple[int, ...], columns: _Move, factor: _Move, affi
 
 
 def relocate(scatter: Scatter, positions: np.ndarray, size: int) -> Scatter:
-    """The entries of a value of `size` elements, in the value whose element q is element positions[q] (-1: none)."""
+    """The entries of the value whose element q is element positions[q] (-1: none) of a value of `size` elements."""
     flat = positions.reshape(-1)
     present = np.flatnonzero(flat >= 0)
     copies = np.bincount(flat[present], minlength=size)

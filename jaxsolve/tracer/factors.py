@@ -16,7 +16,7 @@ from jax import lax
 
 
 class Opaque:
-    """Some number. Everything computed from it is some number again."""
+    """An unknown number: all that is computed from it is unknown too."""
 
     def __repr__(self) -> str:
         return "OPAQUE"

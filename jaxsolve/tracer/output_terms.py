@@ -1,4 +1,4 @@
-"""Pieces: the terms of all outputs of a function, with the rows that they stand in."""
+"""Output terms: the terms of all outputs of a function, with their rows."""
 
 import dataclasses
 import math

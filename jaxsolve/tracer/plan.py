@@ -80,7 +80,7 @@ class Plan:
         return traced
 
     def _interpreted(self, jaxpr: Any, unknowns: list[Any], values: Sequence[Any]) -> list[Any]:
-        """The outputs of the jaxpr, of a small one also where some piece of it is too large to be read."""
+        """The outputs of the jaxpr; where a piece is too large to be read, a small jaxpr is read by products."""
         try:
             return interpret(self._scope, jaxpr, [*unknowns, *values])
         except TooLarge:

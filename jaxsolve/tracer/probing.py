@@ -56,7 +56,7 @@ def from_positions(found: Positions, shape: tuple[int, ...], dtype: Any, affine:
 
 
 def local_unknowns(inputs: Sequence[Any]) -> tuple[list[Any], int]:
-    """Inputs for a walk without values: fresh unknowns for those that depend, OPAQUE for traced ones; their number."""
+    """Inputs for a walk without values (fresh unknowns, OPAQUE where traced), and the number of fresh unknowns."""
     out, count = [], 0
     for value in inputs:
         if depends(value):

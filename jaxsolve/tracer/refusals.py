@@ -24,7 +24,7 @@ class Refusals:
 
     def holds(self, jaxpr: ClosedJaxpr) -> bool:
         """Whether this program was refused."""
-        # Most programs differ from those in their length already, and need no key.
+        # Most programs differ from the remembered ones in their length, and need no key.
         return len(jaxpr.eqns) in self._lengths and _key(jaxpr) in self._known
 
     def add(self, jaxpr: ClosedJaxpr) -> None:

@@ -77,7 +77,7 @@ def _integer(pieces: Sequence[Piece]) -> type[np.integer]:
 
 
 def _reach(piece: Piece) -> float:
-    """How far entries lie from their rows, in the middle of five (few of which lie at an edge of the grid)."""
+    """The median distance of entries from the diagonal in five rows (most of which lie inside of the grid)."""
     columns = piece.entry.columns
     flat = columns.reshape(max(math.prod(piece.shape), 1), -1)
     if not flat.size:
@@ -102,7 +102,7 @@ def _by_counting(
     coo = scipy.sparse.coo_array(
         (np.concatenate(places), (np.concatenate(rows), np.concatenate(cols))), shape=shape
     )
-    # Nothing is to be summed: the values are places.
+    # These values are places, so that none may be summed.
     coo.has_canonical_format = True
     csr = coo.tocsr()
     return csr.indptr, csr.indices, csr.data

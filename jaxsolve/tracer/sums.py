@@ -60,7 +60,7 @@ def united(x: Linear) -> Linear:
 
 
 def compacted(x: Linear, columns: int) -> Linear:
-    """The value with every unknown once in each element, where chained products list them more than twice over.
+    """The value with every unknown once in each element, where chained products list it more than twice.
 
     Args:
         x: The value.
@@ -118,7 +118,7 @@ def merge_shifts(terms: Sequence[Term], shape: tuple[int, ...]) -> list[Term]:
 
 
 def packed(terms: Sequence[Term], shape: tuple[int, ...]) -> list[Term]:
-    """Terms that are mostly absent, of one and the same number, in one that lists what is present along a last axis.
+    """One term for many that are mostly absent and have the same number: it lists what is present along a last axis.
 
     Sums by halves (`associative_scan`) interleave terms of all distances: without this, twice as many a level.
     """

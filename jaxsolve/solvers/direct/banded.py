@@ -236,7 +236,7 @@ def _factorise(diagonals: Array, lower: int, upper: int) -> tuple[Array, Array, 
     """
     n, width = diagonals.shape[1], 2 * lower + upper + 1
     width = lower + upper + 1
-    # Row i of the band starts at column i - lower; shifted so that the window's rows start at the pivot's column.
+    # Row i of the band starts at column i - lower. It is shifted, so that the window's rows start at the pivot.
     band = diagonals.T
     band = jnp.concatenate([band, jnp.zeros((lower, width), band.dtype)])
 

@@ -197,8 +197,8 @@ class QR(AbstractDense):
     def step(self, A: LinearOperator, M: Any, s: Any) -> Any:
         if A.shape[0] <= A.shape[1]:
             return super().step(A, M, s)
-        # Where b is nearly orthogonal to the range of A, the residual hardly falls in a sweep that finds all of x. What
-        # falls is its component in the range, A d.
+        # Where b is nearly orthogonal to the range of A, a sweep that finds all of x hardly lowers the residual. It
+        # lowers the component in the range, A d.
         d = M.mv(s.r)
         Ad = A.mv(d)
         inside = plain_norm(Ad)
@@ -210,11 +210,11 @@ class QR(AbstractDense):
         )
 
     def slope(self, s):
-        # A sweep that gained nothing: the true slope tells whether nothing was to be gained.
+        # After a sweep that gained nothing, the true slope tells whether x is a minimiser.
         return jnp.where(s.halt != 0, 0, jnp.inf)
 
     def true_slope(self, A: LinearOperator, M: Any, s: Any, r: Array) -> Array:
-        # The cosine between r and the range of A; within the condition number of ‖Aᴴr‖ / (‖A‖‖r‖).
+        # The cosine between r and the range of A, which is ‖Aᴴr‖ / (‖A‖‖r‖) up to the condition number.
         return plain_norm(A.mv(M.mv(r))) / plain_norm(r)
 
     def _factorise(self, matrix, unit, size):

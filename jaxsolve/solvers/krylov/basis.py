@@ -42,7 +42,7 @@ def exhausted(r_norm: Array, start_norm: Array) -> Array:
 def rotation(a: Array, b: Array) -> tuple[Array, Array, Array]:
     """c, s and ρ >= 0 of the Givens rotation [[c̄, s̄], [-s, c]] that takes (a, b) to (ρ, 0)."""
     rho = jnp.sqrt(jnp.square(jnp.abs(a)) + jnp.square(jnp.abs(b)))
-    # Where both are 0 there is nothing to gain in this row: s = 1 leaves the residual as it is.
+    # Where a and b are 0 the row gains nothing: s = 1 leaves the residual as it is.
     return quotient(a, rho), jnp.where(rho == 0, 1, quotient(b, rho)), rho
 
 
@@ -101,7 +101,7 @@ class Arnoldi(eqx.Module):
         H = jnp.where(jnp.arange(m) < self.size, self.H, jnp.eye(m + 1, m, k=-1, dtype=self.H.dtype))
         Q, R = jnp.linalg.qr(H)
         y = solve_triangular(R, mul(self.beta, jnp.conj(Q[0])))
-        # The coefficients are extended and not the vectors cut, which would be copied.
+        # The coefficients are extended by zeros: to cut the vectors would copy them.
         y = jnp.zeros(vectors.shape[0], y.dtype).at[:m].set(y)
         return jnp.matmul(y, vectors, precision=lax.Precision.HIGHEST)
 

@@ -77,8 +77,8 @@ class CG(AbstractMethod):
         rr = squared_norm(r)
         rho = rr if M is None else real_dot(r, z)
         p = z + mul(rho / jnp.where(s.rho == 0, jnp.inf, s.rho), s.p)  # 7, 8: p = z + β p
-        # The product for the next step is made here: carried by the loop it is computed once, where XLA would fuse
-        # it anew into each of its two uses. Costs one product a pass.
+        # The product for the next step is made here. The loop carries it, so that it is computed once; otherwise XLA
+        # would fuse it into each of its two uses. This costs one product a pass.
         Ap = A.mv(p)
         halt = jnp.where(broken, int(Status.breakdown), 0)
         # Curvature relative to rᴴz: a negative definite A keeps one sign throughout.
