@@ -25,8 +25,8 @@ import numpy as np
 import scipy.sparse
 from jax import lax
 
+from jaxsolve.front.request import Solve
 from jaxsolve.linear.linear_solve import solve_linear
-from jaxsolve.linear.request import Solve
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.multigrid.algebraic import RugeStuben, SmoothedAggregation
 from jaxsolve.preconditioners.multigrid.automatic import Multigrid

@@ -6,6 +6,7 @@ from jaxsolve.core.results import Diverged as Diverged
 from jaxsolve.core.results import NotConverged as NotConverged
 from jaxsolve.core.results import SolveInfo as SolveInfo
 from jaxsolve.core.status import Status as Status
+from jaxsolve.front.request import Solve as Solve
 from jaxsolve.io.files import read_matrix as read_matrix
 from jaxsolve.linear.catalogue import methods as methods
 from jaxsolve.linear.catalogue import preconditioners as preconditioners
@@ -16,7 +17,6 @@ from jaxsolve.linear.factorization import factorize as factorize
 from jaxsolve.linear.linear_solve import solve_linear as solve_linear
 from jaxsolve.linear.linear_solve import solve_linear_info as solve_linear_info
 from jaxsolve.linear.linear_solve import solve_linear_many as solve_linear_many
-from jaxsolve.linear.request import Solve as Solve
 from jaxsolve.nonlinear.equations import solve_fixed_point as solve_fixed_point
 from jaxsolve.nonlinear.equations import solve_fixed_point_info as solve_fixed_point_info
 from jaxsolve.nonlinear.equations import solve_nonlinear as solve_nonlinear

@@ -19,8 +19,8 @@ from jaxsolve.cli.inputs import (
 from jaxsolve.cli.outputs import matplotlib, save
 from jaxsolve.cli.runs import REFUSED, SKIPPED, Run, history, measured
 from jaxsolve.cli.tables import print_json, print_table, progress, scientific, seconds
+from jaxsolve.front.request import AUTO, Solve, method_name
 from jaxsolve.linear.auto import choose
-from jaxsolve.linear.request import AUTO, Solve, method_name
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
 from jaxsolve.solvers.direct.banded import Banded

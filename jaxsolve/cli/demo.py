@@ -16,8 +16,8 @@ from jaxsolve.cli.outputs import pictures_missing, save
 from jaxsolve.cli.runs import REFUSED, Run, history, measured, timed
 from jaxsolve.cli.tables import print_table, progress, scientific, seconds
 from jaxsolve.core.checks import jit
+from jaxsolve.front.request import Solve
 from jaxsolve.linear.linear_solve import solve_linear
-from jaxsolve.linear.request import Solve
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
 from jaxsolve.solvers.method_registry import METHODS

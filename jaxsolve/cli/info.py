@@ -8,8 +8,8 @@ import numpy as np
 
 from jaxsolve.cli.inputs import load_matrix
 from jaxsolve.cli.tables import print_facts, print_json
+from jaxsolve.front.request import Solve, method_name, preconditioner_name
 from jaxsolve.linear.auto import choose
-from jaxsolve.linear.request import Solve, method_name, preconditioner_name
 from jaxsolve.operators.facts import Facts, facts_of
 from jaxsolve.operators.layout import is_banded
 from jaxsolve.operators.sparse import SparseMatrix

@@ -8,8 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsolve.front.request import as_method, as_preconditioner
 from jaxsolve.io.files import ENDINGS, read_matrix, read_vector
-from jaxsolve.linear.request import as_method, as_preconditioner
 from jaxsolve.operators.sparse import SparseMatrix
 
 #: Seed of right-hand sides: an arbitrary number, so that figures can be reproduced.

@@ -12,8 +12,8 @@ import numpy as np
 
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.status import Status
+from jaxsolve.front.request import AUTO, Solve, preconditioner_name
 from jaxsolve.linear.linear_solve import solve_linear_info
-from jaxsolve.linear.request import AUTO, Solve, preconditioner_name
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
 from jaxsolve.solvers.host.factor import FACTORS

@@ -17,9 +17,9 @@ from jaxsolve.cli.inputs import (
 )
 from jaxsolve.cli.runs import is_false, judged, timed
 from jaxsolve.cli.tables import print_facts, print_json, scientific, seconds
+from jaxsolve.front.request import AUTO, Solve, preconditioner_name
 from jaxsolve.io.files import write_vector
 from jaxsolve.linear.auto import choose
-from jaxsolve.linear.request import AUTO, Solve, preconditioner_name
 
 
 def register(commands: Any) -> None:

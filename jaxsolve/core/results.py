@@ -106,6 +106,21 @@ class SolveInfo:
     constants: Any = None
     note: str = ""
 
+    @classmethod
+    def of(cls, outcome: Any, **others: Any) -> "SolveInfo":
+        """The result of what a driver returns; the other fields, x and residual among them, by name."""
+        return cls(
+            residual_norm=outcome.residual_norm,
+            target=outcome.target,
+            iterations=outcome.iterations,
+            function_evaluations=outcome.evaluations,
+            code=outcome.status,
+            objective=outcome.objective,
+            asymmetry=outcome.asymmetry,
+            constants=outcome.constants,
+            **others,
+        )
+
     @property
     def solve(self) -> Any:
         """The request."""

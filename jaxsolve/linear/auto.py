@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from jaxsolve.front.request import Solve, as_method
 from jaxsolve.linear.knowledge import Knowledge
-from jaxsolve.linear.request import Solve, as_method
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,10 +11,10 @@ import numpy as np
 
 from jaxsolve.core.results import SolveInfo, attainable, describe
 from jaxsolve.core.status import Status
+from jaxsolve.front.request import AUTO, Solve, as_method, method_name, preconditioner_name
 from jaxsolve.linear.auto import Choice, choose
 from jaxsolve.linear.preparation import described, prepared
 from jaxsolve.linear.problem import Problem, null_space
-from jaxsolve.linear.request import AUTO, Solve, as_method, method_name, preconditioner_name
 from jaxsolve.linear.spectrum import Spectrum, spectrum_of
 from jaxsolve.operators.operator import LinearOperator, Product
 from jaxsolve.solvers.direct.refinement import AbstractDirect
@@ -72,13 +73,13 @@ class Diagnosis:
 
 #: The systems of infos that are alive, by the identity of their residual norm. Told here, not computed from it: so no
 #: `memo.by_identity`.
-_SYSTEMS: dict[int, tuple[Any, Problem, Choice]] = {}
+_SYSTEMS: dict[int, tuple[Any, Callable[[], Any]]] = {}
 
 
-def remember(info: SolveInfo, problem: Problem, choice: Choice) -> None:
-    """Keeps the system of an info, and what was chosen for it, for as long as the info lives."""
+def remember(info: SolveInfo, system: Callable[[], Any]) -> None:
+    """Keeps what gives the system of an info, and what was chosen for it, for as long as the info lives."""
     key = id(info.residual_norm)
-    _SYSTEMS[key] = (weakref.ref(info.residual_norm, lambda _: _SYSTEMS.pop(key, None)), problem, choice)
+    _SYSTEMS[key] = (weakref.ref(info.residual_norm, lambda _: _SYSTEMS.pop(key, None)), system)
 
 
 def diagnose(info: SolveInfo, A: LinearOperator | None = None) -> Diagnosis:
@@ -91,7 +92,8 @@ def diagnose(info: SolveInfo, A: LinearOperator | None = None) -> Diagnosis:
     summary = describe(info, advice=False)
     entry, through, factors = _SYSTEMS.get(id(info.residual_norm)), None, None
     if A is None and entry is not None and entry[0]() is info.residual_norm:
-        _, problem, choice = entry
+        system = entry[1]()
+        problem, choice = system.problem, system.choice
         A, through, factors = problem.A, _preconditioned(problem, choice), _factors(info, problem, choice)
     if A is None:
         missing = "the matrix is not at hand: for a diagnosis of its spectrum pass it, js.explain(info, A)"
@@ -108,15 +110,15 @@ def _preconditioned(problem: Problem, choice: Choice) -> Spectrum | None:
     """The spectrum of M A; None without preconditioner, or with one on each side."""
     if choice.preconditioner is None or isinstance(choice.preconditioner, tuple):
         return None
-    M = prepared(choice.method, choice.preconditioner, problem, NullSpace(), eager=True)
+    M = prepared(choice.method, choice.preconditioner, problem.A, problem.structures, NullSpace(), eager=True)
     return spectrum_of(Product(M, problem.A)) if M.shape == problem.A.shape else None
 
 
 def _factors(info: SolveInfo, problem: Problem, choice: Choice) -> str | None:
     """What was factorised and how; None for nothing."""
     if isinstance(choice.method, AbstractHostDirect):
-        nulls = null_space(info.solve, problem)
-        return prepared(choice.method, None, problem, nulls, eager=True).description
+        nulls = null_space(info.solve, problem.structures)
+        return prepared(choice.method, None, problem.A, problem.structures, nulls, eager=True).description
     return described(choice.method, choice.preconditioner, problem.A)
 
 

@@ -1,6 +1,5 @@
-"""How a problem runs: at once, traced, or as a batch of matrices."""
+"""How a linear system runs: at once, traced, or as a batch of matrices."""
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -8,115 +7,134 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax import Array
+import numpy as np
 
-from jaxsolve.core.memo import compiled
+from jaxsolve.core.precision import in_full
+from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.staging import is_traced
-from jaxsolve.linear.auto import Choice
-from jaxsolve.linear.deferred_preconditioner import frozen_recipe
-from jaxsolve.linear.forward import Plan, System, launch, run
+from jaxsolve.core.status import Status
+from jaxsolve.front.answer import Posed, frozen
+from jaxsolve.front.reporting import Judge
+from jaxsolve.front.request import Solve, method_name
+from jaxsolve.linear.auto import DEFICIENT, Choice, least_norm
+from jaxsolve.linear.diagnosis import remember
+from jaxsolve.linear.forward import Plan, System, driver, on_device
 from jaxsolve.linear.gradient import implicit_solve
 from jaxsolve.linear.preparation import chosen, limits, prepared
-from jaxsolve.linear.problem import Problem
-from jaxsolve.linear.reporting import Judge
-from jaxsolve.linear.request import Solve
+from jaxsolve.linear.problem import Problem, null_space
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.direct.dense_factors import AbstractDense
 from jaxsolve.solvers.driver import Control, Outcome
-from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.telemetry.watch import Watch
 
+#: What a result says of a singular system that was not declared to be one.
+LEAST_NORM = (
+    "A is singular: of the solutions this is the one of least norm. Declare the null space (`null_space=`) "
+    "if it is known."
+)
 
-def execute(
-    problem: Problem,
-    solve: Solve,
-    choice: Choice,
-    nulls: NullSpace,
-    judge: Callable[[], Judge | None],
-    settings: Any,
-    watch: Watch,
-) -> Outcome:
-    """The outcome for one matrix, with one right-hand side or a batch of them.
+
+class LinearSystem(Posed):
+    """A system with what was chosen for it: one matrix, with one right-hand side or a batch of them.
 
     Concrete systems go straight to the compiled driver. What is traced goes through the implicit solve, which
     differentiates and raises; under jit even constants yield tracers, which shows in the first outcome.
+
+    Args:
+        problem: The system.
+        solve: The request.
+        choice: The method and the preconditioner, or what is made of A already.
+        nulls: The null space; None for that of the request.
     """
-    control, method = limits(solve, problem), choice.method
-    eager = not is_traced((problem.A, problem.b, problem.x0, nulls, settings))
-    # A dense matrix is factorised by the program that solves with it: one call less.
-    together = eager and isinstance(method, AbstractDense) and problem.A.dense_form is not None
-    inverse = None if together else prepared(method, choice.preconditioner, problem, nulls, eager)
-    # Called on the class: Equinox makes a module of every bound method, which costs 20 µs.
-    kind: Any = type(problem.A)
-    A: LinearOperator = kind.layout(problem.A)
-    guess = None if problem.x0 is None else 0
-    if eager:
-        parts = (A, inverse, problem.b, problem.x0, control, nulls)
-        lanes = (None, None, 0, guess, 0, None)
-        outcome = launch(method, parts, watch, lanes if problem.batch else None)
-        if not is_traced(outcome.status):
-            return outcome
-    if together:
-        inverse = prepared(method, None, problem, nulls, eager)
-    gradient_method, other, limited = _gradient(solve, method, inverse, control, problem, nulls)
-    plan = Plan(method, gradient_method, judge(), watch)
-    system = System(A, inverse, problem.x0, control, nulls, (other, limited))
-    if not problem.batch:
-        return implicit_solve(plan, system, problem.b)
-    axes: Any = System(*(None, None, guess, 0, None, (None, 0)))  # pyright: ignore[reportArgumentType]  # axes
-    return jax.vmap(functools.partial(implicit_solve, plan), in_axes=(axes, 0))(system, problem.b)
+
+    def __init__(self, problem: Problem, solve: Solve, choice: Choice, nulls: NullSpace | None = None):
+        other = solve.gradient_solve
+        self.problem, self.solve, self.choice = problem, solve, choice
+        self.structures = problem.structures
+        self.nulls = null_space(solve, problem.structures) if nulls is None else nulls
+        self.control = limits(solve, problem.structures)
+        self.methods = (method_name(choice.method), method_name((other or choice).method))
+        self.note = LEAST_NORM if choice.rule is DEFICIENT else ""
+        self.eager = not is_traced((problem.A, problem.b, problem.x0, self.nulls, frozen(solve)[1]))
+
+    @functools.cached_property
+    def A(self) -> LinearOperator:
+        """The operator in the form that runs."""
+        # Called on the class: Equinox makes a module of every bound method, which costs 20 µs.
+        kind: Any = type(self.problem.A)
+        return kind.layout(self.problem.A)
+
+    @functools.cached_property
+    def together(self) -> bool:
+        """Whether a dense matrix is factorised by the program that solves with it: one call less."""
+        dense = isinstance(self.choice.method, AbstractDense) and self.problem.A.dense_form is not None
+        return self.eager and dense
+
+    @functools.cached_property
+    def inverse(self) -> Any:
+        """The factorisation or the preconditioner, None for neither."""
+        return self.prepared(self.choice)
+
+    @in_full
+    def prepared(self, choice: Choice, eager: bool | None = None) -> Any:
+        """What a choice makes of the matrix."""
+        eager, recipe = self.eager if eager is None else eager, choice.preconditioner
+        return prepared(choice.method, recipe, self.problem.A, self.structures, self.nulls, eager)
+
+    @property
+    def bare(self) -> bool:
+        """Whether nothing is made of the matrix before its program runs."""
+        return self.together or (self.choice.method.preconditioned and self.choice.preconditioner is None)
+
+    def program(self, watch: Watch) -> tuple[Callable[..., Outcome], list[Any]]:
+        """The compiled driver for a concrete system, and what it takes."""
+        inverse = None if self.together else self.inverse
+        parts = (self.A, inverse, self.problem.b, self.problem.x0, self.control, self.nulls)
+        leaves, treedef = jax.tree.flatten(parts)
+        leaves = [on_device(v.item(), v.dtype) if _is_number(v) else v for v in leaves]
+        shapes = tuple([(v.shape, v.dtype) for v in leaves])
+        lanes = (None, None, 0, None if self.problem.x0 is None else 0, 0, None)
+        axes = lanes if self.structures.batch else None
+        return driver(self.choice.method, treedef, shapes, watch, axes), leaves
+
+    def at_once(self, watch: Watch) -> Outcome | None:
+        if not self.eager:
+            return None
+        run, leaves = self.program(watch)
+        return run(*leaves)
+
+    @in_full
+    def by_rule(self, judge: Judge | None, watch: Watch) -> Outcome:
+        gradient_method, other, limited = self._gradient()
+        plan = Plan(self.choice.method, gradient_method, judge, watch)
+        x0, b = self.problem.x0, self.problem.b
+        system = System(self.A, self.inverse, x0, self.control, self.nulls, (other, limited))
+        if not self.structures.batch:
+            return implicit_solve(plan, system, b)
+        guess = None if x0 is None else 0
+        axes: Any = System(*(None, None, guess, 0, None, (None, 0)))  # pyright: ignore[reportArgumentType]  # axes
+        return jax.vmap(functools.partial(implicit_solve, plan), in_axes=(axes, 0))(system, b)
+
+    def _gradient(self) -> tuple[Any, Any, Control]:
+        """Method, inverse and control for tangent and adjoint systems."""
+        other, control = self.solve.gradient_solve, self.control
+        if other is None:
+            # The user's atol is in the units of b, which those systems do not have.
+            limited = Control(control.rtol, jnp.zeros_like(control.atol), control.max_iterations)
+            return self.choice.method, self.inverse, limited
+        choice = chosen(other, self.problem.A)
+        own = self.prepared(choice, eager=False)
+        return choice.method, own, limits(eqx.tree_at(lambda s: s.atol, other, 0.0), self.structures)
+
+    def instead(self, outcome: Outcome) -> "LinearSystem | None":
+        singular = np.asarray(outcome.status) == Status.singular
+        other = least_norm(self.choice) if singular.any() else None
+        return None if other is None else LinearSystem(self.problem, self.solve, other)
+
+    def ended(self, info: SolveInfo) -> None:
+        remember(info, functools.partial(LinearSystem, self.problem, self.solve, self.choice, self.nulls))
 
 
-def execute_stack(
-    problem: Problem,
-    solve: Solve,
-    choice: Choice,
-    nulls: NullSpace,
-    judge: Callable[[], Judge | None],
-    settings: Any,
-    watch: Watch,
-) -> Outcome:
-    """The outcomes for a batch of matrices, each with its right-hand side, preconditioner and tolerance."""
-    control = limits(solve, problem)
-    parts = (problem.A, problem.b, problem.x0, control)
-    if not is_traced((parts, nulls, settings)):
-        recipe = frozen_recipe(choice.preconditioner)
-        key = (choice.method, recipe, problem.unknown, problem.rhs, watch)
-        outcome = _run_stack(key, recipe.split(choice.preconditioner), *parts, nulls)
-        if not is_traced(outcome.status):
-            return outcome
-
-    def lane(A, b, x0, control):
-        one = dataclasses.replace(problem, A=A, b=b, x0=x0, batch=(), matrices=False)
-        limited = eqx.tree_at(lambda s: (s.rtol, s.atol, s.max_iterations), solve, tuple(control[:3]))
-        return execute(one, limited, choice, nulls, judge, settings, watch)
-
-    return jax.vmap(lane, in_axes=(0, 0, None if problem.x0 is None else 0, 0))(*parts)
-
-
-@functools.partial(compiled, static=1)
-def _run_stack(
-    key: tuple, settings: list[Any], A: LinearOperator, b: Array, x0: Any, control: Control, nulls: NullSpace
-) -> Outcome:
-    method, recipe, unknown, rhs, watch = key
-
-    def lane(A, b, x0, control):
-        one = Problem(A, b, x0, unknown, rhs, (), False)
-        inverse = prepared(method, recipe.join(settings), one, nulls, eager=False)
-        return run(method, A.layout(), inverse, b, x0, control, nulls, watch=watch)
-
-    return jax.vmap(lane, in_axes=(0, 0, None if x0 is None else 0, 0))(A, b, x0, control)
-
-
-def _gradient(
-    solve: Solve, method: AbstractMethod, inverse: Any, control: Control, problem: Problem, nulls: NullSpace
-) -> tuple[AbstractMethod, Any, Control]:
-    """Method, inverse and control for tangent and adjoint systems."""
-    other = solve.gradient_solve
-    if other is None:
-        # The user's atol is in the units of b, which those systems do not have.
-        return method, inverse, Control(control.rtol, jnp.zeros_like(control.atol), control.max_iterations)
-    choice = chosen(other, problem.A)
-    own = prepared(choice.method, choice.preconditioner, problem, nulls, eager=False)
-    return choice.method, own, limits(eqx.tree_at(lambda s: s.atol, other, 0.0), problem)
+def _is_number(v: Any) -> bool:
+    return type(v) is np.ndarray and v.ndim == 0

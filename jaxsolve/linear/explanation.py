@@ -9,12 +9,12 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.precision import in_full
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.staging import is_traced
+from jaxsolve.front.request import AUTO, Solve, method_name, needs_entries, preconditioner_name
 from jaxsolve.linear.auto import Choice, alternatives
 from jaxsolve.linear.diagnosis import Diagnosis, diagnose
 from jaxsolve.linear.knowledge import Knowledge
 from jaxsolve.linear.preparation import chosen, described
 from jaxsolve.linear.problem import pose
-from jaxsolve.linear.request import AUTO, Solve, method_name, needs_entries, preconditioner_name
 from jaxsolve.operators.conversion import as_operator, is_function
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.tracer.compiled import LinearFunction

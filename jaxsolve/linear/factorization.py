@@ -14,10 +14,10 @@ from jaxsolve.core.precision import in_full
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.status import Status
 from jaxsolve.core.tree import as_arrays
+from jaxsolve.front.request import Solve
 from jaxsolve.linear.auto import Choice
-from jaxsolve.linear.linear_solve import answered
+from jaxsolve.linear.linear_solve import linear_answer
 from jaxsolve.linear.problem import pose
-from jaxsolve.linear.request import Solve
 from jaxsolve.operators.conversion import as_operator, is_function
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.host.direct import SparseDirect
@@ -154,7 +154,7 @@ def _solve(
     regular = is_traced(inverse.status) or int(inverse.status) == Status.converged
     # Of a singular matrix, the front door tells whether b is in its range.
     choice = Choice(method, inverse, ("A is factorised",)) if regular else None
-    x = answered(A, b, _request(method, regular), choice=choice).x
+    x = linear_answer(A, b, _request(method, regular), choice=choice).x
     return x.T if columns else x
 
 

@@ -7,23 +7,22 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from jaxsolve.core.checks import checked
 from jaxsolve.core.memo import compiled, recent
-from jaxsolve.core.results import is_any_of
-from jaxsolve.core.status import CONVERGED
+from jaxsolve.core.precision import in_full
+from jaxsolve.front.reporting import Judge
 from jaxsolve.linear.deferred_preconditioner import built
 from jaxsolve.linear.lanes import lane_by_lane
-from jaxsolve.linear.reporting import Judge
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.direct.dense_factors import AbstractDense
 from jaxsolve.solvers.driver import Control, Outcome, iterate
 from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
-from jaxsolve.telemetry.callback_primitive import tell
 from jaxsolve.telemetry.watch import SILENT, Watch
+
+#: The largest iteration limit that an int32 holds.
+MOST_STEPS = 2**31 - 1
 
 
 class System(eqx.Module):
@@ -50,6 +49,8 @@ class System(eqx.Module):
     def built(self) -> "System":
         """The system with its preconditioners built."""
         other, control = self.gradient
+        if self.inverse is None and other is None:
+            return self
         inverse = built(self.inverse)
         gradient = inverse if other is self.inverse else built(other), control
         return System(self.A, inverse, self.x0, self.control, self.nulls, gradient, self.origin)
@@ -125,25 +126,19 @@ def _factorised(method: AbstractDense, A: LinearOperator, nulls: NullSpace) -> A
 factorised = compiled(_factorised, static=1)
 
 
-def launch(
-    method: AbstractMethod, parts: tuple[Any, ...], watch: Watch, lanes: tuple | None = None
-) -> Outcome:
+@recent
+def driver(method: AbstractMethod, treedef: Any, shapes: tuple, watch: Watch, lanes: tuple | None) -> Any:
     """`run` on concrete arrays, at a third of the cost of a call that JAX flattens and compares by itself.
 
     Args:
         method: What to run.
-        parts: The arguments of `run` after the method.
+        treedef: The structure of the arguments of `run` after the method, whose arrays the program takes.
+        shapes: The shapes and dtypes of these.
         watch: What observes the loop.
-        lanes: The batch axes of `parts` as `jax.vmap` takes them; None for one system.
+        lanes: The batch axes of the arguments as `jax.vmap` takes them; None for one system.
     """
-    leaves, treedef = jax.tree.flatten(parts)
-    leaves = [_scalar(v.item(), v.dtype) if type(v) is np.ndarray and v.ndim == 0 else v for v in leaves]
-    shapes = tuple([(v.shape, v.dtype) for v in leaves])
-    return _program(method, treedef, shapes, watch, lanes)(*leaves)
 
-
-@recent
-def _program(method: AbstractMethod, treedef: Any, shapes: tuple, watch: Watch, lanes: tuple | None) -> Any:
+    @in_full
     def launched(*leaves: Any) -> Outcome:
         parts = jax.tree.unflatten(treedef, leaves)
         solve = functools.partial(_run, method, watch=watch)
@@ -153,21 +148,16 @@ def _program(method: AbstractMethod, treedef: Any, shapes: tuple, watch: Watch, 
 
 
 @functools.lru_cache(maxsize=256)
-def _scalar(value: Any, dtype: Any) -> Array:
+def on_device(value: Any, dtype: Any) -> Array:
     """A number on the device, moved there once: each transfer costs 10 µs."""
     with jax.ensure_compile_time_eval():
         return jnp.asarray(value, dtype)
 
 
-def guarded(plan: Plan, kind: str, outcome: Outcome) -> Outcome:
-    """The outcome, told to whoever listens; its x raises when used unless the solve converged (or nothing is to)."""
-    if plan.judge is None:
-        return outcome
-    leaves, treedef = jax.tree.flatten(outcome)
-    if plan.judge.heard:
-        tell(plan.judge.notice(kind, treedef), *leaves, ordered=True)
-    if not plan.judge.throw:
-        return outcome
-    failed = ~is_any_of(outcome.status, CONVERGED)
-    x = checked(outcome.x, failed, leaves, plan.judge.verdict(kind, treedef))
-    return outcome._replace(x=x)
+@functools.lru_cache(maxsize=256)
+def numbers_on_device(
+    rtol: float, atol: float, max_iterations: int, dtype: Any
+) -> tuple[Array, Array, Array]:
+    """The numbers of a request, for vectors of this dtype."""
+    real, steps = jnp.finfo(dtype).dtype, min(max_iterations, MOST_STEPS)
+    return on_device(rtol, real), on_device(atol, real), on_device(steps, jnp.dtype(jnp.int32))

@@ -23,10 +23,11 @@ from jaxsolve.core.implicit import Rule, implicit
 from jaxsolve.core.memo import compiled
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import UNDEFINED, Status
+from jaxsolve.core.tangent import pushed
 from jaxsolve.core.vector import dot, mul, norm
-from jaxsolve.linear.forward import Plan, System, guarded, run
+from jaxsolve.front.reporting import guarded
+from jaxsolve.linear.forward import Plan, System, run
 from jaxsolve.linear.least_squares_gradient import in_scaled_columns, pseudo_tangent
-from jaxsolve.linear.tangent import pushed
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.driver import Outcome
 from jaxsolve.solvers.nullspace import NullSpace
@@ -75,7 +76,7 @@ class Solution(Rule):
                 nearest = outcome.status == int(Status.inconsistent)
                 status = jnp.where(nearest, int(Status.least_squares), outcome.status)
                 outcome = outcome._replace(status=status.astype(outcome.status.dtype))
-        return guarded(self.plan, self.kind, outcome)
+        return guarded(self.plan.judge, self.kind, outcome)
 
     def tangent(self, args: tuple, tangents: tuple) -> tuple[Outcome, Outcome]:
         (system, terms), (dsystem, dterms) = args, tangents
@@ -100,9 +101,9 @@ class Solution(Rule):
             dx = pseudo_tangent(self.plan.method, system, dsystem.A, outcome, rhs, solve)
         # What turns the null space turns the rows of A, which tangents of least norm take along.
         basis = None if m < n or self.plan.method.least_norm else system.nulls.basis
-        turning = pushed(system.nulls, dsystem.nulls, lambda nulls: jnp.conj(nulls.basis.T) @ x)
-        if basis is not None and turning is not None:
-            dx = dx - basis @ turning
+        if basis is not None:
+            turning = pushed(system.nulls, dsystem.nulls, lambda nulls: jnp.conj(nulls.basis.T) @ x)
+            dx = dx if turning is None else dx - basis @ turning
         dr, along = _residual_tangent(system.A, outcome, rhs, dx)
         still = jax.tree.map(lambda _: None, outcome)
         return outcome, still._replace(x=dx, residual=dr, residual_norm=along)
@@ -127,7 +128,9 @@ class Solution(Rule):
         else:
             parts = (c,)
         # x = S (A S)⁺ b where the columns of A are scaled, which is another x where they depend on each other.
-        system, S = in_scaled_columns(self.plan.method, system, c.dtype)
+        S = None
+        if self.plan.method.least_norm:
+            system, S = in_scaled_columns(self.plan.method, system, c.dtype)
         if S is not None:
             parts = tuple(mul(S, part) for part in parts)
         found = implicit_solve(

@@ -17,9 +17,9 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxsolve.core.tangent import pushed
 from jaxsolve.core.vector import exponent, mul
 from jaxsolve.linear.forward import System
-from jaxsolve.linear.tangent import pushed
 from jaxsolve.operators.operator import LinearOperator, Wrapper
 from jaxsolve.solvers.driver import Outcome
 from jaxsolve.solvers.method import AbstractMethod

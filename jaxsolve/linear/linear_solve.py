@@ -1,39 +1,27 @@
 """solve_linear: the front door."""
 
 import dataclasses
-import time
+import functools
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
-from jaxsolve.core.memo import by_identity
 from jaxsolve.core.precision import in_full
-from jaxsolve.core.results import Frozen, SolveInfo, failure_of
-from jaxsolve.core.staging import is_traced
-from jaxsolve.core.status import Status
+from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.tree import as_arrays
-from jaxsolve.linear.auto import DEFICIENT, Choice, least_norm
-from jaxsolve.linear.diagnosis import remember
-from jaxsolve.linear.execution import execute, execute_stack
-from jaxsolve.linear.observation import shown, watch_for
+from jaxsolve.front.answer import answered
+from jaxsolve.front.request import Solve
+from jaxsolve.linear.auto import Choice
+from jaxsolve.linear.execution import LinearSystem
 from jaxsolve.linear.preparation import chosen
-from jaxsolve.linear.problem import Problem, null_space, pose
-from jaxsolve.linear.reporting import Judge
-from jaxsolve.linear.request import Solve, method_name
+from jaxsolve.linear.problem import pose
+from jaxsolve.linear.repeated import repeated
+from jaxsolve.linear.stacked_systems import StackedSystems
 from jaxsolve.operators.conversion import ACCEPTED, as_operator, is_function
-from jaxsolve.solvers.driver import Outcome
-from jaxsolve.telemetry.listeners import Ear, ear
-
-#: What a result says of a singular system that was not declared to be one.
-LEAST_NORM = (
-    "A is singular: of the solutions this is the one of least norm. Declare the null space (`null_space=`) "
-    "if it is known."
-)
 
 
 def solve_linear(
@@ -72,7 +60,7 @@ def solve_linear(
     >>> round(float(jax.grad(lambda k: js.solve_linear(f, b, js.Solve("GMres"), k).sum())(2.0)), 3)
     -1.333
     """
-    return answered(A, b, solve, f_args, f_kwargs, grad_for_f).x
+    return linear_answer(A, b, solve, f_args, f_kwargs, grad_for_f).x
 
 
 def solve_linear_info(
@@ -96,7 +84,7 @@ def solve_linear_info(
     >>> info.status.name, bool(info.converged)
     ('singular', False)
     """
-    return answered(A, b, solve, f_args, f_kwargs, grad_for_f, throw=False)
+    return linear_answer(A, b, solve, f_args, f_kwargs, grad_for_f, throw=False)
 
 
 def solve_linear_many(
@@ -149,8 +137,11 @@ def solve_linear_many(
     return solve_linear(A, B.T, solve, grad_for_f=grad_for_f).T
 
 
-@in_full
-def answered(
+#: What is asked where nothing is.
+_DEFAULT = Solve()
+
+
+def linear_answer(
     A: Any,
     b: Any,
     solve: Solve | None,
@@ -172,100 +163,21 @@ def answered(
         throw: Whether failures raise.
         choice: The method and, in the place of the preconditioner, what is made of A already; None to choose.
     """
-    listener = ear()
-    if listener is None:
-        return _answered(A, b, solve, args, kwargs or {}, grad_for_f, throw, choice, None)
-    with listener.quiet():
-        return _answered(A, b, solve, args, kwargs or {}, grad_for_f, throw, choice, listener)
+    solve = _DEFAULT if solve is None else solve
+
+    posed = functools.partial(_posed, A, b, solve, args, kwargs or {}, grad_for_f, choice)
+    if args or kwargs or choice is not None:
+        return answered(posed, solve, throw)
+    return answered(functools.partial(repeated, A, b, solve, posed), solve, throw)
 
 
-def _answered(
-    A: Any,
-    b: Any,
-    solve: Solve | None,
-    args: tuple,
-    kwargs: dict,
-    grad_for_f: bool,
-    throw: bool,
-    choice: Choice | None,
-    listener: Ear | None,
-) -> SolveInfo:
-    started = time.perf_counter()
-    solve = Solve() if solve is None else solve
+@in_full
+def _posed(
+    A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bool, choice: Choice | None
+) -> LinearSystem:
     problem = pose(A, b, solve, args, kwargs, grad_for_f)
     if solve.preprocess is not None:
         operator = as_operator(solve.preprocess(problem.A), "what preprocess returns")
         problem = dataclasses.replace(problem, A=operator)
-    choice = chosen(solve, problem.A) if choice is None else choice
-    method = choice.method
-    nulls = null_space(solve, problem)
-    request, settings = _frozen(solve)
-    watch = watch_for(solve, problem, method, listener)
-
-    judges: list[Judge | None] = []
-
-    def judge() -> Judge | None:
-        judges.append(Judge.of(solve, request, method, problem, listener, throw))
-        return judges[0]
-
-    run = execute_stack if problem.matrices else execute
-    outcome = run(problem, solve, choice, nulls, judge, settings, watch)
-    compiled = is_traced(outcome.status)
-    if not compiled:
-        # Looking at the status waits for the result, so the time is that of the solve.
-        singular = np.asarray(outcome.status) == Status.singular
-        other = least_norm(choice) if singular.any() and not problem.matrices else None
-        if other is not None:
-            found = run(problem, solve, other, nulls, judge, settings, watch)
-            if (np.asarray(found.status) == Status.converged).all():
-                outcome, choice, method = found, other, other.method
-    seconds = np.nan if compiled else time.perf_counter() - started
-    info = solve_info(outcome, settings, request, method_name(method), problem, seconds)
-    if choice.rule is DEFICIENT:
-        info = dataclasses.replace(info, note=LEAST_NORM)
-    if not compiled and not problem.matrices:
-        remember(info, problem, choice)
-    if listener is not None:
-        listener.hear_traced(info)
-        # What was judged has been told by its program.
-        if not judges:
-            listener.hear(info)
-    failure = failure_of(info, solve.suppress) if throw and not compiled else None
-    if failure is not None:
-        raise failure
-    return info
-
-
-@by_identity
-def _frozen(solve: Solve) -> tuple[Frozen, list[Any]]:
-    request = Frozen(solve)
-    return request, request.split(solve)
-
-
-def solve_info(
-    outcome: Outcome, settings: list[Any], request: Frozen, method: str, problem: Problem, seconds: float
-) -> SolveInfo:
-    """The outcome in the user's structures."""
-    shaped = outcome._replace(trajectory=None)
-    if problem.batch:
-        shape = problem.batch
-        shaped = jax.tree.map(
-            lambda v: v if v.shape[: len(shape)] == shape else v.reshape(*shape, *v.shape[1:]), shaped
-        )
-    return SolveInfo(
-        x=problem.unflatten(problem.unknown, outcome.x),
-        residual=problem.unflatten(problem.rhs, outcome.residual),
-        residual_norm=shaped.residual_norm,
-        target=shaped.target,
-        iterations=shaped.iterations,
-        function_evaluations=shaped.evaluations,
-        code=shaped.status,
-        solve_time=seconds,
-        settings=settings,
-        request=request,
-        method=method,
-        trajectory=shown(outcome.trajectory, problem),
-        objective=shaped.objective,
-        asymmetry=shaped.asymmetry,
-        constants=shaped.constants,
-    )
+    kind = StackedSystems if problem.matrices else LinearSystem
+    return kind(problem, solve, chosen(solve, problem.A) if choice is None else choice)

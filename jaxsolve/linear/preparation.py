@@ -9,11 +9,11 @@ import numpy as np
 
 from jaxsolve.core.errors import NotLinearError, StructureError
 from jaxsolve.core.staging import detached, is_traced
+from jaxsolve.front.request import PRECONDITIONS, Solve, is_recipe, preconditioner_name
+from jaxsolve.front.structures import Structures
 from jaxsolve.linear.auto import Choice, choose
 from jaxsolve.linear.deferred_preconditioner import Unbuilt, build
-from jaxsolve.linear.forward import factorised
-from jaxsolve.linear.problem import Problem
-from jaxsolve.linear.request import PRECONDITIONS, Solve, is_recipe, preconditioner_name
+from jaxsolve.linear.forward import MOST_STEPS, factorised
 from jaxsolve.operators.conversion import as_operator, is_function, is_operator
 from jaxsolve.operators.function import function_operator
 from jaxsolve.operators.operator import LinearOperator
@@ -54,37 +54,42 @@ def chosen(solve: Solve, A: LinearOperator) -> Choice:
     return choose(A, solve)
 
 
-def limits(solve: Solve, problem: Problem) -> Control:
+def limits(solve: Solve, structures: Structures) -> Control:
     """Tolerances and iteration limit, one for each system of a batch."""
-    real = jnp.finfo(problem.b.dtype).dtype
+    real, batch = jnp.finfo(structures.dtype).dtype, structures.batch
     values = []
     for name, dtype in (("rtol", real), ("atol", real), ("max_iterations", jnp.int32)):
         value = getattr(solve, name)
         if isinstance(value, int | float):
-            number = np.asarray(min(value, 2**31 - 1) if dtype == jnp.int32 else value, dtype)
-            values.append(
-                jax.device_put(np.full(math.prod(problem.batch), number)) if problem.batch else number
-            )
+            number = np.asarray(min(value, MOST_STEPS) if dtype == jnp.int32 else value, dtype)
+            values.append(jax.device_put(np.full(math.prod(batch), number)) if batch else number)
             continue
         value = jnp.asarray(value).astype(dtype)
         try:
-            value = jnp.broadcast_to(value, problem.batch)
+            value = jnp.broadcast_to(value, batch)
         except ValueError:
             raise StructureError(
-                f"{name} must be a number or have the batch's shape {problem.batch}; got shape {value.shape}."
+                f"{name} must be a number or have the batch's shape {batch}; got shape {value.shape}."
             ) from None
-        values.append(value.reshape(-1) if problem.batch else value)
+        values.append(value.reshape(-1) if batch else value)
     return Control(*values)
 
 
-def prepared(method: AbstractMethod, recipe: Any, problem: Problem, nulls: NullSpace, eager: bool) -> Any:
+def prepared(
+    method: AbstractMethod,
+    recipe: Any,
+    A: LinearOperator,
+    structures: Structures,
+    nulls: NullSpace,
+    eager: bool,
+) -> Any:
     """The factorisation or the preconditioner of A, from which no gradient is taken.
 
     A preconditioner of traced values is `Unbuilt`: `built` makes it, and so does the program of a solve.
     """
     if method.preconditioned and recipe is None:
         return None
-    A = problem.A if eager else detached(problem.A)
+    A = A if eager else detached(A)
     if method.entries:
         A = with_known_entries(A)
     if not method.preconditioned:
@@ -94,10 +99,10 @@ def prepared(method: AbstractMethod, recipe: Any, problem: Problem, nulls: NullS
         inverse = factorised(method, A, nulls) if dense else method.prepare(pinned(A, nulls))
         return detached(inverse)
     if isinstance(recipe, tuple):
-        return Split(*(prepared(method, part, problem, nulls, eager) for part in recipe))
+        return Split(*(prepared(method, part, A, structures, nulls, eager) for part in recipe))
     if isinstance(recipe, AbstractPreconditioner):
         return Unbuilt.of(method, recipe, A) if is_traced(A) else build(method, recipe, A)
-    return detached(_given(recipe, A, problem))
+    return detached(_given(recipe, A, structures))
 
 
 def described(method: AbstractMethod, recipe: Any, A: LinearOperator) -> str | None:
@@ -111,21 +116,23 @@ def described(method: AbstractMethod, recipe: Any, A: LinearOperator) -> str | N
     return "; ".join(filter(None, told)) or None
 
 
-def _given(recipe: Any, A: LinearOperator, problem: Problem) -> LinearOperator:
+def _given(recipe: Any, A: LinearOperator, structures: Structures) -> LinearOperator:
     """A function, an operator or what a user's recipe builds, as a preconditioner of A."""
     m, n = A.shape
     if is_recipe(recipe):
         M = as_operator(recipe.build(A), f"what {type(recipe).__name__}.build returns").layout()
     elif is_function(recipe):
         try:
-            M, _ = function_operator(recipe, problem.rhs, problem.unknown, problem.b.dtype, (), {})
+            M, _ = function_operator(recipe, structures.rhs, structures.unknown, structures.dtype, (), {})
         except NotLinearError as error:
             raise NotLinearError(f"as a preconditioner, {error}") from None
     else:
         M = as_operator(recipe, "preconditioner", PRECONDITIONS).layout()
     if M.shape != (n, m):
         raise StructureError(f"the preconditioner of A {A.shape} has shape {(n, m)}; got {M.shape}.")
-    if jnp.issubdtype(M.dtype, jnp.complexfloating) and not jnp.iscomplexobj(problem.b):
+    if jnp.issubdtype(M.dtype, jnp.complexfloating) and not jnp.issubdtype(
+        structures.dtype, jnp.complexfloating
+    ):
         raise TypeError(
             f"the preconditioner is {M.dtype.name}, but A and b are real, and so is x; use a real one, or a complex b."
         )

@@ -11,8 +11,9 @@ from jax import Array
 from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
 from jaxsolve.core.staging import detached
 from jaxsolve.core.tree import Packing, as_arrays, inexact, typed
+from jaxsolve.front.request import AUTO, Solve, needs_entries
+from jaxsolve.front.structures import Structures
 from jaxsolve.linear.real_systems import by_parts, joined
-from jaxsolve.linear.request import AUTO, Solve, needs_entries
 from jaxsolve.operators.conversion import ACCEPTED, as_operator, is_function
 from jaxsolve.operators.function import check_output, function_operator
 from jaxsolve.operators.operator import LinearOperator
@@ -27,26 +28,17 @@ class Problem:
 
     Attributes:
         A: The operator; its arrays have one leading axis where `matrices` is True.
-        b: Shape (m,), or (lanes, m) where `batch` is not ().
+        b: Shape (m,), or (lanes, m) in a batch.
         x0: Shape (n,) or (lanes, n); None for zero.
-        unknown: The structure of x (of one system).
-        rhs: The structure of b (of one system).
-        batch: The leading axes of a batch; () for one system.
+        structures: Those of x and of b, and the leading axes of a batch.
         matrices: Whether each system of the batch has its own matrix.
     """
 
     A: LinearOperator
     b: Array
     x0: Array | None
-    unknown: Packing
-    rhs: Packing
-    batch: tuple[int, ...]
-    matrices: bool
-
-    def unflatten(self, packing: Packing, v: Array) -> Any:
-        """A vector (or one a lane) in the structure the user gave, batch axes first."""
-        lead = (*self.batch, v.shape[-1])
-        return packing.unpack(v if v.shape == lead else v.reshape(lead))
+    structures: Structures
+    matrices: bool = False
 
 
 def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bool) -> Problem:
@@ -111,7 +103,7 @@ def _pose_function(
         if offset is not None:
             vector = vector - offset
         guess = None if x0 is None else unknown.pack(x0, dtype)
-        return Problem(operator, vector, guess, unknown, rhs, (), False)
+        return Problem(operator, vector, guess, Structures(unknown, rhs, dtype))
 
     def posed_by_parts(unknown: Packing, rhs: Packing) -> Problem:
         unknown, rhs = (dataclasses.replace(p, split=True) for p in (unknown, rhs))
@@ -120,7 +112,8 @@ def _pose_function(
         sizes = [Packing.vector(p.size, dtype) for p in (unknown, rhs)]
         problem = posed(by_parts(f, unknown, rhs), rhs.pack(b, dtype), guess, *sizes)
         wide = problem.b.dtype
-        return dataclasses.replace(problem, unknown=unknown.widened(wide), rhs=rhs.widened(wide))
+        structures = Structures(unknown.widened(wide), rhs.widened(wide), wide)
+        return dataclasses.replace(problem, structures=structures)
 
     if max(len(unknown.shapes), len(rhs.shapes)) > 1:
         unknown, rhs = joined(f, unknown, rhs, args, kwargs)
@@ -183,7 +176,7 @@ def _pose_matrix(A: LinearOperator, b: Any, x0: Any) -> Problem:
             f"A of shape {A.shape} needs {n} unknowns; {what} has {unknown.size}: {unknown}."
         )
     guess = None if x0 is None else unknown.pack(jax.tree.map(lambda v: _guess(v, dtype), x0), dtype)
-    return Problem(A, rhs.pack(b, dtype), guess, unknown, rhs, (), False)
+    return Problem(A, rhs.pack(b, dtype), guess, Structures(unknown, rhs, dtype))
 
 
 def _pose_batch(A: LinearOperator, b: Array, x0: Any, stack: tuple[int, ...]) -> Problem:
@@ -212,8 +205,9 @@ def _pose_batch(A: LinearOperator, b: Array, x0: Any, stack: tuple[int, ...]) ->
             either = f" (or ({n},))" if batch else ""
             raise StructureError(f"x0 must have shape {(*batch, n)}{either}; got {x0.shape}.")
         guess = _guess(x0, b.dtype)
+    structures = Structures(unknown, rhs, b.dtype, batch)
     if not batch:
-        return Problem(A, b, guess, unknown, rhs, (), False)
+        return Problem(A, b, guess, structures)
     lanes = math.prod(batch)
     if stack:
         A = jax.tree.map(
@@ -225,7 +219,7 @@ def _pose_batch(A: LinearOperator, b: Array, x0: Any, stack: tuple[int, ...]) ->
     b = jnp.broadcast_to(b, (*batch, m)).reshape(lanes, m)
     if guess is not None:
         guess = jnp.broadcast_to(guess, (*batch, n)).reshape(lanes, n)
-    return Problem(A, b, guess, unknown, rhs, batch, bool(stack))
+    return Problem(A, b, guess, structures, bool(stack))
 
 
 def _guess(x0: Array, dtype: Any) -> Array:
@@ -250,19 +244,18 @@ def _misfit(shape: tuple[int, int], stack: tuple[int, ...], rhs: Packing, single
 _DETECT, _UNKNOWN = NullSpace(None, True), NullSpace()
 
 
-def null_space(solve: Solve, problem: Problem) -> NullSpace:
+def null_space(solve: Solve, structures: Structures) -> NullSpace:
     """The declared null space as an orthonormal basis, or the order to look for constants."""
-    m, n = problem.A.shape
-    dtype = problem.b.dtype
+    m, n, dtype = structures.rhs.size, structures.unknown.size, structures.dtype
     if solve.null_space is None:
         # Over real and imaginary parts constants have two dimensions.
-        parts = problem.unknown.constants(dtype) if problem.unknown.split and n else None
+        parts = structures.unknown.constants(dtype) if structures.unknown.split and n else None
         if solve.rank_deficiency:
             return NullSpace(jnp.full((n, 1), 1 / math.sqrt(max(n, 1)), dtype) if parts is None else parts)
         if parts is not None and solve.rank_deficiency is None and m == n:
             return NullSpace(None, True, None, parts)
         return _DETECT if solve.rank_deficiency is None and m == n else _UNKNOWN
-    basis = _basis(solve.null_space, problem.unknown, dtype)
+    basis = _basis(solve.null_space, structures.unknown, dtype)
     if solve.rank_deficiency not in (None, basis.shape[1]):
         raise ValueError(
             f"rank_deficiency={solve.rank_deficiency}, but null_space holds {basis.shape[1]} vectors."

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxsolve.core.results import SolveInfo
-from jaxsolve.linear.request import Solve
+from jaxsolve.front.request import Solve
 from jaxsolve.nonlinear.nonlinear_problem import arrays, state
-from jaxsolve.nonlinear.nonlinear_solve import Posed, answered
+from jaxsolve.nonlinear.nonlinear_solve import Stated, nonlinear_answer
 from jaxsolve.solvers.nonlinear_methods import FIXED_POINT, ROOT, LevenbergMarquardt
 
 
@@ -52,7 +52,7 @@ def solve_nonlinear(
     >>> round(float(cube_root(8.0)), 4), round(float(jax.grad(cube_root)(8.0)), 4)
     (2.0, 0.0833)
     """
-    return answered(_equations(f, y, solve, args, kwargs), requested(solve), throw=True).x
+    return nonlinear_answer(_equations(f, y, solve, args, kwargs), requested(solve), throw=True).x
 
 
 def solve_nonlinear_info(
@@ -76,7 +76,7 @@ def solve_nonlinear_info(
     >>> bool(info.converged)
     False
     """
-    return answered(_equations(f, y, solve, args, kwargs), requested(solve), throw=False)
+    return nonlinear_answer(_equations(f, y, solve, args, kwargs), requested(solve), throw=False)
 
 
 def solve_fixed_point(g: Callable[..., Any], solve: Solve | None = None, *args: Any, **kwargs: Any) -> Any:
@@ -107,7 +107,7 @@ def solve_fixed_point(g: Callable[..., Any], solve: Solve | None = None, *args: 
     >>> round(float(js.solve_fixed_point(jnp.cos, js.Solve("anderson", x0=1.0))), 4)
     0.7391
     """
-    return answered(_fixed_point(g, solve, args, kwargs), requested(solve), throw=True).x
+    return nonlinear_answer(_fixed_point(g, solve, args, kwargs), requested(solve), throw=True).x
 
 
 def solve_fixed_point_info(
@@ -128,7 +128,7 @@ def solve_fixed_point_info(
     >>> js.solve_fixed_point_info(jnp.cos, js.Solve("picard", x0=1.0)).status.name
     'converged'
     """
-    return answered(_fixed_point(g, solve, args, kwargs), requested(solve), throw=False)
+    return nonlinear_answer(_fixed_point(g, solve, args, kwargs), requested(solve), throw=False)
 
 
 def requested(solve: Any) -> Solve:
@@ -154,8 +154,8 @@ def guess(solve: Any, function: str) -> Any:
     return x0
 
 
-def _equations(f: Any, y: Any, solve: Any, args: tuple, kwargs: dict) -> Callable[[], Posed]:
-    def pose() -> Posed:
+def _equations(f: Any, y: Any, solve: Any, args: tuple, kwargs: dict) -> Callable[[], Stated]:
+    def pose() -> Stated:
         x0, rhs = requested(solve).x0, arrays("y", y)
         if x0 is None:
             x0 = jax.tree.map(jnp.zeros_like, rhs)
@@ -164,8 +164,8 @@ def _equations(f: Any, y: Any, solve: Any, args: tuple, kwargs: dict) -> Callabl
     return pose
 
 
-def _fixed_point(g: Any, solve: Any, args: tuple, kwargs: dict) -> Callable[[], Posed]:
-    def pose() -> Posed:
+def _fixed_point(g: Any, solve: Any, args: tuple, kwargs: dict) -> Callable[[], Stated]:
+    def pose() -> Stated:
         x0 = guess(solve, "solve_fixed_point")
         return (*state(FIXED_POINT, g, x0, None, args, kwargs, _real(solve)), None)
 

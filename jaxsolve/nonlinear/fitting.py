@@ -12,7 +12,7 @@ from jax import Array
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, norm, squared_norm
-from jaxsolve.linear.request import Solve
+from jaxsolve.front.request import Solve
 from jaxsolve.nonlinear.linesearch import slack, wolfe
 from jaxsolve.nonlinear.model import Model, model_at, model_step
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement

@@ -1,6 +1,6 @@
 """Which linear request a nonlinear one holds: for its steps, and for its gradients."""
 
-from jaxsolve.linear.request import Solve
+from jaxsolve.front.request import Solve
 from jaxsolve.solvers.nonlinear_methods import Newton, PseudoTransient
 
 

@@ -12,15 +12,16 @@ from jax.custom_derivatives import SymbolicZero
 
 from jaxsolve.core.errors import TraceError
 from jaxsolve.core.implicit import Rule, implicit
+from jaxsolve.core.tangent import pushed
 from jaxsolve.core.tree import Packing
+from jaxsolve.front.reporting import Judge, guarded
+from jaxsolve.front.request import Solve, needs_entries
+from jaxsolve.front.structures import Structures
 from jaxsolve.linear.deferred_preconditioner import built
-from jaxsolve.linear.forward import Plan, System, guarded, run
+from jaxsolve.linear.forward import Plan, System, run
 from jaxsolve.linear.gradient import tangent_solve
 from jaxsolve.linear.preparation import chosen, limits, prepared
-from jaxsolve.linear.problem import Problem, null_space
-from jaxsolve.linear.reporting import Judge
-from jaxsolve.linear.request import Solve, needs_entries
-from jaxsolve.linear.tangent import pushed
+from jaxsolve.linear.problem import null_space
 from jaxsolve.nonlinear.differentiation_modes import jacobian
 from jaxsolve.nonlinear.elimination import Elimination
 from jaxsolve.operators.dense_matrix import DenseMatrix
@@ -100,11 +101,11 @@ def matrix_free(F: Function, x: Array) -> LinearOperator:
 
 def inverse_of(A: LinearOperator, solve: Solve) -> Any:
     """The factorisation or the preconditioner that a request asks for, None where neither is."""
-    problem = _problem(A, jnp.zeros(A.shape[0], A.dtype))
+    structures = Structures.flat(A.shape, A.dtype)
     method, recipe, *_ = chosen(solve, A)
     if _eliminated(A, solve):
         return lax.stop_gradient(Elimination.of(A.as_matrix(), solve.rank_deficiency is None))
-    return built(prepared(method, recipe, problem, null_space(solve, problem), eager=False))
+    return built(prepared(method, recipe, A, structures, null_space(solve, structures), eager=False))
 
 
 def _eliminated(A: LinearOperator, solve: Solve) -> bool:
@@ -122,13 +123,12 @@ def solved(A: LinearOperator, solve: Solve, inverse: Any, rhs: Array, rtol: Any)
     """The solution of A d = rhs to a tolerance of its own; no gradient is taken of it."""
     if isinstance(inverse, Elimination):
         return inverse.solve(rhs, rtol)
-    problem = _problem(A, rhs)
-    method = chosen(solve, A).method
+    method, nulls = chosen(solve, A).method, null_space(solve, Structures.flat(A.shape, rhs.dtype))
     real = jnp.finfo(rhs.dtype).dtype
     control = Control(
         jnp.asarray(rtol, real), jnp.zeros((), real), jnp.asarray(solve.max_iterations, jnp.int32)
     )
-    return run(method, A.layout(), inverse, rhs, None, control, null_space(solve, problem))
+    return run(method, A.layout(), inverse, rhs, None, control, nulls)
 
 
 class Linearisation(eqx.Module):
@@ -152,11 +152,11 @@ class Linearisation(eqx.Module):
     def at(cls, F: Function, x: Array, linear: Solve | None) -> "Linearisation":
         """The derivative of F at x; `linear` as in `linearised`."""
         A, solve = linearised(F, x, linear)
-        problem = _problem(A, x)
-        # Tangents have other units than an absolute tolerance.
-        control = limits(eqx.tree_at(lambda s: s.atol, solve, 0.0), problem)
+        structures = Structures.flat(A.shape, x.dtype)
+        # An absolute tolerance is in other units than those of tangents.
+        control = limits(eqx.tree_at(lambda s: s.atol, solve, 0.0), structures)
         control = lax.stop_gradient(jax.tree.map(jnp.asarray, control))
-        method, nulls = chosen(solve, A).method, null_space(solve, problem)
+        method, nulls = chosen(solve, A).method, null_space(solve, structures)
         return cls(A.layout(), inverse_of(A, solve), nulls, control, method)
 
     def solved(self, rhs: Array, judge: Judge | None) -> Array:
@@ -185,7 +185,7 @@ class Eliminated(Rule):
 
     def value(self, at: Linearisation, rhs: Array) -> Outcome:
         substituted = at.inverse.solve if self.kind == "tangent" else at.inverse.solve_transposed
-        return guarded(self.plan, self.kind, substituted(rhs, at.control.rtol))
+        return guarded(self.plan.judge, self.kind, substituted(rhs, at.control.rtol))
 
     def tangent(self, args: tuple, tangents: tuple) -> tuple[Outcome, Outcome]:
         (at, rhs), (dat, drhs) = args, tangents
@@ -198,8 +198,3 @@ class Eliminated(Rule):
     def transposed(self, args: tuple, places: Any, cotangents: list[Any]) -> Array:
         turned = dataclasses.replace(self, kind="adjoint" if self.kind == "tangent" else "tangent")
         return implicit(turned, args[0], cotangents[0]).x
-
-
-def _problem(A: LinearOperator, rhs: Array) -> Problem:
-    m, n = A.shape
-    return Problem(A, rhs, None, Packing.vector(n, rhs.dtype), Packing.vector(m, rhs.dtype), (), False)

@@ -4,7 +4,7 @@ from typing import Any
 
 import equinox as eqx
 
-from jaxsolve.linear.request import Solve, method_name
+from jaxsolve.front.request import Solve, method_name
 from jaxsolve.nonlinear.nonlinear_problem import Statement
 from jaxsolve.solvers.host.scipy_krylov import SciPyKrylov
 from jaxsolve.solvers.krylov.cg import CG

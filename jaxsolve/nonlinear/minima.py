@@ -11,11 +11,11 @@ from jax import Array
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import Packing
-from jaxsolve.linear.request import Solve
+from jaxsolve.front.request import Solve
 from jaxsolve.nonlinear.equations import guess, requested
 from jaxsolve.nonlinear.host.limits import limits_of
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement, arrays, state
-from jaxsolve.nonlinear.nonlinear_solve import Posed, answered
+from jaxsolve.nonlinear.nonlinear_solve import Stated, nonlinear_answer
 from jaxsolve.solvers.nonlinear_methods import FIT, MINIMUM
 
 
@@ -84,7 +84,7 @@ def minimize(
     >>> round(float(p["a"]), 3), round(float(p["b"]), 3)
     (3.0, -1.0)
     """
-    return answered(_minimum(f, solve, args, kwargs, bounds, constraints), requested(solve), True).x
+    return nonlinear_answer(_minimum(f, solve, args, kwargs, bounds, constraints), requested(solve), True).x
 
 
 def minimize_info(
@@ -113,7 +113,7 @@ def minimize_info(
     >>> info.status.name, float(info.objective)
     ('converged', 1.0)
     """
-    return answered(_minimum(f, solve, args, kwargs, bounds, constraints), requested(solve), False)
+    return nonlinear_answer(_minimum(f, solve, args, kwargs, bounds, constraints), requested(solve), False)
 
 
 def least_squares(
@@ -155,7 +155,7 @@ def least_squares(
     >>> round(float(k), 3)
     0.5
     """
-    return answered(_fit(r, solve, args, kwargs, bounds), requested(solve), True).x
+    return nonlinear_answer(_fit(r, solve, args, kwargs, bounds), requested(solve), True).x
 
 
 def least_squares_info(
@@ -180,13 +180,13 @@ def least_squares_info(
     ... )
     1.0
     """
-    return answered(_fit(r, solve, args, kwargs, bounds), requested(solve), False)
+    return nonlinear_answer(_fit(r, solve, args, kwargs, bounds), requested(solve), False)
 
 
 def _minimum(
     f: Any, solve: Any, args: tuple, kwargs: dict, bounds: Any, constraints: Any
-) -> Callable[[], Posed]:
-    def pose() -> Posed:
+) -> Callable[[], Stated]:
+    def pose() -> Stated:
         x0 = guess(solve, "minimize")
         statement, given, x, _ = _bounded(state(MINIMUM, f, x0, None, args, kwargs), bounds)
         if constraints is None or (isinstance(constraints, list | tuple) and not constraints):
@@ -197,11 +197,11 @@ def _minimum(
     return pose
 
 
-def _fit(r: Any, solve: Any, args: tuple, kwargs: dict, bounds: Any) -> Callable[[], Posed]:
+def _fit(r: Any, solve: Any, args: tuple, kwargs: dict, bounds: Any) -> Callable[[], Stated]:
     return lambda: _bounded(state(FIT, r, guess(solve, "least_squares"), None, args, kwargs), bounds)
 
 
-def _bounded(posed: tuple[Statement, Given, Array], bounds: Any) -> Posed:
+def _bounded(posed: tuple[Statement, Given, Array], bounds: Any) -> Stated:
     """The problem with its bounds as flat vectors."""
     statement, given, x0 = posed
     if bounds is None:

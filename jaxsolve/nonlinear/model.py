@@ -9,7 +9,7 @@ from jax import Array, lax
 
 from jaxsolve.core.tree import Packing
 from jaxsolve.core.vector import norm, squared_norm
-from jaxsolve.linear.request import Solve, needs_entries
+from jaxsolve.front.request import Solve, needs_entries
 from jaxsolve.nonlinear.linearisation import DENSE, inverse_of, solved
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
 from jaxsolve.nonlinear.parameter_units import COLUMN_PROBES, column_sizes, probes, vanished

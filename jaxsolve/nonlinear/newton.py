@@ -8,7 +8,7 @@ from jax import Array, lax
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import norm
-from jaxsolve.linear.request import Solve
+from jaxsolve.front.request import Solve
 from jaxsolve.nonlinear.linearisation import inverse_of, lasts, linearised, solved
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
 from jaxsolve.nonlinear.search_loop import AbstractSearch, State

@@ -10,7 +10,7 @@ from jaxsolve.core.memo import compiled
 from jaxsolve.core.results import Frozen
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import norm
-from jaxsolve.linear.request import Solve
+from jaxsolve.front.request import Solve
 from jaxsolve.nonlinear.descent import DescentSearch, TrustSearch
 from jaxsolve.nonlinear.fitting import DampedNewtonSearch, GaussNewtonSearch, LevenbergMarquardtSearch
 from jaxsolve.nonlinear.host.limits import Limits

@@ -16,16 +16,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.custom_derivatives import SymbolicZero
 
 from jaxsolve.core.checks import checked
 from jaxsolve.core.implicit import Rule, implicit
 from jaxsolve.core.memo import compiled
 from jaxsolve.core.results import Frozen, is_any_of
 from jaxsolve.core.status import CONVERGED
+from jaxsolve.core.tangent import along, directions
 from jaxsolve.core.vector import dot, norm
-from jaxsolve.linear.forward import guarded
-from jaxsolve.linear.reporting import Judge
+from jaxsolve.front.reporting import Judge, guarded
 from jaxsolve.nonlinear.host.limits import Limits
 from jaxsolve.nonlinear.inner import gradient_request
 from jaxsolve.nonlinear.linearisation import Linearisation
@@ -71,8 +70,7 @@ class Found(Rule):
         task = self.task
         solve = task.request.join(settings)
         outcome = search(task.statement, solve, task.watch, task.limits, given, x0)
-        # The verdict only reads the judge of its plan.
-        return guarded(task, "solve", outcome)  # pyright: ignore[reportArgumentType]
+        return guarded(task.judge, "solve", outcome)
 
     def tangent(self, args: tuple, tangents: tuple) -> tuple[Outcome, Outcome]:
         return _tangent(self.task, args, tangents)
@@ -168,29 +166,18 @@ def _pushed(
     posed: Statement | Optimality, what: str, given: Given, tangent: Any, z: Array, held: tuple[Any, ...] = ()
 ) -> Array | None:
     """The derivative of a method of the problem along the tangent of what is given, None where nothing moves."""
-    leaves, treedef = jax.tree.flatten(given)
-    tangents = jax.tree.leaves(tangent, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
-    moved = tuple(k for k, t in enumerate(tangents) if not isinstance(t, SymbolicZero))
-    if not moved:
-        return None
-    return _along(posed, what, treedef, moved, leaves, tuple(tangents[k] for k in moved), z, held)
+    moved, tangents = directions(tangent)
+    return _along(posed, what, moved, given, tangents, z, held) if moved else None
 
 
-@functools.partial(compiled, static=4)
+@functools.partial(compiled, static=3)
 def _along(
     posed: Statement | Optimality,
     what: str,
-    treedef: Any,
     moved: tuple[int, ...],
-    leaves: list[Array],
+    given: Given,
     tangents: tuple[Array, ...],
     z: Array,
     held: tuple[Any, ...],
 ) -> Array:
-    def of_moved(*values: Array) -> Array:
-        full = list(leaves)
-        for k, value in zip(moved, values, strict=True):
-            full[k] = value
-        return getattr(posed, what)(jax.tree.unflatten(treedef, full), z, *held)
-
-    return jax.jvp(of_moved, tuple(leaves[k] for k in moved), tangents)[1]
+    return along(given, moved, tangents, lambda given: getattr(posed, what)(given, z, *held))

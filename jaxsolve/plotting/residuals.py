@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.staging import is_traced
-from jaxsolve.linear.request import preconditioner_name
+from jaxsolve.front.request import preconditioner_name
 from jaxsolve.plotting.axes import axes_for
 from jaxsolve.telemetry.history import Trajectory
 from jaxsolve.telemetry.tape import SolveTape

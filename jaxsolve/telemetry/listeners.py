@@ -9,6 +9,7 @@ slot. Threads that have tapes at the same time have different slots, and program
 import contextlib
 import dataclasses
 import itertools
+import logging
 import threading
 from typing import Any
 
@@ -20,7 +21,7 @@ from jax import lax
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.staging import staged
 from jaxsolve.telemetry.history import Wish
-from jaxsolve.telemetry.log import LOGGED, is_logged, log
+from jaxsolve.telemetry.log import LOGGED, LOGGER, log
 
 #: The slot and the wishes under which a program is traced.
 _HEARD = jax.make_user_context(None)
@@ -141,9 +142,10 @@ class Ear:
 
 def ear() -> Ear | None:
     """The listeners of a solve made now in this thread; None if there are none."""
-    if not _MINE.everyone and not is_logged():
+    logged = LOGGER.isEnabledFor(logging.DEBUG)
+    if not _MINE.everyone and not logged:
         return None
-    return Ear(_MINE.slot, is_logged(), _wish(_MINE.everyone))
+    return Ear(_MINE.slot, logged, _wish(_MINE.everyone))
 
 
 def _wish(everyone: list[Listening]) -> Wish | None:

@@ -60,11 +60,6 @@ def set_logging_level(level: int | str) -> None:
     LOGGED.set_global(level <= logging.DEBUG)
 
 
-def is_logged() -> bool:
-    """Whether solves made now write their lines."""
-    return LOGGER.isEnabledFor(logging.DEBUG)
-
-
 def log(info: SolveInfo) -> None:
     """Writes the line of a solve."""
     if LOGGER.isEnabledFor(logging.DEBUG):

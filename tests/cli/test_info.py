@@ -6,7 +6,7 @@ import scipy.io
 import scipy.sparse
 
 from jaxsolve.__main__ import main
-from jaxsolve.linear.request import as_method
+from jaxsolve.front.request import as_method
 
 
 def facts(capsys, path):

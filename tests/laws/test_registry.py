@@ -11,7 +11,7 @@ import pytest
 import jaxsolve as js
 import jaxsolve.solvers
 from jaxsolve.core.names import normalized
-from jaxsolve.linear.request import as_method, method_name
+from jaxsolve.front.request import as_method, method_name
 from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.method_registry import METHODS
 from tests.gallery.methods import FAMILIES, made, matrix, mostly_slow

@@ -7,8 +7,8 @@ import pytest
 import scipy.sparse as sps
 
 import jaxsolve as js
+from jaxsolve.front.request import method_name
 from jaxsolve.linear.auto import choose, table
-from jaxsolve.linear.request import method_name
 from jaxsolve.operators.operator import LinearOperator, Wrapper
 from tests.gallery.methods import relative_residual
 from tests.gallery.practice import errors

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jaxsolve.core.errors import NotLinearError, TraceError
+from jaxsolve.front.request import Solve
 from jaxsolve.linear.linear_solve import solve_linear, solve_linear_info
-from jaxsolve.linear.request import Solve
 from jaxsolve.tracer.assembly import matrix_from_function
 
 N = 12

@@ -11,8 +11,8 @@ import pytest
 from jax.experimental.sparse import BCOO, BCSR
 
 from jaxsolve.core.errors import NotLinearError, TraceError
+from jaxsolve.front.request import Solve
 from jaxsolve.linear.linear_solve import solve_linear_info
-from jaxsolve.linear.request import Solve
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.function import FunctionOperator
 from jaxsolve.operators.sparse import SparseMatrix

@@ -10,7 +10,7 @@ from jaxsolve.core.memo import compiled
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import norm
-from jaxsolve.linear.request import Solve
+from jaxsolve.front.request import Solve
 from jaxsolve.nonlinear.host.eager import called
 from jaxsolve.nonlinear.host.evaluator import Found, Oracle
 from jaxsolve.nonlinear.host.limits import Limits

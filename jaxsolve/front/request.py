@@ -1,5 +1,6 @@
 """Solve: what is asked of a solve, as an Equinox module."""
 
+import functools
 import re
 from typing import Any
 
@@ -152,6 +153,12 @@ def as_method(method: Any) -> Any:
             f"method expects a name or a method module such as js.CG(); got {type(method).__name__}. "
             f"Names: {', '.join(METHODS)}."
         )
+    return _named(method, len(METHODS) + len(NONLINEAR))
+
+
+@functools.lru_cache(maxsize=256)
+def _named(method: str, known_names: int) -> Any:
+    """The method of a name, looked up once for as many known names as there are."""
     form = normalized(method)
     if form == AUTO:
         return AUTO
@@ -188,6 +195,8 @@ def as_preconditioner(preconditioner: Any) -> Any:
         ValueError: For an unknown name.
         TypeError: For anything that cannot precondition.
     """
+    if preconditioner is None:
+        return None
     if isinstance(preconditioner, str):
         form = normalized(preconditioner)
         if form in ("none", ""):
@@ -211,7 +220,7 @@ def as_preconditioner(preconditioner: Any) -> Any:
     inverse = getattr(preconditioner, "inverse", None)
     if is_operator(inverse):
         return inverse  # of a factorisation
-    if preconditioner is None or callable(preconditioner) or is_recipe(preconditioner):
+    if callable(preconditioner) or is_recipe(preconditioner):
         return preconditioner
     if isinstance(preconditioner, list) or hasattr(preconditioner, "shape"):
         return preconditioner

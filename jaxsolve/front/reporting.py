@@ -1,19 +1,26 @@
-"""From an outcome with concrete values to the result that listeners get, and to the exception of a failure."""
+"""What becomes of the outcome of a program: the result that listeners get, and the exception of a failure."""
 
 import dataclasses
 import math
 from typing import Any
 
 import jax
+import jax.core
 import numpy as np
 
-from jaxsolve.core.results import ConvergenceException, Frozen, SolveInfo, failure_of, raises_nothing
-from jaxsolve.core.staging import is_traced
-from jaxsolve.core.tree import Packing
-from jaxsolve.linear.observation import unpacked
-from jaxsolve.linear.problem import Problem
-from jaxsolve.linear.request import Solve, method_name
-from jaxsolve.solvers.method import AbstractMethod
+from jaxsolve.core.checks import checked
+from jaxsolve.core.results import (
+    ConvergenceException,
+    Frozen,
+    SolveInfo,
+    failure_of,
+    is_any_of,
+    raises_nothing,
+)
+from jaxsolve.core.status import CONVERGED
+from jaxsolve.front.structures import Structures, unpacked
+from jaxsolve.solvers.driver import Outcome
+from jaxsolve.telemetry.callback_primitive import tell
 from jaxsolve.telemetry.listeners import Ear
 
 
@@ -28,37 +35,19 @@ class Judge:
     suppress: tuple[type, ...]
     request: Frozen
     methods: tuple[str, str]
-    unknown: Packing
-    rhs: Packing
-    batch: tuple[int, ...]
+    structures: Structures
     ear: Ear | None
     throw: bool
-    settings: tuple["_Setting", ...]
+    settings: "_Numbers"
 
     @classmethod
     def of(
-        cls,
-        solve: Solve,
-        request: Frozen,
-        method: AbstractMethod,
-        problem: Problem,
-        ear: Ear | None,
-        throw: bool,
-    ) -> "Judge | None":
-        """The judge of a request; None where nobody listens and nothing raises."""
-        other = solve.gradient_solve
-        names = (method_name(method), method_name(method if other is None else other.method))
-        structures = (problem.unknown, problem.rhs, problem.batch)
-        return cls.judging(solve.suppress, request, request.split(solve), names, structures, ear, throw)
-
-    @classmethod
-    def judging(
         cls,
         suppress: tuple[type, ...],
         request: Frozen,
         settings: list[Any],
         methods: tuple[str, str],
-        structures: tuple[Packing, Packing, tuple[int, ...]],
+        structures: Structures,
         ear: Ear | None,
         throw: bool,
     ) -> "Judge | None":
@@ -69,7 +58,7 @@ class Judge:
             request: The request without its numbers.
             settings: Its numbers.
             methods: The names of the method and of that of gradients.
-            structures: Those of the solution and of the right-hand side, and the leading axes of a batch.
+            structures: Those of the solution and of the right-hand side.
             ear: Who listens.
             throw: Whether failures raise.
         """
@@ -77,8 +66,8 @@ class Judge:
         throw = throw and not raises_nothing(suppress)
         if not throw and (ear is None or not ear.compiled):
             return None
-        known = tuple(_Setting(None if is_traced(v) else v) for v in settings)
-        return cls(suppress, request, methods, *structures, ear, throw, known)
+        known = _Numbers([None if isinstance(v, jax.core.Tracer) else v for v in settings])
+        return cls(suppress, request, methods, structures, ear, throw, known)
 
     @property
     def heard(self) -> bool:
@@ -99,13 +88,14 @@ class Judge:
         lanes = np.shape(outcome.status)
         # The axis of a batch in one call of the front door comes last, after those of `vmap`. Adjoint systems that are
         # the same for the whole batch have none.
-        batched = self.batch and lanes[-1:] == (math.prod(self.batch),)
-        batch = (*lanes[:-1], *self.batch) if batched else lanes
+        own = self.structures.batch
+        batched = own and lanes[-1:] == (math.prod(own),)
+        batch = (*lanes[:-1], *own) if batched else lanes
         outcome = jax.tree.map(lambda v: v.reshape((*batch, *v.shape[len(lanes) :])), outcome)
         # Of a gradient through a rectangular system, half of the solves are with the adjoint matrix.
-        square = self.unknown.size == self.rhs.size
-        turned = kind == "adjoint" if square else outcome.x.shape[-1] == self.rhs.size
-        unknown, rhs = (self.rhs, self.unknown) if turned else (self.unknown, self.rhs)
+        unknown, rhs = self.structures.unknown, self.structures.rhs
+        turned = kind == "adjoint" if unknown.size == rhs.size else outcome.x.shape[-1] == rhs.size
+        unknown, rhs = (rhs, unknown) if turned else (unknown, rhs)
         trajectory = outcome.trajectory
         if trajectory is not None:
             if trajectory.x is not None:
@@ -113,38 +103,33 @@ class Judge:
                     trajectory, x=unpacked(unknown, trajectory.x, trajectory.iterations.shape)
                 )
             trajectory = trajectory.trimmed()
-        return SolveInfo(
+        return SolveInfo.of(
+            outcome,
             x=unpacked(unknown, outcome.x, batch),
             residual=unpacked(rhs, outcome.residual, batch),
-            residual_norm=outcome.residual_norm,
-            target=outcome.target,
-            iterations=outcome.iterations,
-            function_evaluations=outcome.evaluations,
-            code=outcome.status,
-            solve_time=np.nan,
-            settings=[setting.value for setting in self.settings],
+            trajectory=trajectory,
+            settings=list(self.settings.values),
             request=self.request,
             method=self.methods[kind != "solve"],
             kind=kind,
-            trajectory=trajectory,
-            objective=outcome.objective,
-            asymmetry=outcome.asymmetry,
-            constants=outcome.constants,
+            solve_time=np.nan,
         )
 
 
-class _Setting:
-    """A number, equal to others of its value, or an array, equal to itself."""
+class _Numbers:
+    """The numbers of a request, equal to others of their values; an array among them is equal to itself alone."""
 
-    def __init__(self, value: Any):
-        self.value = value
-        self.key = value if isinstance(value, int | float) or value is None else id(value)
+    def __init__(self, values: list[Any]):
+        self.values = values
+        plain = [v if isinstance(v, int | float) or v is None else id(v) for v in values]
+        self.keys = tuple(zip(map(type, values), plain, strict=True))
+        self.hash = hash(self.keys)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Setting) and type(self.value) is type(other.value) and self.key == other.key
+        return isinstance(other, _Numbers) and self.keys == other.keys
 
     def __hash__(self) -> int:
-        return hash(self.key)
+        return self.hash
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,3 +162,17 @@ class Verdict:
         if failure is not None and self.judge.ear is not None:
             self.judge.ear.hear(info)
         return failure
+
+
+def guarded(judge: Judge | None, kind: str, outcome: Outcome) -> Outcome:
+    """The outcome, told to whoever listens; its x raises when used unless the solve converged (or nothing is to)."""
+    if judge is None:
+        return outcome
+    leaves, treedef = jax.tree.flatten(outcome)
+    if judge.heard:
+        tell(judge.notice(kind, treedef), *leaves, ordered=True)
+    if not judge.throw:
+        return outcome
+    failed = ~is_any_of(outcome.status, CONVERGED)
+    x = checked(outcome.x, failed, leaves, judge.verdict(kind, treedef))
+    return outcome._replace(x=x)

@@ -1,0 +1,67 @@
+"""How a batch of matrices runs, each with its right-hand side, preconditioner and tolerance."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+from jax import Array
+
+from jaxsolve.core.memo import compiled
+from jaxsolve.core.precision import in_full
+from jaxsolve.core.results import SolveInfo
+from jaxsolve.front.reporting import Judge
+from jaxsolve.linear.deferred_preconditioner import frozen_recipe
+from jaxsolve.linear.execution import LinearSystem
+from jaxsolve.linear.forward import run
+from jaxsolve.linear.preparation import prepared
+from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.solvers.driver import Control, Outcome
+from jaxsolve.solvers.nullspace import NullSpace
+from jaxsolve.telemetry.watch import Watch
+
+
+class StackedSystems(LinearSystem):
+    """A batch of matrices with what was chosen for them."""
+
+    @in_full
+    def at_once(self, watch: Watch) -> Outcome | None:
+        if not self.eager:
+            return None
+        recipe, problem = frozen_recipe(self.choice.preconditioner), self.problem
+        key = (self.choice.method, recipe, dataclasses.replace(self.structures, batch=()), watch)
+        numbers = recipe.split(self.choice.preconditioner)
+        return _run(key, numbers, problem.A, problem.b, problem.x0, self.control, self.nulls)
+
+    @in_full
+    def by_rule(self, judge: Judge | None, watch: Watch) -> Outcome:
+        problem, alone = self.problem, dataclasses.replace(self.structures, batch=())
+
+        def lane(A: LinearOperator, b: Array, x0: Any, control: Control) -> Outcome:
+            one = dataclasses.replace(problem, A=A, b=b, x0=x0, structures=alone, matrices=False)
+            numbers = tuple(control[:3])
+            limited = eqx.tree_at(lambda s: (s.rtol, s.atol, s.max_iterations), self.solve, numbers)
+            return LinearSystem(one, limited, self.choice, self.nulls).by_rule(judge, watch)
+
+        axes = (0, 0, None if problem.x0 is None else 0, 0)
+        return jax.vmap(lane, in_axes=axes)(problem.A, problem.b, problem.x0, self.control)
+
+    def instead(self, outcome: Outcome) -> None:
+        return None
+
+    def ended(self, info: SolveInfo) -> None:
+        pass
+
+
+@functools.partial(compiled, static=1)
+def _run(
+    key: tuple, settings: list[Any], A: LinearOperator, b: Array, x0: Any, control: Control, nulls: NullSpace
+) -> Outcome:
+    method, recipe, structures, watch = key
+
+    def lane(A: LinearOperator, b: Array, x0: Any, control: Control) -> Outcome:
+        inverse = prepared(method, recipe.join(settings), A, structures, nulls, eager=False)
+        return run(method, A.layout(), inverse, b, x0, control, nulls, watch=watch)
+
+    return jax.vmap(lane, in_axes=(0, 0, None if x0 is None else 0, 0))(A, b, x0, control)
