@@ -20,9 +20,8 @@ from jaxsolve.linear.linear_solve import linear_answer
 from jaxsolve.linear.problem import pose
 from jaxsolve.operators.conversion import as_operator, is_function
 from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.solvers.host.backends import DEVICE
 from jaxsolve.solvers.host.direct import SparseDirect
-from jaxsolve.solvers.host.factor import FACTORS
-from jaxsolve.solvers.host.host_inverse import HostInverse
 
 
 class Factorization(Module):
@@ -50,7 +49,7 @@ class Factorization(Module):
     """
 
     A: LinearOperator
-    inverse: HostInverse
+    inverse: LinearOperator
     method: SparseDirect = eqx.field(static=True)
     offset: Array | None = None
 
@@ -73,12 +72,12 @@ class Factorization(Module):
     @property
     def description(self) -> str:
         """Which library factorised, and with which options."""
-        return self.inverse.description
+        return getattr(self.inverse, "description", "dense LU in the program")
 
     def release(self) -> None:
-        """Frees the memory of the factors; nothing else changes."""
-        if not is_traced(self.inverse.key):
-            FACTORS.discard((self.inverse.recipe, np.asarray(self.inverse.key).tobytes()))
+        """Frees the memory that factors take on the host; nothing else changes."""
+        if hasattr(self.inverse, "release"):
+            self.inverse.release()
 
     def __enter__(self) -> "Factorization":
         return self
@@ -96,7 +95,8 @@ def factorize(A: Any, backend: str = "auto", x_like: Any = None) -> Factorizatio
 
     Args:
         A: Square dense array, BCOO, BCSR, SciPy sparse matrix, operator, or a linear or affine function.
-        backend: "auto", "superlu", "klu" (package klujax) or "pardiso" (package mkl).
+        backend: "auto", "superlu", "klu" (package klujax), "pardiso" (package mkl), or "device" for factors that are
+            arrays of the program; see `js.SparseDirect`.
         x_like: For a function A: an array of the shape (n,) of x.
 
     Returns:
@@ -140,7 +140,7 @@ def _read(f: Any, x_like: Any, method: SparseDirect) -> tuple[LinearOperator, Ar
 
 
 def _solve(
-    A: LinearOperator, inverse: HostInverse, b: Any, method: SparseDirect, offset: Array | None
+    A: LinearOperator, inverse: LinearOperator, b: Any, method: SparseDirect, offset: Array | None
 ) -> Array:
     n, batch = A.shape[0], A.batch_shape
     if batch:
@@ -151,7 +151,9 @@ def _solve(
     b, columns = _right_hand_side(n, b)
     if offset is not None:
         b = b - offset
-    regular = is_traced(inverse.status) or int(inverse.status) == Status.converged
+    # Factors that are arrays may be used as they are: refinement shows what they are worth.
+    status = getattr(inverse, "status", None) if method.backend != DEVICE else None
+    regular = status is None or is_traced(status) or int(status) == Status.converged
     # Of a singular matrix, the front door tells whether b is in its range.
     choice = Choice(method, inverse, ("A is factorised",)) if regular else None
     x = linear_answer(A, b, _request(method, regular), choice=choice).x

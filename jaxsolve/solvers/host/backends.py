@@ -19,6 +19,8 @@ def _pardiso(pattern: Pattern) -> AbstractRecipe:
     return Pardiso(pattern)
 
 
+#: Elimination as a part of the program, for sparse matrices of a static pattern.
+DEVICE = "device"
 #: SuperLU is the automatic choice: it is always there, and twice as fast as KLU on grids.
 BACKENDS: dict[str, Callable[[Pattern], AbstractRecipe]] = {
     "auto": SuperLU,
@@ -45,5 +47,5 @@ def check_backend(backend: str) -> None:
     Raises:
         ValueError: With the names of those that there are.
     """
-    if backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; known backends: {', '.join(BACKENDS)}.")
+    if backend != DEVICE and backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; known backends: {', '.join([*BACKENDS, DEVICE])}.")

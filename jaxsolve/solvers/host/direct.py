@@ -11,9 +11,11 @@ from jaxsolve.core.staging import evaluated
 from jaxsolve.core.status import Status
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.solvers.direct.dense_factors import LU
 from jaxsolve.solvers.direct.refinement import AbstractDirect, RefinementState
-from jaxsolve.solvers.host.backends import check_backend, recipe_for
-from jaxsolve.solvers.host.host_inverse import HostInverse, host_inverse
+from jaxsolve.solvers.direct.sparse.static_factors import static_factors
+from jaxsolve.solvers.host.backends import DEVICE, check_backend, recipe_for
+from jaxsolve.solvers.host.host_inverse import host_inverse
 from jaxsolve.solvers.host.lapack import LAPACK
 from jaxsolve.tracer.explicit_matrix import explicit
 
@@ -36,7 +38,7 @@ class AbstractHostDirect(AbstractDirect):
     entries: ClassVar[bool] = True
     backend: eqx.AbstractVar[str]
 
-    def prepare(self, A: LinearOperator) -> HostInverse:
+    def prepare(self, A: LinearOperator) -> LinearOperator:
         """The inverse by factors on the host."""
         if A.shape[0] != A.shape[1]:
             raise StructureError(
@@ -46,6 +48,8 @@ class AbstractHostDirect(AbstractDirect):
         size = A.shape[0]
         facts = Traits(symmetric=matrix.traits.symmetric, hermitian=matrix.traits.hermitian)
         sparse = matrix.entries()
+        if self.backend == DEVICE:
+            return LU().prepare(matrix) if sparse is None else static_factors(sparse)
         if sparse is not None:
             return host_inverse(recipe_for(self.backend, sparse.pattern), sparse.data, size, facts)
         with evaluated(matrix):
@@ -65,21 +69,28 @@ class AbstractHostDirect(AbstractDirect):
 
 
 class SparseDirect(AbstractHostDirect):
-    """Sparse LU factorisation on the host, and refinement on the device.
+    """Sparse LU factorisation by a library of the host or by the program itself, and refinement on the device.
 
     Args:
         backend: "superlu" (in SciPy), "klu" (package klujax; for circuits), "pardiso" (package mkl; for large
-            matrices on several cores), or "auto". Dense matrices are factorised by LAPACK with any.
+            matrices on several cores), or "auto". "device" eliminates in the program, without a callback: for many
+            sets of values on one pattern under `vmap`, for `jax.export` and for accelerators; rows are exchanged
+            where values are known beforehand, else never, and patterns of more than 5 million products are refused.
+            Dense matrices are factorised by LAPACK with any.
 
     Raises:
         ValueError: If there is no such backend.
         MissingBackendError: From a solve, if its package is not installed.
-        NotConverged: Out of a solve: `singular` where the backend finds A so.
+        StructureError: With "device", if the positions leave A singular, or the elimination is too large.
+        NotConverged: Out of a solve: `singular` where the backend finds A so; with "device" `breakdown` where a pivot
+            vanished and refinement did not make up for it.
 
-    Solves: A x = b with A of shape (n, n), real or complex, of known entries; in double precision inside.
-    Cost: once by the fill, O(n^1.5) flops for a mesh in the plane, O(n²) in space; one callback a right-hand side;
-        memory its factors.
-    Source: Davis (2006), Direct Methods for Sparse Linear Systems; KLU, SuperLU or PARDISO by backend.
+    Solves: A x = b with A of shape (n, n), real or complex, of known entries; in double precision inside, with
+        "device" in the precision of A.
+    Cost: once by the fill, O(n^1.5) flops for a mesh in the plane, O(n²) in space; one callback a right-hand side
+        (none with "device"); memory its factors.
+    Source: Davis (2006), Direct Methods for Sparse Linear Systems; KLU, SuperLU or PARDISO by backend; "device": Li and
+        Demmel (1998), Making sparse Gaussian elimination scalable by static pivoting.
 
     >>> import jax.numpy as jnp, jaxsolve as js
     >>> A = js.SparseMatrix.from_dense(jnp.array([[2.0, 1.0], [0.0, 4.0]]))
@@ -119,9 +130,8 @@ class SciPyDirect(AbstractHostDirect):
 
 def _status(M: Any) -> Array:
     """The status of the factorisation inside of what the driver wrapped around it."""
-    while not isinstance(M, HostInverse):
-        inner = getattr(M, "operator", None)
-        if inner is None:
+    while not hasattr(M, "status"):
+        M = getattr(M, "operator", None)
+        if M is None:
             return jnp.array(int(Status.converged), jnp.int32)
-        M = inner
     return M.status

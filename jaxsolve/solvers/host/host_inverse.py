@@ -106,6 +106,11 @@ class HostInverse(LinearOperator):
             lambda x: solve(x.conj(), not self.transposed).conj(),
         )
 
+    def release(self) -> None:
+        """Lets the host forget the factors, which are made again where they are used again."""
+        if not is_traced(self.key):
+            FACTORS.discard((self.recipe, np.asarray(self.key).tobytes()))
+
     def transpose(self) -> "HostInverse":
         """The inverse of the transpose, by the same factors."""
         return HostInverse(
