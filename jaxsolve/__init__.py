@@ -82,8 +82,8 @@ from jaxsolve.solvers.nonlinear_methods import Newton as Newton
 from jaxsolve.solvers.nonlinear_methods import NewtonCG as NewtonCG
 from jaxsolve.solvers.nonlinear_methods import Picard as Picard
 from jaxsolve.solvers.nonlinear_methods import PseudoTransient as PseudoTransient
-from jaxsolve.solvers.nonlinear_methods import SciPyLeastSquares as SciPyLeastSquares
-from jaxsolve.solvers.nonlinear_methods import SciPyMinimize as SciPyMinimize
+from jaxsolve.solvers.scipy_minimisers import SciPyLeastSquares as SciPyLeastSquares
+from jaxsolve.solvers.scipy_minimisers import SciPyMinimize as SciPyMinimize
 from jaxsolve.telemetry.history import Trajectory as Trajectory
 from jaxsolve.telemetry.log import set_logging_level as set_logging_level
 from jaxsolve.telemetry.tape import SolveTape as SolveTape

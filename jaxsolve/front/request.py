@@ -16,7 +16,8 @@ from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
 from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.method_registry import METHODS
-from jaxsolve.solvers.nonlinear_methods import NONLINEAR, AbstractNonlinearMethod
+from jaxsolve.solvers.nonlinear_methods import AbstractNonlinearMethod
+from jaxsolve.solvers.nonlinear_registry import NONLINEAR
 
 #: The name that leaves the choice to the package.
 AUTO = "auto"
@@ -176,6 +177,11 @@ def _named(method: str, known_names: int) -> Any:
         if option.isdigit() and make().option is not None:
             return make(**{str(make().option): int(option)})
     raise ValueError(unknown_name("method", method, [AUTO, *METHODS, *NONLINEAR]))
+
+
+def forget_names() -> None:
+    """Has names looked up anew, once a method was registered."""
+    _named.cache_clear()
 
 
 def method_name(method: Any) -> str:

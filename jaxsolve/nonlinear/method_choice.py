@@ -13,16 +13,14 @@ from jaxsolve.solvers.nonlinear_methods import (
     FIXED_POINT,
     LBFGS,
     MINIMUM,
-    NONLINEAR,
     ROOT,
-    SCIPY_MINIMIZERS,
     AbstractNonlinearMethod,
     Anderson,
     LevenbergMarquardt,
     Newton,
-    SciPyLeastSquares,
-    SciPyMinimize,
 )
+from jaxsolve.solvers.nonlinear_registry import NONLINEAR
+from jaxsolve.solvers.scipy_minimisers import SCIPY_MINIMIZERS, SciPyLeastSquares, SciPyMinimize
 
 #: The function for each goal, for people.
 FUNCTIONS = {

@@ -19,6 +19,7 @@ from jaxsolve.nonlinear.inner import inner_request
 from jaxsolve.nonlinear.mixing import AndersonSearch, BroydenSearch, PicardSearch
 from jaxsolve.nonlinear.newton import NewtonSearch, TransientSearch
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
+from jaxsolve.nonlinear.own_search import OwnSearch
 from jaxsolve.nonlinear.search_loop import AbstractSearch, iterate
 from jaxsolve.solvers.driver import Control, Outcome
 from jaxsolve.solvers.nonlinear_methods import (
@@ -33,9 +34,8 @@ from jaxsolve.solvers.nonlinear_methods import (
     NewtonCG,
     Picard,
     PseudoTransient,
-    SciPyLeastSquares,
-    SciPyMinimize,
 )
+from jaxsolve.solvers.scipy_minimisers import SciPyLeastSquares, SciPyMinimize
 from jaxsolve.telemetry.watch import Watch
 
 
@@ -103,4 +103,4 @@ def _search(statement: Statement, given: Given, solve: Solve) -> AbstractSearch:
             return DampedNewtonSearch(statement, given, linear, method.damping)
         case LevenbergMarquardt():
             return LevenbergMarquardtSearch(statement, given, linear, method.damping)
-    raise TypeError(f"`{method.name}` is no method of this package.")
+    return OwnSearch(statement, given, linear, method)

@@ -59,6 +59,16 @@ def rule(*primitives: Primitive) -> Callable[[Rule], Rule]:
     return register
 
 
+def set_rule(primitive: Primitive, function: Rule) -> None:
+    """Registers the rule of a primitive in place of any former one."""
+    _RULES[primitive] = function
+
+
+def primitives_of(function: Rule) -> tuple[Primitive, ...]:
+    """The primitives that have this rule."""
+    return tuple(primitive for primitive, rule in _RULES.items() if rule is function)
+
+
 def rule_for(primitive: Primitive) -> Rule | None:
     """The rule of a primitive, if it has one."""
     return _RULES.get(primitive)

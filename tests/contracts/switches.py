@@ -21,7 +21,8 @@ from jax.experimental.sparse import BCOO
 import jaxsolve as js
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
 from jaxsolve.solvers.method_registry import METHODS
-from jaxsolve.solvers.nonlinear_methods import FIT, FIXED_POINT, MINIMUM, NONLINEAR, ROOT
+from jaxsolve.solvers.nonlinear_methods import FIT, FIXED_POINT, MINIMUM, ROOT
+from jaxsolve.solvers.nonlinear_registry import NONLINEAR
 from tests.gallery import problems
 from tests.gallery.methods import made, system
 

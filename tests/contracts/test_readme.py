@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 import jaxsolve as js
-from jaxsolve.solvers.nonlinear_methods import NONLINEAR
+from jaxsolve.solvers.nonlinear_registry import NONLINEAR
 
 README = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
 

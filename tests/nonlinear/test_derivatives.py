@@ -7,16 +7,9 @@ import pytest
 from jax import lax
 
 import jaxsolve as js
-from jaxsolve.solvers.nonlinear_methods import (
-    FIT,
-    FIXED_POINT,
-    MINIMUM,
-    NONLINEAR,
-    ROOT,
-    SCIPY_MINIMIZERS,
-    SciPyLeastSquares,
-    SciPyMinimize,
-)
+from jaxsolve.solvers.nonlinear_methods import FIT, FIXED_POINT, MINIMUM, ROOT
+from jaxsolve.solvers.nonlinear_registry import NONLINEAR
+from jaxsolve.solvers.scipy_minimisers import SCIPY_MINIMIZERS, SciPyLeastSquares, SciPyMinimize
 
 M = jnp.array([[1.0, 0.4, 0.0], [-0.3, 1.0, 0.2], [0.1, 0.0, 1.0]])
 Y = jnp.array([1.0, 2.0, 0.5])

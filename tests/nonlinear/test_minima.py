@@ -7,7 +7,7 @@ import pytest
 import scipy.optimize
 
 import jaxsolve as js
-from jaxsolve.solvers.nonlinear_methods import SCIPY_MINIMIZERS
+from jaxsolve.solvers.scipy_minimisers import SCIPY_MINIMIZERS
 
 DISC = {"type": "ineq", "fun": lambda x: 2 - jnp.sum(x**2)}
 START = jnp.array([-1.2, 1.0])

@@ -8,7 +8,8 @@ import pytest
 import jaxsolve as js
 from jaxsolve.nonlinear.nonlinear_problem import state
 from jaxsolve.nonlinear.parameter_units import curvature_sizes
-from jaxsolve.solvers.nonlinear_methods import FIT, MINIMUM, NONLINEAR
+from jaxsolve.solvers.nonlinear_methods import FIT, MINIMUM
+from jaxsolve.solvers.nonlinear_registry import NONLINEAR
 
 T = jnp.linspace(0.0, 1.0, 30)
 UNITS = (1e-6, 1e6)

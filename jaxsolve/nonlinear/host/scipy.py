@@ -8,7 +8,7 @@ import numpy as np
 import scipy.optimize
 
 from jaxsolve.nonlinear.parameter_units import vanished
-from jaxsolve.solvers.nonlinear_methods import SCIPY_MINIMIZERS, SciPyLeastSquares, SciPyMinimize
+from jaxsolve.solvers.scipy_minimisers import SCIPY_MINIMIZERS, SciPyLeastSquares, SciPyMinimize
 
 #: What is asked: nothing more, the objective and its gradient (residuals and their Jacobian), a product with the
 #: Hessian, the constraints and their Jacobian, nothing yet, the sizes of the unknowns (v is the gradient at x0).

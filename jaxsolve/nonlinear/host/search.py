@@ -22,7 +22,8 @@ from jaxsolve.nonlinear.optimality import FINEST, Optimality
 from jaxsolve.nonlinear.parameter_units import slopes, target_of
 from jaxsolve.nonlinear.search_loop import settled
 from jaxsolve.solvers.driver import Outcome
-from jaxsolve.solvers.nonlinear_methods import FIT, SCIPY_MINIMIZERS, SciPyMinimize
+from jaxsolve.solvers.nonlinear_methods import FIT
+from jaxsolve.solvers.scipy_minimisers import SCIPY_MINIMIZERS, SciPyMinimize
 from jaxsolve.telemetry.history import Trajectory
 from jaxsolve.telemetry.watch import Watch
 

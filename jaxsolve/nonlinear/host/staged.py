@@ -12,7 +12,7 @@ from jaxsolve.nonlinear.host.evaluator import Found, Numbers, Oracle, Path
 from jaxsolve.nonlinear.host.scipy import DONE, LIMITS, PRODUCT, RAISED, SIZES, VALUE, WAIT
 from jaxsolve.nonlinear.host.session import Open, Recall, Step
 from jaxsolve.nonlinear.nonlinear_problem import Given
-from jaxsolve.solvers.nonlinear_methods import SCIPY_MINIMIZERS, SciPyMinimize
+from jaxsolve.solvers.scipy_minimisers import SCIPY_MINIMIZERS, SciPyMinimize
 from jaxsolve.telemetry.history import History
 
 

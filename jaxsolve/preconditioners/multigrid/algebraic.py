@@ -1,6 +1,6 @@
 """Algebraic multigrid on any pattern: Ruge and Stüben's, and smoothed aggregation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -14,6 +14,7 @@ from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.aggregation import aggregates, grid_blocks
+from jaxsolve.preconditioners.multigrid.chosen_coarsening import chosen_aggregates, chosen_strength
 from jaxsolve.preconditioners.multigrid.cycle import MultigridCycle, default_smoother, require_cycle
 from jaxsolve.preconditioners.multigrid.grid.grid_hierarchy import THIRDS, Axes, Plan, grid_cycle
 from jaxsolve.preconditioners.multigrid.hierarchy import (
@@ -136,6 +137,10 @@ class SmoothedAggregation(AbstractPreconditioner):
         block: Unknowns at each point, numbered together, which stay together; with `B` only.
         hierarchy: "own", or "pyamg" for the levels of `pyamg.smoothed_aggregation_solver` (concrete values; extra
             `amg`).
+        strength: A function of the matrix of a level (SciPy CSR) that returns a bool for each of its entries, True
+            where the coupling is strong; in place of the threshold.
+        aggregation: A function of the graph of strong couplings (symmetric SciPy CSR, positive weights) that returns
+            the aggregate 0, 1, ... of each point, -1 for points that are left to the smoother.
 
     Raises:
         StructureError: If an option is out of range, or `B` is traced, not finite or of a wrong shape; from
@@ -171,9 +176,12 @@ class SmoothedAggregation(AbstractPreconditioner):
     B: Modes | None = eqx.field(static=True, default=None, converter=as_modes)
     block: int = eqx.field(static=True, default=1)
     hierarchy: str = eqx.field(static=True, default="own")
+    strength: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
+    aggregation: Callable[[Any], Any] | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
         _require_options(self)
+        _require_choices(self)
         require_count("SmoothedAggregation", "block", self.block)
         if self.block > 1 and self.B is None:
             raise StructureError(
@@ -193,11 +201,15 @@ class SmoothedAggregation(AbstractPreconditioner):
             kind = inner_dtype(matrix, self.dtype)
             M = grid_cycle(matrix, kind, plan, THIRDS, self.smoother, self.visits)
             return M.named(type(self).__name__, matrix.dtype)
-        return _build(self, A, _Aggregation(self.threshold, self.block, self.B))
+        return _build(
+            self, A, _Aggregation(self.threshold, self.block, self.B, self.strength, self.aggregation)
+        )
 
     def _grid_plan(self, A: SparseMatrix) -> Plan | None:
         """The axes that levels make coarser where all of them may be grids."""
         if self.B is not None or not self.smoother.by_products:
+            return None
+        if self.strength is not None or self.aggregation is not None:
             return None
         axes = Axes(A, self.like)
         return axes.plan(THIRDS, self.bottom, strict=True) if axes.even else None
@@ -232,6 +244,13 @@ class _Aggregation(eqx.Module):
     threshold: float
     block: int
     modes: Modes | None
+    strength: Callable[[Any], Any] | None = None
+    aggregation: Callable[[Any], Any] | None = None
+
+    @property
+    def functions(self) -> tuple[Any, ...]:
+        """What the user chose, which no text tells apart."""
+        return (self.strength, self.aggregation)
 
     def interpolation(
         self, pattern: Pattern, data: np.ndarray, above: Sequence[Interpolation]
@@ -241,17 +260,23 @@ class _Aggregation(eqx.Module):
             finer = above[-1] if above else None
             modes = finer.modes if isinstance(finer, ModesPlan) else self.modes.like(data.dtype)
             block = modes.shape[1] if above else self.block
-            label = np.repeat(aggregates(nodal_graph(pattern, data, block, threshold)), block)
+            label = np.repeat(self._labels(nodal_graph(pattern, data, block, threshold)), block)
             plan = modes_interpolation(pattern, label, modes)
             return plan, plan.numbers(data)
-        strong = symmetric_strength(pattern, data, threshold)
-        label = grid_blocks(pattern, strong)
+        if self.strength is None:
+            strong = symmetric_strength(pattern, data, threshold)
+        else:
+            strong = chosen_strength(self.strength, pattern, data)
+        label = grid_blocks(pattern, strong) if self.aggregation is None else None
         if label is None:
             places = (pattern.rows[strong], pattern.indices[strong])
             graph = scipy.sparse.csr_matrix((np.abs(data[strong]), places), shape=pattern.shape)
-            label = aggregates(graph.maximum(graph.T).tocsr())
+            label = self._labels(graph.maximum(graph.T).tocsr())
         plan = smoothed_interpolation(pattern, strong, label)
         return plan, plan.numbers(data, Sums(True))
+
+    def _labels(self, graph: Any) -> np.ndarray:
+        return aggregates(graph) if self.aggregation is None else chosen_aggregates(self.aggregation, graph)
 
 
 def _require_options(recipe: RugeStuben | SmoothedAggregation) -> None:
@@ -261,6 +286,21 @@ def _require_options(recipe: RugeStuben | SmoothedAggregation) -> None:
     require_recipe(owner, "smoother", recipe.smoother)
     require_number(owner, "threshold", recipe.threshold, 0, 1)
     require_one_of(owner, "hierarchy", recipe.hierarchy, ("own", "pyamg"))
+
+
+def _require_choices(recipe: SmoothedAggregation) -> None:
+    for option in ("strength", "aggregation"):
+        value = getattr(recipe, option)
+        if value is None:
+            continue
+        if not callable(value):
+            raise StructureError(f"SmoothedAggregation: {option} must be a function; got {value!r}.")
+        if recipe.hierarchy != "own":
+            raise StructureError(f"SmoothedAggregation: {option} needs hierarchy='own'.")
+    if recipe.strength is not None and recipe.B is not None:
+        raise StructureError(
+            "SmoothedAggregation: with `B` couplings are those of blocks, which `strength` does not know; use one."
+        )
 
 
 def _pyamg(

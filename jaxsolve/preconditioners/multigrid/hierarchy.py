@@ -122,7 +122,7 @@ def shape_of(
         exact: Whether the shape serves these values alone, so that what cancels in products needs no place.
     """
     values = hashlib.blake2b(np.ascontiguousarray(data).data).digest()
-    key = (values, repr(coarsening), conjugate, bottom, exact)
+    key = (values, repr(coarsening), getattr(coarsening, "functions", ()), conjugate, bottom, exact)
     # Kept on the pattern itself: shapes refer to it, so that a weak table of them would hold it for ever.
     known: dict[Any, Shape] = vars(pattern).setdefault("_shapes", {})
     if key not in known:
