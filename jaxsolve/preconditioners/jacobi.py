@@ -42,7 +42,8 @@ class Jacobi(AbstractPreconditioner):
     Cost: one multiplication an entry of the vector; no set-up where the diagonal is known.
     Source: Saad, Iterative Methods for Sparse Linear Systems (2003), section 4.1.
 
-    >>> A = DenseMatrix(jnp.array([[4.0, 1.0], [1.0, 0.0]]))
+    >>> import jaxsolve as js
+    >>> A = js.DenseMatrix(jnp.array([[4.0, 1.0], [1.0, 0.0]]))
     >>> Jacobi().build(A).diagonal().tolist()
     [0.25, 0.25]
     """

@@ -37,9 +37,10 @@ class Nystrom(AbstractPreconditioner):
         vectors.
     Source: Frangella, Tropp, Udell, Randomized Nyström preconditioning (2023), algorithm 2.1 and equation 5.3.
 
+    >>> import jaxsolve as js
     >>> t = jnp.linspace(0, 1, 200)
     >>> A = jnp.exp(-30 * (t[:, None] - t) ** 2) + 1e-3 * jnp.eye(200)
-    >>> E = Nystrom(rank=30, shift=1e-3).build(DenseMatrix(A)).as_matrix() @ A
+    >>> E = Nystrom(rank=30, shift=1e-3).build(js.DenseMatrix(A)).as_matrix() @ A
     >>> bool(jnp.linalg.cond(A) > 1e4), bool(jnp.linalg.cond(E) < 10)
     (True, True)
     """

@@ -83,7 +83,7 @@ def test_what_is_suppressed_counts():
         if suppress:
             assert js.solve_linear(A, b, asked).shape == (3,)
         else:
-            with pytest.raises(js.NotConverged) as error:
+            with pytest.raises(js.NotConverged, match="iteration limit") as error:
                 js.solve_linear(A, b, asked)
             assert int(error.value.result.iterations) == 1
 

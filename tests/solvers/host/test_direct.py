@@ -220,7 +220,7 @@ def test_right_hand_sides_that_are_no_numbers_raise_in_solves_by_factors(b):
     for bad in (np.nan, np.inf):
         spoilt = jnp.asarray(b).at[3].set(bad)
         for solve in (solver.solve, js.jit(solver.solve), jax.grad(lambda v: solver.solve(v)[0])):
-            with pytest.raises(js.Diverged, match="b, x0 or A holds NaN or infinity"):
+            with pytest.raises(js.Diverged, match=r"b, x0 or A .* holds NaN or infinity"):
                 solve(spoilt)
         with pytest.raises(js.Diverged, match="invalid_input"):
             solver.solve(jnp.stack([b, spoilt], axis=1))
