@@ -153,7 +153,7 @@ class Linearisation(eqx.Module):
         """The derivative of F at x; `linear` as in `linearised`."""
         A, solve = linearised(F, x, linear)
         structures = Structures.flat(A.shape, x.dtype)
-        # An absolute tolerance is in other units than those of tangents.
+        # Tangents have other units than an absolute tolerance.
         control = limits(eqx.tree_at(lambda s: s.atol, solve, 0.0), structures)
         control = lax.stop_gradient(jax.tree.map(jnp.asarray, control))
         method, nulls = chosen(solve, A).method, null_space(solve, structures)

@@ -4,6 +4,8 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 
+from jaxsolve.core.options import require_count, require_number
+
 #: What can be asked of a nonlinear method.
 ROOT, FIXED_POINT, FIT, MINIMUM = "equations", "fixed points", "least squares", "minima"
 
@@ -109,6 +111,9 @@ class PseudoTransient(AbstractNonlinearMethod):
     linear: Any = None
     step: float = eqx.field(static=True, default=1.0)
 
+    def __check_init__(self) -> None:
+        require_number("PseudoTransient", "step", self.step, 0)
+
 
 class Broyden(AbstractNonlinearMethod):
     """Broyden's good method: one Jacobian at the start, updated by the steps (small systems); without any (large ones).
@@ -134,6 +139,9 @@ class Broyden(AbstractNonlinearMethod):
     cost: ClassVar[str] = "1 to 3 evaluations"
 
     memory: int = eqx.field(static=True, default=30)
+
+    def __check_init__(self) -> None:
+        require_count("Broyden", "memory", self.memory)
 
 
 class Anderson(AbstractNonlinearMethod):
@@ -163,6 +171,10 @@ class Anderson(AbstractNonlinearMethod):
     memory: int = eqx.field(static=True, default=5)
     damping: float = eqx.field(static=True, default=1.0)
 
+    def __check_init__(self) -> None:
+        require_count("Anderson", "memory", self.memory)
+        require_number("Anderson", "damping", self.damping, 0)
+
 
 class Picard(AbstractNonlinearMethod):
     """The plain fixed-point iteration x <- g(x); for equations, x <- x + y - f(x).
@@ -188,6 +200,9 @@ class Picard(AbstractNonlinearMethod):
     cost: ClassVar[str] = "1 evaluation"
 
     damping: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self) -> None:
+        require_number("Picard", "damping", self.damping, 0)
 
 
 class GaussNewton(AbstractNonlinearMethod):
@@ -250,6 +265,9 @@ class LevenbergMarquardt(AbstractNonlinearMethod):
     linear: Any = None
     damping: float = eqx.field(static=True, default=1e-3)
 
+    def __check_init__(self) -> None:
+        require_number("LevenbergMarquardt", "damping", self.damping, 0)
+
 
 class GradientDescent(AbstractNonlinearMethod):
     """Steepest descent with a line search that starts from the Barzilai-Borwein step.
@@ -298,6 +316,9 @@ class LBFGS(AbstractNonlinearMethod):
 
     memory: int = eqx.field(static=True, default=10)
 
+    def __check_init__(self) -> None:
+        require_count("LBFGS", "memory", self.memory)
+
 
 class NewtonCG(AbstractNonlinearMethod):
     """Newton's method in a trust region, its model minimised by truncated conjugate gradients, on the device.
@@ -326,3 +347,7 @@ class NewtonCG(AbstractNonlinearMethod):
     cost: ClassVar[str] = "1 gradient, some products with the Hessian"
 
     steps: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        if self.steps is not None:
+            require_count("NewtonCG", "steps", self.steps)

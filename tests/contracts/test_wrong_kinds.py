@@ -1,5 +1,6 @@
 """Public functions given things of the wrong kind say so in words of their own."""
 
+import inspect
 import traceback
 
 import jax
@@ -170,3 +171,25 @@ def test_lists_of_numbers_are_arrays():
         assert distance(x, np.linalg.pinv(neumann) @ [1, 0, -1]) < 1e-8
     solve = js.Solve("GMres", preconditioner=[[0.5, 0], [0, 0.25]])
     assert int(js.solve_linear_info([[2.0, 0], [0, 4]], [1.0, 1], solve).iterations) == 1
+
+
+def _options():
+    """Options with a number or a name as default, and what makes no sense of them."""
+    for name, cls in vars(js).items():
+        if not inspect.isclass(cls) or name in ("Solve", "SolveTape"):
+            continue
+        parameters = inspect.signature(cls).parameters
+        if any(p.default is p.empty for p in parameters.values()):
+            continue
+        for option, p in parameters.items():
+            wrong = {int: -1, float: -1.0, str: "no such"}.get(type(p.default))
+            wrong = -1 if option in ("lower", "upper", "steps") else wrong
+            # A shift may be traced; a negative one is one of another matrix.
+            if wrong is not None and (name, option) != ("Nystrom", "shift"):
+                yield pytest.param(cls, option, wrong, id=f"{name}-{option}")
+
+
+@pytest.mark.parametrize(("cls", "option", "wrong"), list(_options()))
+def test_options_that_make_no_sense_are_refused_when_they_are_made(cls, option, wrong):
+    with pytest.raises((TypeError, ValueError), match=option if wrong == -1 else "."):
+        cls(**{option: wrong})

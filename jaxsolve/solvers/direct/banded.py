@@ -8,6 +8,7 @@ from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.memo import compiled
+from jaxsolve.core.options import require_count
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import applied, mul, power_of_two
 from jaxsolve.operators.operator import LinearOperator
@@ -43,6 +44,11 @@ class Banded(AbstractDirect):
 
     lower: int | None = None
     upper: int | None = None
+
+    def __check_init__(self) -> None:
+        for option in ("lower", "upper"):
+            if getattr(self, option) is not None:
+                require_count("Banded", option, getattr(self, option), least=0)
 
     def prepare(self, A: LinearOperator) -> LinearOperator:
         """The inverse by factors of the band."""

@@ -38,6 +38,9 @@ class AbstractHostDirect(AbstractDirect):
     entries: ClassVar[bool] = True
     backend: eqx.AbstractVar[str]
 
+    def __check_init__(self) -> None:
+        check_backend(self.backend)
+
     def prepare(self, A: LinearOperator) -> LinearOperator:
         """The inverse by factors on the host."""
         if A.shape[0] != A.shape[1]:
@@ -100,9 +103,6 @@ class SparseDirect(AbstractHostDirect):
 
     name: ClassVar[str] = "sparse-direct"
     backend: str = eqx.field(static=True, default="auto")
-
-    def __check_init__(self) -> None:
-        check_backend(self.backend)
 
 
 class SciPyDirect(AbstractHostDirect):

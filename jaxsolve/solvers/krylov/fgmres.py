@@ -25,8 +25,8 @@ class FGMRESState(State):
 class FGMRES(AbstractMethod):
     """Restarted flexible GMRES.
 
-    As GMRES, but the preconditioned vectors are stored, so that the preconditioner may be nonlinear: an inner
-    iteration, for instance.
+    As GMRES, but the preconditioned vectors are stored: rounding in the preconditioner, large where it is applied in
+    another precision or by an inner iteration, does not reach the solution.
 
     Args:
         restart: Steps of a cycle, at least 1.
