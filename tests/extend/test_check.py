@@ -5,6 +5,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 import pytest
+import scipy.sparse.linalg
 from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
@@ -119,6 +120,28 @@ def test_a_rule_that_drops_a_term_is_caught():
 
     with pytest.raises(extend.BrokenLaw, match="the matrix that is read is the dense Jacobian"):
         extend.check(dropped, (lambda x: p.bind(x), jnp.zeros(6)))
+
+
+def test_a_backend_that_forgets_transposes_is_caught():
+    def factorise(A):
+        factors = scipy.sparse.linalg.splu(A)
+        return lambda rhs, form: factors.solve(rhs)
+
+    extend.register_backend("forgetful", factorise)
+    with pytest.raises(extend.BrokenLaw, match="backend forgetful breaks"):
+        extend.check("forgetful")
+
+
+def test_a_nonlinear_method_that_leads_nowhere_is_caught():
+    class Idle(extend.AbstractNonlinearMethod):
+        name: ClassVar[str] = "idle"
+        solves: ClassVar[tuple[str, ...]] = ("equations",)
+
+        def step(self, problem, s, target):
+            return s.x, s.memory
+
+    with pytest.raises(extend.BrokenLaw, match="nonlinear method idle breaks"):
+        extend.check(Idle())
 
 
 def test_what_is_registered_is_found_by_name_and_replaced_by_its_next_version():
