@@ -329,12 +329,12 @@ def test_a_function_that_gathers_is_solved_by_sparse_factors(compilations):
 
     with compilations() as programs:
         info = solved(y)
-    assert "jit(_compiled)" in programs
+    assert "jit(_searched)" in programs
     assert info.converged
     assert info.function_evaluations < 20
     with compilations() as programs:
         np.testing.assert_allclose(path(solved(2 * y).x, 1e4), 2 * y, atol=1e-6)
-    assert "jit(_compiled)" not in programs
+    assert "jit(_searched)" not in programs
     gradient = jax.grad(lambda y: solved(y).x.sum())(y)
     np.testing.assert_allclose(
         gradient, np.linalg.solve(jax.jacfwd(path)(info.x, 1e4).T, np.ones(150)), atol=1e-8
