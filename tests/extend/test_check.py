@@ -47,6 +47,7 @@ class Boastful(Richardson):
     shrunk: ClassVar[float] = 1e-6
 
 
+@pytest.mark.further
 def test_a_method_that_claims_more_than_it_found_is_caught():
     with pytest.raises(extend.BrokenLaw, match="the estimated residual is the true one") as caught:
         extend.check(Boastful())
@@ -122,6 +123,7 @@ def test_a_rule_that_drops_a_term_is_caught():
         extend.check(dropped, (lambda x: p.bind(x), jnp.zeros(6)))
 
 
+@pytest.mark.further
 def test_a_backend_that_forgets_transposes_is_caught():
     def factorise(A):
         factors = scipy.sparse.linalg.splu(A)
@@ -132,6 +134,7 @@ def test_a_backend_that_forgets_transposes_is_caught():
         extend.check("forgetful")
 
 
+@pytest.mark.further
 def test_a_nonlinear_method_that_leads_nowhere_is_caught():
     class Idle(extend.AbstractNonlinearMethod):
         name: ClassVar[str] = "idle"

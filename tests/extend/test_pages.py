@@ -9,7 +9,7 @@ PAGES = sorted((pathlib.Path(__file__).parents[2] / "docs" / "extending").glob("
 PUBLIC = re.compile(
     r"import jaxsolve as js|from jaxsolve import extend|(from|import) (jax|numpy|scipy|typing)\b(?!\._)"
 )
-QUICK = ("layout", "tracing_rule", "backend")
+QUICK = ("layout", "tracing_rule")
 
 
 def code(page):

@@ -125,6 +125,7 @@ def cases():
                 yield pytest.param(name, function, operands, places, id=f"{name}-{places}")
 
 
+@pytest.mark.few(30)
 @pytest.mark.parametrize(("name", "function", "operands", "places"), list(cases()))
 def test_both_judges_agree_with_the_table(name, function, operands, places):
     x = [operands[k] for k in places]

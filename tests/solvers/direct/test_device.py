@@ -37,7 +37,7 @@ KINDS = [
     "real",
     pytest.param("complex", marks=pytest.mark.further),
     pytest.param("symmetric", marks=pytest.mark.further),
-    "hermitian",
+    pytest.param("hermitian", marks=pytest.mark.further),
 ]
 
 
