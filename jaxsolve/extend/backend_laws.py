@@ -10,7 +10,7 @@ import numpy as np
 from jaxsolve.core.results import ConvergenceException
 from jaxsolve.core.status import Status
 from jaxsolve.extend.findings import Law, apart, require
-from jaxsolve.extend.reference_problems import complex_of, dense, grid, precision, vector
+from jaxsolve.extend.reference_problems import SINGLE, complex_of, dense, grid, precision, vector
 from jaxsolve.front.request import Solve
 from jaxsolve.linear.factorization import factorize
 from jaxsolve.linear.linear_solve import solve_linear, solve_linear_info
@@ -83,7 +83,7 @@ def _batches(s: Subject) -> str:
 def _gradient(s: Subject) -> str:
     A = s.matrices[0]
     b = jnp.asarray(vector(A.shape[0], 4, A.dtype))
-    solve = Solve(SparseDirect(backend=s.name), rtol=1e-12 if precision() == np.float64 else 1e-6)
+    solve = Solve(SparseDirect(backend=s.name), rtol=1e-12 if precision() == np.float64 else SINGLE)
 
     def loss(data: Any) -> Any:
         return jnp.sum(solve_linear(SparseMatrix(data, A.pattern), b, solve) ** 2)

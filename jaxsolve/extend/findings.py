@@ -116,8 +116,9 @@ def _finding(thing: Any, law: Law) -> Finding:
 
 
 def _short(text: str, most: int = 500) -> str:
+    """The end of a text: of an error inside of a program, the last lines say what it was."""
     text = " ".join(text.split())
-    return text if len(text) <= most else f"{text[:most]} ..."
+    return text if len(text) <= most else f"... {text[-most:]}"
 
 
 def require(condition: Any, text: str) -> None:

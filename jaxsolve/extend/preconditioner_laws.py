@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsolve.extend.findings import Law, apart, require, rounding
-from jaxsolve.extend.reference_problems import complex_of, dense, grid, precision, vector
+from jaxsolve.extend.reference_problems import SINGLE, complex_of, dense, grid, precision, vector
 from jaxsolve.front.request import Solve
 from jaxsolve.linear.linear_solve import solve_linear, solve_linear_info
 from jaxsolve.operators.operator import LinearOperator
@@ -186,7 +186,7 @@ def _useful(s: Subject) -> str:
 def _gradients(s: Subject) -> str:
     A = s.definite
     b = jnp.asarray(vector(A.shape[0], 4, A.dtype))
-    solve = Solve("biCG-stab", rtol=1e-11 if precision() == np.float64 else 1e-6, preconditioner=s.recipe)
+    solve = Solve("biCG-stab", rtol=1e-11 if precision() == np.float64 else SINGLE, preconditioner=s.recipe)
 
     def loss(data: Any) -> Any:
         return jnp.sum(solve_linear(SparseMatrix(data, A.pattern), b, solve) ** 2)

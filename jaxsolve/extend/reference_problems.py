@@ -14,6 +14,9 @@ from jaxsolve.solvers.method import AbstractMethod
 SIZE = 13
 #: The grid of matrices for preconditioners.
 GRID = (6, 7)
+#: The residual that systems on the grid can be asked for in single precision: their exact adjoint solution, rounded,
+#: leaves 1.5e-6, and ε ‖A‖ ‖x‖ / ‖b‖ is 1.6e-5.
+SINGLE = 3e-5
 #: The kinds of systems, from special to general.
 KINDS = ("definite", "indefinite", "general")
 

@@ -12,6 +12,10 @@ from jax.interpreters import mlir
 
 import jaxsolve as js
 from jaxsolve import extend
+from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
+from jaxsolve.solvers.method_registry import METHODS
+from jaxsolve.solvers.nonlinear_registry import NONLINEAR
+from tests.gallery.methods import mostly_slow
 
 pytestmark = pytest.mark.usefixtures("_registries")
 
@@ -205,15 +209,6 @@ def test_what_cannot_be_registered_is_refused_in_words(register, words):
         register()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "jacobi",
-        *(
-            pytest.param(n, marks=pytest.mark.slow)
-            for n in ("CG", "GMres", "minres", "lsmr", "ilu", "newton")
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", mostly_slow([*METHODS, *PRECONDITIONERS, *NONLINEAR, "superlu"], ["jacobi"]))
 def test_what_the_package_brings_passes_its_own_laws(name):
     assert extend.check(name).passed
