@@ -1,5 +1,7 @@
 """Coarse solves: the dense inverse below the last level, generalised where it is singular, on device and host."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
@@ -46,6 +48,16 @@ def generalised_inverse(E: Array, hermitian: bool = False) -> Array:
 
     _, inverse = lax.while_loop(lambda carry: carry[0], generalised, (~regular, plain))
     return (inverse * scale[:, None] * scale[None, :]).astype(kind)
+
+
+def without_constants(E: Any, hermitian: bool) -> Any:
+    """A coarse matrix whose rows sum to zero but for rounding, with sums of zero to its own rounding.
+
+    The products that made it have terms of the size of finer levels, and so has their rounding: a 2 x 2 matrix below a
+    grid of 99 points was regular by 4e-15 of its largest singular value, and its inverse had entries of 6e13.
+    """
+    E = E - E.mean(axis=1, keepdims=True)
+    return E - E.mean(axis=0, keepdims=True) if hermitian else E
 
 
 def host_inverse(E: np.ndarray, hermitian: bool) -> np.ndarray:
