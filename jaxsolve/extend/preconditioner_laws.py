@@ -16,6 +16,8 @@ from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner, with_entries
 
+#: Unknowns of the coarsest level at most.
+BOTTOM = 10
 #: Rounding units that products with an approximate inverse may differ by.
 UNITS = 1e4
 
@@ -31,6 +33,9 @@ class Subject:
     def of(recipe: AbstractPreconditioner, examples: tuple[Any, ...]) -> "Subject":
         """The subject with the reference matrices, and with examples A."""
         dtype = precision()
+        # On so few unknowns a hierarchy would be its coarse solve alone.
+        if isinstance(getattr(recipe, "bottom", None), int):
+            recipe = dataclasses.replace(recipe, bottom=min(recipe.bottom, BOTTOM))
         matrices = {"definite": grid(dtype), "unsymmetric": grid(dtype, symmetric=False)}
         if "real" not in recipe.needs.lower().split():
             matrices["complex Hermitian"] = grid(complex_of(dtype))
