@@ -15,6 +15,7 @@ from jaxsolve.front.request import Solve
 from jaxsolve.linear.factorization import factorize
 from jaxsolve.linear.linear_solve import solve_linear, solve_linear_info
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.preconditioner import with_entries
 from jaxsolve.solvers.host.backends import recipe_for
 from jaxsolve.solvers.host.direct import SparseDirect
 from jaxsolve.solvers.host.factor import Form
@@ -31,7 +32,7 @@ class Subject:
     def of(name: str, examples: tuple[Any, ...]) -> "Subject":
         """The subject with the reference matrices, and with examples A."""
         dtypes = (precision(), complex_of(precision()))
-        own = tuple(SparseMatrix.from_scipy(A) if not isinstance(A, SparseMatrix) else A for A in examples)
+        own = tuple(with_entries(A, f"backend {name}") for A in examples)
         return Subject(name, (*(grid(dtype, symmetric=False) for dtype in dtypes), *own))
 
 

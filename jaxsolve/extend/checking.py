@@ -15,7 +15,7 @@ from jaxsolve.extend import (
 )
 from jaxsolve.extend.findings import Report, judged
 from jaxsolve.front.request import as_method, as_preconditioner
-from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.operators.conversion import is_operator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
 from jaxsolve.solvers.host.backends import BACKENDS
@@ -72,7 +72,7 @@ def check(thing: Any, *examples: Any) -> Report:
     if isinstance(thing, AbstractPreconditioner):
         found = preconditioner_laws.Subject.of(thing, examples)
         return judged(f"preconditioner {thing.name}", found, preconditioner_laws.PRECONDITIONER_LAWS)
-    if isinstance(thing, LinearOperator):
+    if is_operator(thing):
         _no_examples("an operator", examples)
         return judged(
             f"operator {type(thing).__name__}", operator_laws.Subject(thing), operator_laws.OPERATOR_LAWS

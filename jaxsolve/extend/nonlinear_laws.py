@@ -23,8 +23,8 @@ TIMES = np.linspace(0.0, 2.0, 8)
 
 
 @dataclasses.dataclass(frozen=True)
-class Problem:
-    """A problem with a parameter p.
+class Reference:
+    """A reference problem with a parameter p.
 
     Attributes:
         solved: How a request solves it for p.
@@ -54,20 +54,20 @@ def _cost(x: Any, p: Any) -> Any:
 
 #: One for each goal.
 PROBLEMS = {
-    ROOT: Problem(
+    ROOT: Reference(
         lambda solve, p: solve_nonlinear_info(lambda x: x - _map(x, p) + p, p * jnp.ones(3), solve),
         lambda x, p: x - _map(x, p),
         (0.1, 0.2, 0.3),
     ),
-    FIXED_POINT: Problem(
+    FIXED_POINT: Reference(
         lambda solve, p: solve_fixed_point_info(_map, solve, p), lambda x, p: x - _map(x, p), (0.1, 0.2, 0.3)
     ),
-    FIT: Problem(
+    FIT: Reference(
         lambda solve, p: least_squares_info(_misfit, solve, p),
         lambda x, p: jax.grad(lambda x: jnp.sum(_misfit(x, p) ** 2) / 2)(x),
         (1.2, 0.5),
     ),
-    MINIMUM: Problem(
+    MINIMUM: Reference(
         lambda solve, p: minimize_info(_cost, solve, p), lambda x, p: jax.grad(_cost)(x, p), (0.1, 0.2, 0.3)
     ),
 }
@@ -80,7 +80,7 @@ class Subject:
     method: AbstractNonlinearMethod
 
     @property
-    def problems(self) -> dict[str, Problem]:
+    def problems(self) -> dict[str, Reference]:
         """One for each goal."""
         return {goal: PROBLEMS[goal] for goal in self.method.solves}
 
@@ -89,7 +89,7 @@ class Subject:
         """What is asked for."""
         return 1e-8 if precision() == np.float64 else 1e-4
 
-    def info(self, problem: Problem, p: Any = 0.5, **options: Any) -> SolveInfo:
+    def info(self, problem: Reference, p: Any = 0.5, **options: Any) -> SolveInfo:
         """How a problem is solved."""
         x0 = jnp.asarray(problem.start)
         asked = {"rtol": self.rtol, "x0": x0, "max_iterations": 2000, **options}
@@ -132,7 +132,7 @@ def _solution_as_guess(s: Subject) -> str:
     return "stays there"
 
 
-def _solution(problem: Problem, p: float) -> Any:
+def _solution(problem: Reference, p: float) -> Any:
     """The solution by Newton's method on the condition."""
     x, at = jnp.asarray(problem.start), jnp.asarray(p, precision())
     F = jax.jit(lambda x: (problem.condition(x, at), jax.jacobian(problem.condition)(x, at)))

@@ -48,6 +48,7 @@ class Subject:
 def _applies(f: Callable[..., Any], x: Any) -> bool:
     try:
         return jax.eval_shape(f, x) is not None
+    # Whatever a primitive raises that cannot be applied to this: it is not an example then.
     except Exception:
         return False
 

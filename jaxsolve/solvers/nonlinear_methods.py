@@ -91,6 +91,7 @@ class PseudoTransient(AbstractNonlinearMethod):
         step: The first time step, in units of 1 / (derivative of f).
 
     Raises:
+        StructureError: If `step` is no number of at least 0.
         NotConverged: Out of a solve: `stagnation` where no time step is short enough.
 
     Solves: f(x) = y and x = g(x), with as many equations as unknowns, real or complex, in any pytrees.
@@ -122,6 +123,7 @@ class Broyden(AbstractNonlinearMethod):
         memory: Updates that are kept before it starts anew.
 
     Raises:
+        StructureError: If `memory` is no integer of at least 1.
         NotConverged: Out of a solve: `stagnation` where a step with a new Jacobian gains nothing.
 
     Solves: f(x) = y and x = g(x), with as many equations as unknowns, real or complex, in any pytrees.
@@ -152,6 +154,7 @@ class Anderson(AbstractNonlinearMethod):
         damping: How far each combination goes along its residual.
 
     Raises:
+        StructureError: If `memory` is no integer of at least 1, or `damping` no number of at least 0.
         NotConverged: Out of a solve: `max_iterations`; it never stops by itself.
 
     Solves: x = g(x) and f(x) = y, with as many equations as unknowns, real or complex, in any pytrees.
@@ -183,6 +186,7 @@ class Picard(AbstractNonlinearMethod):
         damping: The part of each step that is taken.
 
     Raises:
+        StructureError: If `damping` is no number of at least 0.
         NotConverged: Out of a solve: `max_iterations`.
         Diverged: Out of a solve: `divergence` where the iteration does not contract.
 
@@ -245,6 +249,7 @@ class LevenbergMarquardt(AbstractNonlinearMethod):
             1978).
 
     Raises:
+        StructureError: If `damping` is no number of at least 0.
         NotConverged: Out of a solve: `stagnation` where no damping makes a step that lowers ½‖r‖².
 
     Solves: least squares, min ½‖r(x)‖² with m residuals of n parameters; f(x) = y and x = g(x).
@@ -297,6 +302,7 @@ class LBFGS(AbstractNonlinearMethod):
         memory: Pairs of steps and gradient differences that are kept.
 
     Raises:
+        StructureError: If `memory` is no integer of at least 1.
         NotConverged: Out of a solve: `stagnation` where no step along the gradient lowers f.
 
     Solves: min f(x) for f with one value and a gradient; complex x by its real and imaginary parts.
@@ -329,6 +335,7 @@ class NewtonCG(AbstractNonlinearMethod):
         steps: Most products with the Hessian in one iteration; None for the number of unknowns, 200 at most.
 
     Raises:
+        StructureError: If `steps` is no integer of at least 1.
         NotConverged: Out of a solve: `stagnation` where no radius makes a step that lowers f.
 
     Solves: min f(x) for f with one value and two derivatives; complex x by its real and imaginary parts.

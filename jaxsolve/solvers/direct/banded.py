@@ -24,7 +24,8 @@ class Banded(AbstractDirect):
         upper: Diagonals above the main one.
 
     Raises:
-        StructureError: If the band is not known, or entries lie outside the declared one.
+        StructureError: If an option is no integer of at least 0, the band is not known, or entries lie outside the
+            declared one.
         NotConverged: Out of a solve: `singular` where a pivot is 0.
 
     Solves: A x = b with A of shape (n, n), real or complex, whose entries lie near the diagonal.

@@ -112,6 +112,7 @@ class SciPyDirect(AbstractHostDirect):
         backend: "superlu"; others as in `SparseDirect`.
 
     Raises:
+        ValueError: If there is no such backend.
         NotConverged: Out of a solve: `singular` where SuperLU finds A so.
 
     Solves: A x = b with A of shape (n, n), real or complex, of known entries; in double precision inside.
