@@ -33,14 +33,14 @@ class Factorization(Module):
 
     Attributes:
         A: The matrix, of shape (n, n).
-        inverse: Its inverse by the factors, in double precision inside.
+        inverse: Its inverse by the factors, in double precision inside, with "device" in that of A.
         offset: The value at zero of the function that A was read from, of shape (n,); None for a matrix.
 
     Raises:
         NotConverged: From `solve` and `solve_transpose`, if A is singular.
         StructureError: From `solve` and `solve_transpose`, if b is of another shape than (n,) or (n, k).
 
-    Cost: one callback and two triangular solves a right-hand side; memory the factors.
+    Cost: one callback (none with "device") and two triangular solves a right-hand side; memory the factors.
 
     >>> import jax.numpy as jnp, jaxsolve as js
     >>> with js.factorize(jnp.array([[2.0, 1.0], [0.0, 4.0]])) as solver:

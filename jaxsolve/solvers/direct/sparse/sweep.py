@@ -48,6 +48,7 @@ class Lists(eqx.Module):
     divisions: Stepped
     products: Stepped
     substitution: Stepped
+    below_columns: Array
     rows: Array
     columns: Array
     row_places: Array
@@ -65,6 +66,7 @@ class Lists(eqx.Module):
             divisions=Stepped.of(plan.divisions, as_array),
             products=Stepped.of(plan.products, as_array),
             substitution=Stepped.of(plan.substitution, as_array),
+            below_columns=as_array(plan.below_columns),
             rows=as_array(plan.rows),
             columns=as_array(plan.columns),
             row_places=as_array(plan.row_places),
@@ -136,13 +138,7 @@ def eliminated(lists: Lists, data: Array, hermitian: bool) -> tuple[Array, Array
     if lists.symmetric:
         return (jnp.conj(upper) if hermitian else upper), upper, pivots, jnp.any(pivots != found, axis=0)
     # L D = F below the diagonal.
-    columns = lists.substitution.lists
-    lower = jnp.zeros((m + 1, data.shape[1]), data.dtype)
-    inverse = 1 / pivots
-    inverse = jnp.concatenate([inverse, jnp.zeros_like(inverse[:1])])
-    below = jnp.concatenate([F[:m], jnp.zeros_like(F[:1])])
-    _, column, entry = (part.reshape(-1) for part in columns)
-    lower = lower.at[entry].set(_read(below, entry) * _read(inverse, column), mode="promise_in_bounds")[:m]
+    lower = F[:m] / _read(pivots, lists.below_columns)
     return lower, upper, pivots, jnp.any(pivots != found, axis=0)
 
 

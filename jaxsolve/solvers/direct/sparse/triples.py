@@ -43,6 +43,7 @@ class Triples:
         divisions: Steps of (the entry of U, where it comes from, its pivot): U[k, j] = F[k, j] / F[k, k].
         products: Steps of (the target, the entry of L, the entry of U).
         substitution: Steps of (the row, the column, the entry): y[row] -= L[entry] y[column].
+        below_columns: The column of each entry of L.
         rows: The row of A at each place of the order.
         columns: The column of A at each place.
         row_places: The place of each row of A.
@@ -57,6 +58,7 @@ class Triples:
     divisions: Steps
     products: Steps
     substitution: Steps
+    below_columns: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
     row_places: np.ndarray
@@ -126,6 +128,7 @@ def triples(pattern: Pattern, rows: np.ndarray | None, symmetric: bool) -> Tripl
         divisions=_steps(level, levels, (m + own, source, diagonal + columns), (nothing, nothing, diagonal)),
         products=_steps(plan.levels[columns[left]], levels, (goes, left, right), (nothing,) * 3),
         substitution=_steps(level, levels, (plan.rows, columns, own), (n, n, m)),
+        below_columns=_indices(columns),
         rows=_indices(at),
         columns=_indices(across),
         row_places=_indices(row_places),
