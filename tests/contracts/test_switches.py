@@ -43,6 +43,7 @@ def test_every_call_works_under_each_switch(switch):
     works(switch)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", FEW)
 def test_a_few_calls_work_under_all_switches_at_once(name):
     f, expected = CALLS[name]()

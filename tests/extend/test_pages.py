@@ -9,7 +9,6 @@ PAGES = sorted((pathlib.Path(__file__).parents[2] / "docs" / "extending").glob("
 PUBLIC = re.compile(
     r"import jaxsolve as js|from jaxsolve import extend|(from|import) (jax|numpy|scipy|typing)\b(?!\._)"
 )
-QUICK = ("layout", "tracing_rule")
 
 
 def code(page):
@@ -32,14 +31,9 @@ def test_pages_are_short_and_public(page):
     assert re.search(r"^print\(extend\.check\(.*\)\)$", code(page)[-1].strip().splitlines()[-1])
 
 
+@pytest.mark.further
 @pytest.mark.usefixtures("_registries")
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(page, marks=() if page.stem in QUICK else pytest.mark.further, id=page.stem)
-        for page in PAGES
-    ],
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_pages_run(page, capsys):
     for block in code(page):
         # A module of its own, as a notebook is: twice, as cells are.

@@ -137,7 +137,7 @@ def test_forms_of_a_complex_matrix(form):
     holds(("scan",), lambda A, b: FORMS[form](A, b, solve), dtype=np.complex128)
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @loops
 @pytest.mark.parametrize("name", mostly_slow(PRECONDITIONERS, ["jacobi", "ilu"]))
 def test_preconditioners_with_traced_values(name, names):
@@ -202,7 +202,7 @@ def test_a_factorisation_made_outside_of_the_loop():
     holds(("scan",), correction)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @loops
 @pytest.mark.parametrize("kind", ["tall", "wide"])
 @pytest.mark.parametrize("method", mostly_slow(RECTANGULAR, ["lsmr", "QR"]))

@@ -11,7 +11,7 @@ from jaxsolve.solvers.method_registry import METHODS
 from tests.gallery.methods import FAMILIES, SIZE, made, mostly_slow, system
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "name", mostly_slow(METHODS, [*FAMILIES, "QR", "banded", "scipy-GMres", "sparse-direct"])
 )

@@ -91,7 +91,7 @@ def test_every_linear_door_is_transposed(form):
     assert distance(found, jnp.linalg.solve(A.T, W)) < 1e-8
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @cases
 def test_a_rule_of_custom_jvp_may_solve(method):
     A, solve = by(method)

@@ -65,7 +65,7 @@ def in_lanes(name):
     return {kind: jax.tree.map(lambda v, k=k: v[k], info) for k, kind in enumerate(cases)}
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @every_family
 def test_each_lane_of_a_vmap_ends_by_its_own_tolerance(name):
     cases, infos = lanes(name), in_lanes(name)
@@ -128,7 +128,7 @@ def complex_gradients(name):
     return A, b, w, *pull(A, b, w)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @every_family
 def test_compiled_solves_give_what_eager_ones_give(name):
     A, b, _, x, _, _ = complex_gradients(name)
@@ -147,7 +147,7 @@ def test_reverse_gradients_are_those_of_the_inverse(name):
     assert distance(in_A, expected) < 1e-9
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @every_family
 def test_forward_gradients_are_those_of_the_inverse(name):
     A, b = system(name)

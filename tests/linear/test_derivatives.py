@@ -165,6 +165,7 @@ def test_a_tangent_of_pure_rounding_is_no_inconsistency():
     agree(found, lambda p: jnp.stack([jnp.cos(p), jnp.sin(p)]), 0.3)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["lsmr", pytest.param("lsqr", marks=pytest.mark.further)])
 @pytest.mark.parametrize("dtype", [pytest.param(np.float64, marks=pytest.mark.further), np.complex128])
 def test_solutions_of_least_norm_in_scaled_columns_are_transposed_there(name, dtype, rng):
@@ -261,6 +262,7 @@ class Twice(js.LinearOperator):
         return self
 
 
+@pytest.mark.further
 def test_the_transpose_is_that_of_the_operator_or_refused_in_words():
     b = jnp.array([1.0, 2.0, 3.0])
 

@@ -107,6 +107,7 @@ def test_a_right_hand_side_that_is_not_finite_is_blamed_for_it(capsys):
     assert len(found.advice) == 1
 
 
+@pytest.mark.further
 def test_what_failed_is_not_advised_again(capsys):
     periodic = poisson((20, 20), "periodic")
     for method in ("auto", "sparse-direct", "CG"):
@@ -207,6 +208,7 @@ def test_what_comes_out_of_jit_is_diagnosed_with_its_matrix(capsys):
     assert spectrum.indefinite
 
 
+@pytest.mark.further
 def test_batches_and_matrices_with_nan_are_explained(capsys):
     info = js.solve_linear_info(jnp.stack([jnp.eye(3), jnp.zeros((3, 3))]), jnp.ones((2, 3)))
     assert "1 of 2 systems failed" in str(js.explain(info))

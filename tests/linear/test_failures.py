@@ -218,6 +218,7 @@ def test_a_tolerance_below_rounding_is_called_so(method):
     assert "can't be reached" not in cut.message
 
 
+@pytest.mark.further
 def test_what_needs_a_symmetric_matrix_says_that_it_is_none():
     solve = js.Solve("CG", rtol=1e-10, max_iterations=4)
     text = r"CG needs a symmetric matrix and A is not: ‖A - Aᵀ‖ is roughly 0\.\d+ of ‖A‖\. Use `GMres`"

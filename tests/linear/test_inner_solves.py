@@ -30,7 +30,7 @@ def expected(b):
     return np.linalg.solve(DENSE, b - np.asarray(schur(jnp.zeros(N))))
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @pytest.mark.parametrize(
     "solve",
     [

@@ -70,7 +70,7 @@ def test_every_kind_of_matrix_is_solved_inside_jit(A):
     assert distance(jax.jit(lambda b: js.solve_linear(A, b, SOLVE))(B), X) < 1e-8
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "solve",
     [

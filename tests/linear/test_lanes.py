@@ -178,6 +178,7 @@ def test_gradients_of_lanes_are_those_of_each(few_cores):
         np.testing.assert_allclose(forward[lane], jnp.sum(one * k), rtol=1e-6)
 
 
+@pytest.mark.further
 def test_each_lane_ends_by_itself(small):
     n = 41
     f, ks, b = chain(n)
@@ -210,7 +211,7 @@ def test_every_method_gives_in_lanes_what_it_gives_alone(method, small):
         np.testing.assert_allclose(many.x[lane], solve(k).x, rtol=1e-9)
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @pytest.mark.parametrize("name", mostly_slow(sorted(PRECONDITIONERS), ["jacobi", "ilu", "amg", "fsai"]))
 def test_every_preconditioner_is_built_in_lanes(name, small):
     n = 47

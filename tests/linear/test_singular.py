@@ -122,7 +122,7 @@ def test_factorisations_solve_singular_systems(method, way, stored):
     assert distance(info.x, pinv(path) @ B0) < 1e-8
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("stored", ["dense", "sparse"])
 @pytest.mark.parametrize("method", FACTORISATIONS)
 def test_factorisations_solve_systems_with_several_null_vectors(method, stored):
@@ -259,6 +259,7 @@ def test_gradients_are_those_of_the_pseudo_inverse(way, method):
     assert distance(in_b, pinv(NEUMANN).T @ np.cos(x)) < 1e-8
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("way", ["declared", "detected"])
 def test_gradients_in_the_coefficients_of_a_singular_operator(way):
     k = jnp.asarray(1 + np.arange(N - 1) / N)
@@ -284,6 +285,7 @@ def test_the_gradient_of_the_mean_is_zero(way):
     assert np.linalg.norm(found) < 1e-10
 
 
+@pytest.mark.further
 def test_gradients_where_the_transpose_has_another_null_space():
     rows = jnp.linspace(1.0, 3.0, N)
     A = rows[:, None] * NEUMANN
@@ -354,7 +356,7 @@ def deficient(kind):
     return M if kind == "dense" else sps.csr_array(M)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["empty row and column", "stored zeros", "unpaired", "by values", "dense"])
 def test_auto_solves_singular_systems_that_have_a_solution(kind):
     A = deficient(kind)

@@ -50,7 +50,7 @@ def test_every_method_reaches_the_tolerance_of_the_residual(name):
     np.testing.assert_allclose(info.x, expected, atol=1e-8)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", INNER)
 def test_the_inner_solve_is_any_linear_one(name):
     def f(strength):
@@ -248,7 +248,7 @@ def test_time_steps_that_leap_are_taken_back():
     np.testing.assert_allclose(info.x, 0, atol=1e-7)
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @pytest.mark.parametrize(("size", "kind"), [(100, LU), (300, Banded)])
 def test_a_narrow_band_of_more_than_a_few_unknowns_is_eliminated_as_one(size, kind):
     def chain(u):
@@ -369,7 +369,7 @@ def schroedinger(u, a=1.0):
 WAVE = jnp.array([1 + 1j, 2 - 1j, 0.5j, -1.0])
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", [*METHODS, js.Newton(js.Solve("GMres", rtol=1e-10))])
 def test_complex_equations_need_no_complex_derivative(name):
     def power(a, scale):

@@ -34,7 +34,7 @@ def powell(x):
     )
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_finds_the_fit_of_scipy(name):
     info = js.least_squares_info(decay, js.Solve(METHODS[name], x0=START, rtol=1e-8))

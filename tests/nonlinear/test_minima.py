@@ -255,7 +255,7 @@ def on_the_disc(a, radius=1.5, kind="SLSQP", rtol=1e-5):
     return js.minimize_info(lambda x: jnp.sum((x - a) ** 2), solve, constraints=disc)
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @pytest.mark.parametrize(
     "kind",
     ["SLSQP", "COBYQA", *(pytest.param(k, marks=pytest.mark.slow) for k in ("trust-constr", "COBYLA"))],
@@ -309,6 +309,7 @@ def test_equations_inequalities_and_bounds_together():
         np.testing.assert_allclose(slope, difference / (2 * h), atol=1e-4)
 
 
+@pytest.mark.further
 def test_no_gradient_where_a_constraint_touches_and_does_not_press():
     touching = jnp.array([0.9, 1.2])
     x = lambda a: on_the_disc(a, rtol=1e-8).x  # noqa: E731

@@ -83,7 +83,7 @@ def test_one_mode_is_enough(kind, goal, name):
     np.testing.assert_allclose(jax.jit(jax.jacfwd(f))(k), first, rtol=1e-5)
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @pytest.mark.parametrize(
     ("kind", "outer"),
     [

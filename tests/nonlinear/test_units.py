@@ -127,6 +127,7 @@ def test_a_gradient_that_is_small_in_the_units_of_the_start_alone_is_not_enough(
     np.testing.assert_allclose(info.x * jnp.array([1, 1e-6]), [1, 2], rtol=1e-2)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("n", [pytest.param(3, marks=pytest.mark.slow), 200])
 def test_sizes_follow_the_units(n):
     units = 10.0 ** jnp.linspace(-6, 6, n)

@@ -56,6 +56,7 @@ def test_several_solves_are_numbered_or_named(solves):
         js.plot(solves[:2], labels=["one"])
 
 
+@pytest.mark.further
 def test_names_tell_the_preconditioner_and_lines_of_a_small_batch_end_where_their_system_did():
     with js.SolveTape(record_trajectories=True, norms_only=True) as tape:
         js.solve_linear(A, b, js.Solve("CG", preconditioner="jacobi", rank_deficiency=0))

@@ -248,6 +248,7 @@ def conjugate_gradients(A, M, b, rtol):
     return 200
 
 
+@pytest.mark.few(4)
 @every_recipe
 def test_zero_diagonals_are_survived(name):
     assert np.isfinite(built(name, "grid", np.float64).inverse[4]).all()

@@ -78,7 +78,7 @@ def test_convection_takes_few_iterations():
     assert iterations(matrix(convection(64)), Multigrid(), BiCGStab()) <= 10
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @pytest.mark.parametrize("ends", ["insulated", pytest.param("periodic", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("recipe", [GeometricMultigrid(), RugeStuben(), SmoothedAggregation()])
 def test_singular_problems_take_few_iterations(recipe, ends):
@@ -240,7 +240,7 @@ def test_aggregates_around_periodic_axes_are_blocks():
     assert all(isinstance(level.A, DiagonalsOperator) for level in M.levels[1:])
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("shape", "ends"), [((9,), "fixed"), ((7, 8), "fixed"), ((6, 9), "periodic"), ((4, 5, 6), "insulated")]
 )

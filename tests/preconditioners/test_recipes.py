@@ -58,6 +58,7 @@ def test_fsai_satisfies_its_equations_on_the_pattern():
     np.testing.assert_allclose(np.diag(product @ G.T), 1, rtol=1e-10)
 
 
+@pytest.mark.further
 def test_fsai_takes_half_of_the_iterations_and_a_third_with_the_squared_pattern():
     A = sparse(poisson((40, 40)), positive_definite=True)
     plain = iterations(A, None)
@@ -134,6 +135,7 @@ def test_deflation_is_immune_to_jumps_where_its_vectors_are():
         js.Deflation(labels=(0, 1)).build(A)
 
 
+@pytest.mark.further
 def test_deflation_and_cluster_take_less_than_a_third_of_the_iterations():
     A = sparse(poisson((100, 100)), positive_definite=True)
     plain = iterations(A, None)
@@ -163,6 +165,7 @@ def test_parts_learn_what_the_method_needs():
     assert isinstance(js.Jacobi() @ js.SSOR(), Multiplicative)
 
 
+@pytest.mark.further
 def test_fsai_suits_matrices_without_symmetry():
     A = sparse(convection(30))
     assert iterations(A, js.FSAI(), "GMres") < 0.6 * iterations(A, None, "GMres")

@@ -47,6 +47,7 @@ def test_gradients_come_after_what_they_are_of():
     assert kinds(solves) == ["solve", "solve", "adjoint", "adjoint"]
 
 
+@pytest.mark.further
 def test_loops_and_batches_inside_programs():
     def step(x, _):
         return js.solve_linear(A, x, CG), None

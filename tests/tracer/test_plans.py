@@ -363,6 +363,7 @@ def test_a_small_function_with_large_pieces_is_read_as_a_whole():
     np.testing.assert_allclose(compiled(s, M), expected, atol=1e-12)
 
 
+@pytest.mark.further
 def test_solves_and_loops_over_complex_numbers_are_read():
     # The exponential of a matrix solves, squares and branches; nothing in its derivative conjugates.
     E = jnp.array([[0.5, 0.2 - 1j], [0.3j, -0.1]])

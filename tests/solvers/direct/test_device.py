@@ -51,6 +51,7 @@ def test_factors_solve_with_every_form_of_the_matrix(kind):
         np.testing.assert_allclose(inverse.mv(jnp.asarray(b)), np.linalg.solve(M, b), rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_those_of_dense_elimination(kind):
     A = matrix(kind)
@@ -85,6 +86,7 @@ def test_batches_of_values_solve_in_chunks_and_a_singular_one_harms_no_other(mon
     np.testing.assert_allclose(np.asarray(info.x)[regular], right, rtol=1e-10)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     "axes",
     [
@@ -128,6 +130,7 @@ def test_factors_on_other_structures_are_other_pytrees():
     assert len(structures) == 2
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.complex64, marks=pytest.mark.further)])
 def test_single_precision_stays_single(dtype):
     A = sample("complex" if dtype == np.complex64 else "real").astype(dtype)
@@ -137,6 +140,7 @@ def test_single_precision_stays_single(dtype):
     np.testing.assert_allclose(x, np.linalg.solve(A.astype(np.complex128), b), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("unit", [1e-30, pytest.param(1e30, marks=pytest.mark.further)])
 def test_units_do_not_matter(unit):
     A, b = matrix("real"), jnp.asarray(np.random.default_rng(7).normal(size=N))

@@ -7,6 +7,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxsolve.core.host_call import FAILURES, host_call
 
@@ -108,6 +109,7 @@ assert len(found) == 32 and np.abs(found).max() < 2e-2, found
 """
 
 
+@pytest.mark.further
 def test_two_threads_on_two_cores_do_not_wait_for_each_other():
     environment = {**os.environ, "JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"}
     # 4 s; with `pure_callback` instead of `buffer_callback` none of four runs came to an end.

@@ -122,6 +122,7 @@ def test_a_good_guess_costs_few_iterations_and_an_exact_one_none():
     assert exact.converged
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["scipy-GMres", pytest.param("scipy-biCG-stab", marks=pytest.mark.slow)])
 def test_jit_vmap_and_gradients(name):
     dense = sample("gmres", np.float64)

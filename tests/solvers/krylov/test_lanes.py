@@ -22,7 +22,7 @@ def together(method, A, b, x0, limits):
     return jax.vmap(one)(A, b, x0)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @every_kind
 def test_lanes_do_not_touch_each_other(name):
     easy = problems.definite(SIZE, 5160)

@@ -27,7 +27,7 @@ def test_the_basis_stays_orthogonal_on_an_ill_conditioned_matrix(dtype):
     assert np.abs(V @ V.conj().T - np.eye(13)).max() <= 20 * np.finfo(dtype).eps
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
 def test_the_least_residual_is_known_before_it_is_made(dtype):
     A, b = problems.dominant(20, 5191, dtype), problems.random(20, seed=5192, dtype=dtype)
