@@ -157,6 +157,7 @@ def refused(name, call, kind, value):
     assert "raise" in str(last.line), f"{name} of {kind}: {raised.value}"
 
 
+@pytest.mark.further
 def test_lists_of_numbers_are_arrays():
     x = js.solve_linear([[2.0, 0], [0, 4]], [1.0, 1])
     np.testing.assert_allclose(x, [0.5, 0.25])

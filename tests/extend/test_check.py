@@ -209,6 +209,7 @@ def test_what_cannot_be_registered_is_refused_in_words(register, words):
         register()
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("name", mostly_slow([*METHODS, *PRECONDITIONERS, *NONLINEAR, "superlu"], ["jacobi"]))
 def test_what_the_package_brings_passes_its_own_laws(name):
     assert extend.check(name).passed

@@ -49,7 +49,7 @@ def in_turn():
             yield pytest.param(method, names, marks=marks, id=f"{method}-{' of '.join(names)}")
 
 
-@pytest.mark.few(5)
+@pytest.mark.few(3)
 @pytest.mark.parametrize(("method", "names"), list(in_turn()))
 def test_derivatives_of_a_composition(method, names):
     holds(names, by(method), kind(method))

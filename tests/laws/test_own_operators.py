@@ -106,7 +106,7 @@ def outcome(make, request, kind):
     return info.status.name, info.x
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["definite", "complex"])
 @every_request
 def test_an_operator_is_solved_like_its_sparse_matrix(name, kind):
@@ -119,7 +119,7 @@ def test_an_operator_is_solved_like_its_sparse_matrix(name, kind):
             assert distance(own, expected(kind)[0]) < 1e-8
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize("kind", ["definite", "complex"])
 @every_request
@@ -140,7 +140,7 @@ def test_gradients_reach_the_fields_of_an_operator(name, kind, operator):
         assert distance(got, want) < 1e-7
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("operator", OPERATORS)
 @every_request
 def test_a_batch_of_operators_is_solved_lane_by_lane(name, operator):

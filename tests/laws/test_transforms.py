@@ -135,6 +135,7 @@ def test_compiled_solves_give_what_eager_ones_give(name):
     assert distance(x, np.linalg.solve(A, b)) < 1e-9
 
 
+@pytest.mark.few(1)
 @every_family
 def test_reverse_gradients_are_those_of_the_inverse(name):
     A, _, w, x, in_A, in_b = complex_gradients(name)

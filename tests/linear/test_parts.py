@@ -155,7 +155,7 @@ FLUXES = complex_(6, seed=11)
 FLUXES = FLUXES - FLUXES.mean()
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("way", [{}, {"rank_deficiency": 1}, {"null_space": [np.ones(6), 1j * np.ones(6)]}])
 @pytest.mark.parametrize("method", ["auto", "CG", "GMres", "LU", "sparse-direct"])
 def test_constants_have_a_real_and_an_imaginary_part(method, way):

@@ -125,7 +125,7 @@ def test_methods_that_hold_a_lock_run_their_lanes_one_after_the_other():
     np.testing.assert_allclose(jax.jit(jax.vmap(run))(jnp.array([2.0, 0.5])), [[1, 1], [0.5, 0.5]], atol=1e-3)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["L-BFGS", "L-BFGS-B", "Nelder-Mead"])
 def test_gradients_follow_from_the_minimum_alone(name):
     rtol = 1e-6 if name == "Nelder-Mead" else 1e-11

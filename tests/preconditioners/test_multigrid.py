@@ -485,7 +485,7 @@ def test_spectra_found_on_the_host_are_close_upper_estimates(kind, name):
     assert 0.97 * truth <= found <= 1.3 * truth
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float16, jnp.bfloat16])
 @pytest.mark.parametrize("recipe", [GeometricMultigrid, SmoothedAggregation, RugeStuben])
 def test_cycles_may_be_less_precise_than_the_solve(recipe, dtype):
