@@ -231,7 +231,7 @@ def _is_insulated(sums: Any, sizes: Any) -> Any:
         sums: A 1.
         sizes: |A| 1.
     """
-    return (abs(sums) <= INSULATED * np.finfo(sums.dtype).eps * sizes).all()
+    return (abs(sums) <= INSULATED * jnp.finfo(sums.dtype).eps * sizes).all()
 
 
 def _spectrum(A: StencilOperator) -> HostSpectrum:
