@@ -12,6 +12,8 @@ from jaxsolve.operators.pattern import Pattern
 from jaxsolve.solvers.direct.sparse import static_factors, triples
 from jaxsolve.solvers.direct.sparse.matching import matched_rows
 from jaxsolve.solvers.direct.sparse.ordering import elimination
+from jaxsolve.solvers.direct.sparse.steps import steps
+from jaxsolve.solvers.direct.sparse.sweep import Stepped
 
 N = 30
 DEVICE = js.Solve(js.SparseDirect("device"), rtol=1e-12)
@@ -184,6 +186,30 @@ def test_rows_move_to_where_the_diagonal_is_large():
     b = rng.normal(size=N)
     np.testing.assert_allclose(js.solve_linear(S, b, DEVICE), np.linalg.solve(A, b), rtol=1e-9)
     assert matched_rows(matrix("real").pattern, np.asarray(matrix("real").data)) is None
+
+
+@pytest.mark.parametrize("most", [0, 1, 3, 40])
+def test_steps_hold_every_term_of_every_target_once(most):
+    # Against sums by np.add.at; targets of a block are changed by terms of earlier blocks.
+    rng = np.random.default_rng(most)
+    sizes = np.array([5, 0, 70, 1, 40])
+    counts = np.concatenate([np.sort(rng.integers(0, most + 1, size))[::-1] for size in sizes])
+    targets = np.repeat(np.arange(len(counts)), counts)
+    block = np.repeat(np.arange(len(sizes)), sizes)
+    sources = np.where(block[targets] > 0, rng.integers(0, 5, len(targets)), len(counts))
+    plan = steps(sizes, counts, (sources,), (len(counts),))
+    assert (np.diff(plan.offsets) >= 0).all()
+    start = rng.normal(size=(len(counts), 2))
+    expected = np.append(start, np.zeros((1, 2)), axis=0)
+    np.add.at(expected, targets, expected[sources])
+    stepped = Stepped.of(plan, jnp.asarray)
+    v = stepped.spare(jnp.asarray(start))
+    for k in range(len(sizes)):
+        v = stepped.run(v, lambda v, window, at: window + v[at], jnp.int32(k))
+    np.testing.assert_allclose(v[: len(counts)], expected[:-1], rtol=1e-14)
+    whole = stepped.run(stepped.spare(jnp.asarray(start)), lambda v, window, at: window + v[at])
+    np.testing.assert_array_equal(whole, v)
+    assert not np.asarray(v[len(counts) :]).any()
 
 
 def test_the_fill_is_that_of_elimination():

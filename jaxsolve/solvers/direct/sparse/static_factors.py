@@ -20,7 +20,7 @@ from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.solvers.direct.sparse.matching import matched_rows
-from jaxsolve.solvers.direct.sparse.sweep import Lists, Stepped, eliminated, scales, substituted
+from jaxsolve.solvers.direct.sparse.sweep import Lists, Substitution, eliminated, read, scales, substituted
 from jaxsolve.solvers.direct.sparse.triples import Triples, triples
 
 #: Sets of values that are worked on at once on a CPU, and the bytes that F takes of them at most.
@@ -48,14 +48,14 @@ class StaticFactors(LinearOperator):
     No callback, no host: it passes through jit, vmap, scan and export as a pytree.
 
     Args:
-        lower: L below its diagonal of ones.
-        upper: U above its diagonal of ones.
+        lower: L below its diagonal of ones, column by column, and a zero.
+        upper: U above its diagonal of ones, row by row, and a zero.
         pivots: D.
         left: The diagonal of R.
         right: The diagonal of C.
         status: `breakdown` where a pivot vanished and was replaced, else `converged`.
         substitution: The steps of a substitution.
-        places: Where rows of A stand in the order, and the row at each place; the same for columns.
+        places: The row of A at each place of the order, and the place of each row; the same for columns.
         levels: Levels of the elimination tree.
         structure: What the steps and places are made for; factors on other structures are other kinds of pytrees.
         transposed: Whether this is the inverse of the transpose.
@@ -68,7 +68,7 @@ class StaticFactors(LinearOperator):
     left: Array
     right: Array
     status: Array
-    substitution: Stepped
+    substitution: Substitution
     places: tuple[tuple[Array, Array], tuple[Array, Array]]
     levels: int = eqx.field(static=True)
     structure: Structure = eqx.field(static=True)
@@ -94,14 +94,14 @@ class StaticFactors(LinearOperator):
     @property
     def description(self) -> str:
         """What was factorised and how."""
-        beside = self.lower.shape[-1] + self.upper.shape[-1]
+        beside = 2 * (self.lower.shape[-1] - 1)
         return (
             f"elimination without exchanges, minimum degree: {beside} entries beside D, {self.levels} levels"
         )
 
     def mv(self, x: Array) -> Array:
         """The solution for the right-hand side x."""
-        (_, at_rows), (column_places, _) = self.places
+        (at_rows, _), (_, column_places) = self.places
         y = mul(self.left[at_rows], x[at_rows])
         factors = (self.upper, self.lower) if self.transposed else (self.lower, self.upper)
         y = _substitute(self.substitution, *(v[None] for v in (*factors, self.pivots, y)))[0]
@@ -109,11 +109,10 @@ class StaticFactors(LinearOperator):
 
     def transpose(self) -> "StaticFactors":
         """The inverse of the transpose, by the same factors: (L D U)ᵀ = Uᵀ D Lᵀ."""
-        (row_places, rows), (column_places, columns) = self.places
+        rows, columns = self.places
         return StaticFactors(
             self.lower, self.upper, self.pivots, self.right, self.left, self.status, self.substitution,
-            ((column_places, columns), (row_places, rows)), self.levels, self.structure, not self.transposed,
-            self.facts.T,
+            (columns, rows), self.levels, self.structure, not self.transposed, self.facts.T,
         )  # fmt: skip
 
     def conj(self) -> "StaticFactors":
@@ -158,7 +157,7 @@ def _factored(
     status = jnp.where(vanished[0], int(Status.breakdown), int(Status.converged)).astype(jnp.int32)
     return StaticFactors(
         lower[0], upper[0], pivots[0], left[0], right[0], status, lists.substitution,
-        ((lists.row_places, lists.rows), (lists.column_places, lists.columns)), lists.levels, structure, False, facts,
+        (lists.rows, lists.columns), lists.levels, structure, False, facts,
     )  # fmt: skip
 
 
@@ -176,15 +175,16 @@ def _elimination(hermitian: bool) -> Any:
 
     @jax.custom_batching.custom_vmap
     def run(lists: Lists, positions: tuple[Array, Array], data: Array) -> tuple[Array, ...]:
-        def some(data: Array) -> tuple[Array, ...]:
-            values = data.T
-            left, right = scales(positions, lists.n, values, lists.symmetric)
+        def some(values: Array) -> tuple[Array, ...]:
+            left, right = scales(lists, positions, values)
             rows, columns = positions
-            scaled = mul(right[columns], mul(left[rows], values))
+            scaled = mul(read(right, columns), mul(read(left, rows), values))
             lower, upper, pivots, vanished = eliminated(lists, scaled, hermitian)
-            return lower.T, upper.T, pivots.T, left.T, right.T, vanished
+            return lower, upper, pivots, left, right, vanished[None]
 
-        return _in_chunks(some, (data,), (2 * lists.below + lists.n) * data.dtype.itemsize)
+        bytes_a_set = (2 * len(lists.lower) + len(lists.diagonal)) * data.dtype.itemsize
+        *factors, vanished = _in_chunks(some, (data,), bytes_a_set)
+        return (*factors, vanished[:, 0])
 
     @run.def_vmap
     def _(size: int, batched: Any, lists: Lists, positions: Any, data: Array) -> tuple[Any, Any]:
@@ -198,20 +198,20 @@ def _elimination(hermitian: bool) -> Any:
 
 
 @jax.custom_batching.custom_vmap
-def _substitute(steps: Stepped, lower: Array, upper: Array, pivots: Array, y: Array) -> Array:
+def _substitute(steps: Substitution, lower: Array, upper: Array, pivots: Array, y: Array) -> Array:
     """x of L D U x = y, all with the sets first; factors that are the same for all sets are not copied."""
     if len(pivots) == 1:
         return substituted(steps, (lower.T, upper.T, pivots.T), y.T).T
 
     def some(lower: Array, upper: Array, pivots: Array, y: Array) -> Array:
-        return substituted(steps, (lower.T, upper.T, pivots.T), y.T).T
+        return substituted(steps, (lower, upper, pivots), y)
 
     bytes_a_set = (2 * lower.shape[1] + pivots.shape[1]) * y.dtype.itemsize
     return _in_chunks(some, (lower, upper, pivots, y), bytes_a_set)
 
 
 @_substitute.def_vmap
-def _(size: int, batched: Any, steps: Stepped, *parts: Array) -> tuple[Array, bool]:
+def _(size: int, batched: Any, steps: Substitution, *parts: Array) -> tuple[Array, bool]:
     (steps,) = _same_for_all((steps,), batched[:1])
     *factors, y = parts
     *own, _ = batched[1:]
@@ -232,17 +232,21 @@ def _same_for_all(trees: Any, batched: Any) -> Any:
 
 
 def _in_chunks(f: Any, parts: tuple[Array, ...], bytes_a_set: int) -> Any:
-    """f(*parts) by some sets at a time."""
+    """f(*parts) by some sets at a time; parts and what comes out have the sets first, f has them last.
+
+    Arrays are turned outside of the loop: what one loop turns back then meets what another turned, and both vanish.
+    """
     sets = len(parts[0])
-    at_once = max(1, min(SETS, BYTES // max(bytes_a_set, 1)))
-    if sets <= at_once:
-        return f(*parts)
-    chunks = -(-sets // at_once)
+    chunks = -(-sets // max(1, min(SETS, BYTES // max(bytes_a_set, 1))))
+    if chunks <= 1:
+        return jax.tree.map(jnp.transpose, f(*(v.T for v in parts)))
     at_once = -(-sets // chunks)
+    spare = chunks * at_once - sets
     # The last chunk is filled with its last set.
-    padded = [jnp.concatenate([v, jnp.repeat(v[-1:], chunks * at_once - sets, axis=0)]) for v in parts]
-    out = lax.map(lambda own: f(*own), tuple(v.reshape(chunks, at_once, *v.shape[1:]) for v in padded))
-    return jax.tree.map(lambda v: v.reshape(chunks * at_once, *v.shape[2:])[:sets], out)
+    padded = [jnp.concatenate([v, jnp.repeat(v[-1:], spare, axis=0)]) if spare else v for v in parts]
+    turned = tuple(v.reshape(chunks, at_once, -1).swapaxes(1, 2) for v in padded)
+    out = lax.map(lambda own: f(*own), turned)
+    return jax.tree.map(lambda v: v.swapaxes(1, 2).reshape(chunks * at_once, -1)[:sets], out)
 
 
 @recent(most=16, each=0)

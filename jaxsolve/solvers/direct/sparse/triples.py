@@ -1,34 +1,21 @@
-"""Triples: an elimination as lists of products F[i, j] -= F[i, k] F[k, j], level by level, in steps of equal length.
+"""Triples: an elimination as lists of products F[i, j] -= F[i, k] F[k, j], gathered by what they change.
 
-F holds the entries of L below the diagonal column by column, those of U the same way by rows, the diagonal, and one
-more number that stays zero: what fills the last step of a level reads and writes that.
+F holds L below the diagonal, U above it and the diagonal, level by level of the elimination tree: what one level
+changes are neighbours in memory. The number after the last one is zero: what fills a step reads that.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.operators.pattern import Pattern
-from jaxsolve.solvers.direct.sparse.ordering import elimination
+from jaxsolve.solvers.direct.sparse.ordering import Elimination, elimination
+from jaxsolve.solvers.direct.sparse.steps import Steps, indices, steps
 
-#: Products at most: twelve bytes of indices each, 60 MB, and about as long to find as SuperLU takes to factorise.
-MOST = 5_000_000
-#: Entries of a step that are tried. What a step costs beside its entries, in entries: 1 µs.
-LENGTHS, STEP_COST = (32, 64, 128, 256, 512, 1024), 60
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Steps:
-    """A list in steps: first those of level 0, then those of level 1, and so on.
-
-    Attributes:
-        bounds: The first step of each level, and the one after its last; shape (levels, 2).
-        lists: Index lists of shape (steps, length).
-    """
-
-    bounds: np.ndarray
-    lists: tuple[np.ndarray, ...]
+#: Products at most: some 14 bytes of indices each, 70 MB, and about as long to find as SuperLU takes to factorise.
+MOST, BYTES = 5_000_000, 14
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,44 +23,43 @@ class Triples:
     """A factorisation of one pattern, ready to run.
 
     Attributes:
-        n: Rows.
         below: Entries of L below the diagonal, and of U above.
-        symmetric: Whether U is not computed: its entries are those of L.
-        entries: Where each value of A goes in F; the last place where it is not read.
-        divisions: Steps of (the entry of U, where it comes from, its pivot): U[k, j] = F[k, j] / F[k, k].
-        products: Steps of (the target, the entry of L, the entry of U).
-        substitution: Steps of (the row, the column, the entry): y[row] -= L[entry] y[column].
+        symmetric: Whether U is not in F: its entries are those of L.
+        sources: Which value of A starts each number of F; the number of values where none does.
+        products: Steps by level of (the number of F, the entry of U) whose product is taken from F.
+        divisions: Steps by level of (what is divided, its pivot), both in F: U[k, j] = F[k, j] / F[k, k].
+        lower: Where F has L, column by column; U has the same entries row by row.
+        diagonal: Where F has the diagonal.
         below_columns: The column of each entry of L.
-        rows: The row of A at each place of the order.
-        columns: The column of A at each place.
-        row_places: The place of each row of A.
-        column_places: The place of each column.
+        forward: Steps of (the entry of L, the unknown) for L y = b.
+        backward: Steps of (the entry of U, the unknown) for U x = y, with unknowns in the order `turned`.
+        turned: The place of the unknown that is k-th on the way back, at k; and the other way round.
+        groups: For rows of A and for its columns: steps of (the value), and where the sum of each ends up.
+        rows: The row of A at each place of the order, and the place of each row.
+        columns: The same for columns.
         updates: Products in all.
     """
 
-    n: int
     below: int
     symmetric: bool
-    entries: np.ndarray
-    divisions: Steps
+    sources: np.ndarray
     products: Steps
-    substitution: Steps
+    divisions: Steps
+    lower: np.ndarray
+    diagonal: np.ndarray
     below_columns: np.ndarray
-    rows: np.ndarray
-    columns: np.ndarray
-    row_places: np.ndarray
-    column_places: np.ndarray
+    forward: Steps
+    backward: Steps
+    turned: tuple[np.ndarray, np.ndarray]
+    groups: tuple[tuple[Steps, np.ndarray], tuple[Steps, np.ndarray]]
+    rows: tuple[np.ndarray, np.ndarray]
+    columns: tuple[np.ndarray, np.ndarray]
     updates: int
 
     @property
     def levels(self) -> int:
         """Levels of the elimination tree."""
         return len(self.products.bounds)
-
-    @property
-    def size(self) -> int:
-        """Numbers in F but for the last one."""
-        return 2 * self.below + self.n
 
 
 def triples(pattern: Pattern, rows: np.ndarray | None, symmetric: bool) -> Triples:
@@ -89,74 +75,105 @@ def triples(pattern: Pattern, rows: np.ndarray | None, symmetric: bool) -> Tripl
     """
     n = pattern.shape[0]
     plan = elimination(pattern, rows)
-    columns = plan.columns
-    m = len(columns)
     length = np.diff(plan.starts)
     updates = int((length * (length + 1) // 2).sum()) if symmetric else plan.updates
     if updates > MOST:
         raise StructureError(
             f"eliminating this pattern ({n} unknowns, {pattern.nnz} entries) takes {updates:,} products and "
-            f"{12 * updates / 1e6:.0f} MB of indices on the device; at most {MOST:,} are made. Use a backend of the "
+            f"{BYTES * updates / 1e6:.0f} MB of indices on the device; at most {MOST:,} are made. Use a backend of the "
             'host (js.SparseDirect("superlu")), or a Krylov method with a preconditioner.'
         )
-    keys = columns * n + plan.rows
-    rank = np.arange(m) - plan.starts[columns]
-    # Pairs of entries of one column, the lower one first.
-    first = np.repeat(np.arange(m), rank)
-    second = plan.starts[columns][first] + np.arange(len(first)) - np.repeat(np.cumsum(rank) - rank, rank)
-    target = np.searchsorted(keys, plan.rows[second] * n + plan.rows[first])
-    own, diagonal, nothing = np.arange(m), 2 * m, 2 * m + n
-    lists = [(target, first, m + second), (diagonal + plan.rows, own, m + own)]
-    if not symmetric:
-        lists.append((m + target, second, m + first))
-    goes, left, right = (np.concatenate(parts) for parts in zip(*lists, strict=True))
-    levels = int(plan.levels.max(initial=-1)) + 1
-    source = own if symmetric else m + own
-    level = plan.levels[columns]
+    plan = plan.by_levels()
+    columns, m, levels = plan.columns, len(plan.rows), int(plan.levels.max(initial=-1)) + 1
+    changed, left, right = _products(plan, symmetric)
+    # Entries by number: L, then the diagonal, then U. F has them by level, and within one those first that change most.
+    level = np.concatenate([plan.levels[columns], plan.levels, plan.levels[columns]])[
+        : m + n + (0 if symmetric else m)
+    ]
+    counts = np.bincount(changed, minlength=len(level))
+    order = np.lexsort((-counts, level))
+    place = np.argsort(order)
+    by_target = np.argsort(place[changed], kind="stable")
+    lower, diagonal, upper = place[:m], place[m : m + n], place[:m] if symmetric else place[m + n :]
     at = np.arange(n) if rows is None else rows
     at, across = at[plan.order], plan.order
     row_places, column_places = np.argsort(at), np.argsort(across)
-    i, j = row_places[pattern.rows], column_places[pattern.indices]
-    low, high = np.minimum(i, j), np.maximum(i, j)
-    place = np.searchsorted(keys, low * n + high) if m else np.zeros(len(i), np.int64)
-    place = np.where(i == j, diagonal + i, np.where(i > j, place, nothing if symmetric else m + place))
     return Triples(
-        n=n,
         below=m,
         symmetric=symmetric,
-        entries=_indices(place),
-        divisions=_steps(level, levels, (m + own, source, diagonal + columns), (nothing, nothing, diagonal)),
-        products=_steps(plan.levels[columns[left]], levels, (goes, left, right), (nothing,) * 3),
-        substitution=_steps(level, levels, (plan.rows, columns, own), (n, n, m)),
-        below_columns=_indices(columns),
-        rows=_indices(at),
-        columns=_indices(across),
-        row_places=_indices(row_places),
-        column_places=_indices(column_places),
+        sources=indices(
+            _sources(plan, row_places[pattern.rows], column_places[pattern.indices], symmetric)[order]
+        ),
+        products=steps(
+            np.bincount(level, minlength=levels),
+            counts[order],
+            (place[left[by_target]], right[by_target]),
+            (len(level), m),
+        ),
+        divisions=steps(
+            np.bincount(plan.levels[columns], minlength=levels),
+            np.ones(m, np.int64),
+            (upper, diagonal[columns]),
+            (len(level), len(level)),
+        ),
+        lower=indices(lower),
+        diagonal=indices(diagonal),
+        below_columns=indices(columns),
+        **_substitution(plan),
+        groups=(_grouped(pattern.rows, n), _grouped(pattern.indices, n)),
+        rows=(indices(at), indices(row_places)),
+        columns=(indices(across), indices(column_places)),
         updates=updates,
     )
 
 
-def _steps(level: np.ndarray, levels: int, lists: tuple[np.ndarray, ...], fill: tuple[int, ...]) -> Steps:
-    """Lists sorted by level and cut into steps."""
-    order = np.argsort(level.astype(np.uint16 if levels < 2**16 else np.int64), kind="stable")
-    count = np.bincount(level, minlength=levels)
-    length = min(LENGTHS, key=lambda T: int((-(-count // T)).sum()) * (T + STEP_COST))
-    steps = -(-count // length)
-    end = np.cumsum(steps)
-    begins = np.cumsum(count) - count
-    level = level[order]
-    slot = (end - steps)[level] * length + np.arange(len(order)) - begins[level]
-    total = int(end[-1]) if len(end) else 0
-    cut = []
-    for values, nothing in zip(lists, fill, strict=True):
-        whole = np.full(total * length, nothing, np.int32)
-        whole[slot] = values[order]
-        cut.append(_indices(whole.reshape(total, length)))
-    return Steps(_indices(np.stack([end - steps, end], axis=1).reshape(levels, 2)), tuple(cut))
+def _products(plan: Elimination, symmetric: bool) -> tuple[np.ndarray, ...]:
+    """What each product changes, its entry of L, and its entry of U, as numbers of entries."""
+    n, m, columns, rows = len(plan.levels), len(plan.rows), plan.columns, plan.rows
+    rank = np.arange(m) - plan.starts[columns]
+    # Pairs of entries of one column, the one further down first.
+    first = np.repeat(np.arange(m), rank)
+    second = plan.starts[columns][first] + np.arange(len(first)) - np.repeat(np.cumsum(rank) - rank, rank)
+    target = np.searchsorted(columns * n + rows, rows[second] * n + rows[first])
+    own = np.arange(m)
+    lists = [(target, first, second), (m + rows, own, own)]
+    if not symmetric:
+        lists.append((m + n + target, second, first))
+    changed, left, right = (np.concatenate(parts) for parts in zip(*lists, strict=True))
+    return changed, left, right
 
 
-def _indices(values: np.ndarray) -> np.ndarray:
-    values = np.ascontiguousarray(values, np.int32)
-    values.flags.writeable = False
-    return values
+def _sources(plan: Elimination, i: np.ndarray, j: np.ndarray, symmetric: bool) -> np.ndarray:
+    """For each number of an entry the value of A that stands there; i and j are the places of the values."""
+    n, m = len(plan.levels), len(plan.rows)
+    sources = np.full(m + n + (0 if symmetric else m), len(i))
+    for there, first in (((i > j), 0), ((i < j), m + n))[: 1 if symmetric else 2]:
+        low, high = np.minimum(i, j)[there], np.maximum(i, j)[there]
+        sources[first + np.searchsorted(plan.columns * n + plan.rows, low * n + high)] = np.flatnonzero(there)
+    sources[m + i[i == j]] = np.flatnonzero(i == j)
+    return sources
+
+
+def _substitution(plan: Elimination) -> dict[str, Any]:
+    """The steps of both substitutions."""
+    n, m, columns = len(plan.levels), len(plan.rows), plan.columns
+    sizes = np.bincount(plan.levels, minlength=1 if n else 0)
+    by_row = np.argsort(plan.rows, kind="stable")
+    length = np.diff(plan.starts)
+    turned = np.lexsort((-length, -plan.levels))
+    place = np.argsort(turned)
+    back = np.argsort(place[columns], kind="stable")
+    return {
+        "forward": steps(sizes, np.bincount(plan.rows, minlength=n), (by_row, columns[by_row]), (m, n)),
+        "backward": steps(sizes[::-1], length[turned], (back, place[plan.rows[back]]), (m, n)),
+        "turned": (indices(turned), indices(place)),
+    }
+
+
+def _grouped(index: np.ndarray, n: int) -> tuple[Steps, np.ndarray]:
+    """The values of A of each row or column, in steps over groups of falling size, and the place of each group."""
+    counts = np.bincount(index, minlength=n)
+    order = np.argsort(-counts, kind="stable")
+    place = np.argsort(order)
+    values = np.argsort(place[index], kind="stable")
+    return steps(np.array([n]), counts[order], (values,), (len(index),)), indices(place)
