@@ -14,6 +14,7 @@ import scipy.sparse.linalg
 from jax import Array
 from jax.experimental.sparse import BCOO, BCSR
 
+from jaxsolve.core.array_likes import unwrapped
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import index_array, is_traced
 from jaxsolve.core.traits import Traits
@@ -79,7 +80,7 @@ class SparseMatrix(LinearOperator):
                 "Build the matrix outside of jit, or with SparseMatrix(data, pattern)."
             )
         try:
-            host = np.asarray(matrix)
+            host = np.asarray(unwrapped(matrix))
         except ValueError as error:
             raise StructureError(f"SparseMatrix.from_dense takes an array of shape (m, n): {error}") from None
         if host.ndim != 2 or host.dtype.kind not in "biufc":
