@@ -68,4 +68,4 @@ def told(value: Any) -> str:
     kind = "jax.Array" if isinstance(value, jax.Array) else type(value).__name__
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"a {kind} of shape {tuple(value.shape)} and dtype {value.dtype}"
-    return f"the class {value.__name__}" if isinstance(value, type) else f"a {kind}"
+    return repr(value) if isinstance(value, type) else f"a {kind}"
