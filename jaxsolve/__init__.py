@@ -1,11 +1,50 @@
-"""Linear systems solved inside JAX: traced, preconditioned, differentiable."""
+"""Linear systems solved inside JAX: traced, preconditioned, differentiable.
+
+    import jaxsolve as js
+    x = js.solve_linear(A, b, js.Solve("CG", rtol=1e-8, preconditioner="ilu"))
+
+`help(js.solve_linear)` and so on tell the rest. What there is:
+
+Solving     solve_linear, solve_linear_info, solve_linear_many, factorize, Factorization
+Asking      Solve: method, tolerances, preconditioner, first guess; methods(), preconditioners() list the names
+Answers     SolveInfo, Status, explain, Explanation, jit
+Failures    ConvergenceException, NotConverged, Diverged; StructureError, TraceError, NotLinearError,
+            MissingBackendError
+Nonlinear   solve_nonlinear, solve_fixed_point, least_squares, minimize, and each with _info:
+            solve_nonlinear_info, solve_fixed_point_info, least_squares_info, minimize_info
+Matrices    SparseMatrix, DenseMatrix, LinearOperator, Diagonal, Identity, Block, Pattern, read_matrix
+Functions   matrix_from_function, jit_compile_linear, linearize_operator
+Watching    SolveTape, Trajectory, plot, spy, set_logging_level
+
+Methods:
+  symmetric      CG, AdaptiveCG, MINRES, CR
+  any square     GMRES, FGMRES, BiCGStab, IDR, BiCG, CGS, TFQMR
+  least squares  LSQR, LSMR
+  by factors     LU, Cholesky, QR, Banded, SparseDirect, SciPyDirect
+  SciPy's        SciPyKrylov
+Nonlinear methods
+  equations      Newton, Broyden, PseudoTransient, Anderson, Picard
+  fits           GaussNewton, LevenbergMarquardt, SciPyLeastSquares
+  minima         LBFGS, NewtonCG, GradientDescent, SciPyMinimize
+Preconditioners
+  of the matrix  Jacobi, BlockJacobi, SSOR, ILU, Cholesky0, FSAI, Chebyshev, Neumann, Nystrom
+  multigrid      Multigrid, GeometricMultigrid, SmoothedAggregation, RugeStuben
+  coarse spaces  Cluster, Deflation
+  combined       Additive, Multiplicative, Symmetrized
+Further          jaxsolve.extend: methods and preconditioners of your own; `python -m jaxsolve --help`: the command line
+"""
 
 from jaxsolve.core.checks import jit as jit
+from jaxsolve.core.errors import MissingBackendError as MissingBackendError
+from jaxsolve.core.errors import NotLinearError as NotLinearError
+from jaxsolve.core.errors import StructureError as StructureError
+from jaxsolve.core.errors import TraceError as TraceError
 from jaxsolve.core.results import ConvergenceException as ConvergenceException
 from jaxsolve.core.results import Diverged as Diverged
 from jaxsolve.core.results import NotConverged as NotConverged
 from jaxsolve.core.results import SolveInfo as SolveInfo
 from jaxsolve.core.status import Status as Status
+from jaxsolve.core.version import __version__ as __version__
 from jaxsolve.front.request import Solve as Solve
 from jaxsolve.io.files import read_matrix as read_matrix
 from jaxsolve.linear.catalogue import methods as methods
@@ -90,5 +129,3 @@ from jaxsolve.telemetry.tape import SolveTape as SolveTape
 from jaxsolve.tracer.assembly import matrix_from_function as matrix_from_function
 from jaxsolve.tracer.compiled import jit_compile_linear as jit_compile_linear
 from jaxsolve.tracer.jacobian import linearize_operator as linearize_operator
-
-__version__ = "0.1.0"

@@ -102,6 +102,11 @@ def attempt(function: Callable[..., Any], *args: Any) -> Any:
         raise UsageError(" ".join(str(error).split())) from None
 
 
+def completed(option: Any, names: list[str]) -> None:
+    """Has the shell complete an option by names, where argcomplete is installed."""
+    option.completer = lambda **_: names
+
+
 def add_tolerances(parser: argparse.ArgumentParser) -> None:
     """Declares the options that all commands that solve share."""
     parser.add_argument("--rhs", metavar="FILE", help="right-hand side: a file, `ones` or `random` "

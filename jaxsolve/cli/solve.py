@@ -10,6 +10,7 @@ from jaxsolve.cli.inputs import (
     UsageError,
     add_tolerances,
     attempt,
+    completed,
     load_matrix,
     load_rhs,
     method_of,
@@ -20,6 +21,8 @@ from jaxsolve.cli.tables import print_facts, print_json, scientific, seconds
 from jaxsolve.front.request import AUTO, Solve, preconditioner_name
 from jaxsolve.io.files import write_vector
 from jaxsolve.linear.auto import choose
+from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
+from jaxsolve.solvers.method_registry import METHODS
 
 
 def register(commands: Any) -> None:
@@ -28,8 +31,14 @@ def register(commands: Any) -> None:
         "solve", help="solve A x = b", description="Solves A x = b; exits with 1 where no solution was found."
     )
     parser.add_argument("matrix", metavar="A.mtx", help="the matrix")
-    parser.add_argument("--method", default=AUTO, metavar="M", help="name of a method (default: auto)")
-    parser.add_argument("--preconditioner", default="none", metavar="P", help="name of a preconditioner")
+    method = parser.add_argument(
+        "--method", default=AUTO, metavar="M", help="name of a method (default: auto)"
+    )
+    recipe = parser.add_argument(
+        "--preconditioner", default="none", metavar="P", help="name of a preconditioner"
+    )
+    completed(method, [AUTO, *METHODS])
+    completed(recipe, [AUTO, "none", *PRECONDITIONERS])
     add_tolerances(parser)
     parser.add_argument("--atol", type=float, default=0.0, help="absolute tolerance, in the units of b")
     parser.add_argument("--output", metavar="x.mtx", help="write the solution to a .mtx or .npy file")

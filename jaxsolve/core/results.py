@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.host_call import FAILURES
+from jaxsolve.core.html import facts_table
 from jaxsolve.core.status import CONVERGED, DIVERGED, Status
 
 
@@ -49,6 +50,10 @@ class Frozen:
             and len(self.rest) == len(other.rest)
             and all(a is b or a == b for a, b in zip(self.rest, other.rest, strict=True))
         )
+
+
+#: What tables tell of a solve.
+FIGURES = ("method", "kind", "status", "iterations", "products", "residual norm", "tolerance", "time (s)")
 
 
 @functools.partial(
@@ -159,6 +164,33 @@ class SolveInfo:
         if isinstance(self.code, jax.core.Tracer):
             return f"SolveInfo({self.method}, traced)"
         return f"SolveInfo({describe(self, advice=False)}, {_dtype(self)})"
+
+    def _repr_html_(self) -> str:
+        figures = dict(zip(FIGURES, self.figures(), strict=True))
+        return facts_table("SolveInfo", [*figures.items(), ("dtype", _dtype(self))], self.message)
+
+    def figures(self) -> tuple[str, ...]:
+        """The `FIGURES` of a solve as text; of a batch how many converged, and the largest of each."""
+        if isinstance(self.code, jax.core.Tracer):
+            return (self.method, self.kind, *["traced"] * 6)
+        done, seconds = np.asarray(self.converged), float(np.max(self.solve_time, initial=-math.inf))
+        status = Status(int(self.code)).name if done.ndim == 0 else f"{done.sum()} of {done.size} converged"
+
+        def most(values: Any, form: str) -> str:
+            values = np.asarray(values)
+            return format(values.max().item(), form) if values.size else "-"
+
+        return (
+            *(
+                self.method,
+                self.kind,
+                status,
+                most(self.iterations, "d"),
+                most(self.function_evaluations, "d"),
+            ),
+            *(most(self.residual_norm, ".3g"), most(self.target, ".3g")),
+            f"{seconds:.3g}" if math.isfinite(seconds) else "-",
+        )
 
 
 def is_any_of(code: Any, members: tuple[int, ...]) -> Any:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import numbers
 from typing import Any
 
 import equinox as eqx
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsolve.core.array_likes import is_list_of_numbers, poses_as_array, stands_alone, told, unwrapped
 from jaxsolve.core.errors import StructureError
 
 _LEAF = jax.tree.structure(0)
@@ -224,10 +224,10 @@ def inexact(*dtypes: Any) -> Any:
 
 
 def as_arrays(name: str, tree: Any) -> Any:
-    """A pytree with arrays for leaves; a list of numbers is one array.
+    """A pytree with arrays for leaves; a list of numbers is one array, and so is what has `__jax_array__`.
 
     Raises:
-        TypeError: If a leaf is no number; the text names what it is.
+        TypeError: If a leaf is no number, or only poses as an array; the text names what it is.
         StructureError: If a list of lists is ragged.
     """
     if isinstance(tree, jax.Array):
@@ -236,12 +236,13 @@ def as_arrays(name: str, tree: Any) -> Any:
         raise TypeError(f"{name} must be an array or a pytree of arrays; got None.")
 
     def array(leaf: Any) -> Array:
-        if not (eqx.is_array_like(leaf) or _is_list_of_numbers(leaf)):
+        refuse_posing(name, leaf)
+        if not (eqx.is_array_like(leaf) or is_list_of_numbers(leaf)):
             raise TypeError(
                 f"{name} must be an array or a pytree of arrays; got a {type(leaf).__name__} in it."
             )
         try:
-            return jnp.asarray(leaf)
+            return jnp.asarray(unwrapped(leaf))
         except (TypeError, ValueError) as error:
             kind = (
                 "a list of rows of different lengths"
@@ -252,11 +253,14 @@ def as_arrays(name: str, tree: Any) -> Any:
                 f"{name} must be an array or a pytree of arrays; got {kind}: {error}"
             ) from None
 
-    return jax.tree.map(array, tree, is_leaf=_is_list_of_numbers)
+    return jax.tree.map(array, tree, is_leaf=stands_alone)
 
 
-def _is_list_of_numbers(value: Any) -> bool:
-    """Whether a value is a list of numbers, or a list of such lists."""
-    return isinstance(value, list) and all(
-        isinstance(v, numbers.Number) or _is_list_of_numbers(v) for v in value
-    )
+def refuse_posing(name: str, value: Any) -> None:
+    """Raises `TypeError` for what has the face of an array and is none."""
+    if poses_as_array(value) and not eqx.is_array(value):
+        raise TypeError(
+            f"{name} must be an array or a pytree of arrays; got {told(value)}, which stands for an array and is none. "
+            "Hand over the array itself: `materialise()` of a quax value, `todense()` of a sparse matrix, the "
+            "magnitude of a quantity, `np.asarray(...)` of what lives in another library."
+        )

@@ -1,6 +1,7 @@
 """Solve: what is asked of a solve, as an Equinox module."""
 
 import functools
+import numbers
 import re
 from typing import Any
 
@@ -8,6 +9,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from jaxsolve.core.array_likes import told, unwrapped
+from jaxsolve.core.foreign_names import knows_its_options
 from jaxsolve.core.names import normalized, unknown_name
 from jaxsolve.core.options import is_count
 from jaxsolve.core.results import ConvergenceException
@@ -53,7 +56,7 @@ class Solve(eqx.Module):
 
     Raises:
         ValueError: For unknown names (with the nearest known one) and negative numbers.
-        TypeError: For arguments of the wrong kind.
+        TypeError: For arguments of the wrong kind, and for options that there are not (with the one that was meant).
 
     >>> Solve("bicg_stab(2)", rtol=1e-8)
     Solve('biCG-stab(2)', rtol=1e-08)
@@ -72,6 +75,7 @@ class Solve(eqx.Module):
     preprocess: Any
     progress: Any = eqx.field(static=True)
 
+    @knows_its_options("js.Solve")
     def __init__(
         self,
         method: Any = AUTO,
@@ -97,6 +101,8 @@ class Solve(eqx.Module):
         self.x0 = x0
         self.preconditioner = as_preconditioner(preconditioner)
         self.suppress = _classes(suppress)
+        if not (rank_deficiency is None or isinstance(rank_deficiency, numbers.Integral)):
+            raise TypeError(f"rank_deficiency expects None, 0 or 1; got {told(rank_deficiency)}.")
         if rank_deficiency not in (None, 0, 1) and null_space is None:
             raise ValueError(
                 f"rank_deficiency={rank_deficiency} does not say which vectors A maps to zero; "
@@ -113,7 +119,7 @@ class Solve(eqx.Module):
             )
         self.preprocess = preprocess
         if not (progress is None or isinstance(progress, bool) or is_count(progress)):
-            raise TypeError(f"progress expects True, False or a number of iterations; got {progress!r}.")
+            raise TypeError(f"progress expects True, False or a number of iterations; got {told(progress)}.")
         self.progress = progress
 
     def with_arrays(self) -> "Solve":
@@ -223,6 +229,8 @@ def as_preconditioner(preconditioner: Any) -> Any:
         return preconditioner()
     if isinstance(preconditioner, AbstractPreconditioner) or is_operator(preconditioner):
         return preconditioner
+    if hasattr(type(preconditioner), "__jax_array__"):
+        return unwrapped(preconditioner)
     inverse = getattr(preconditioner, "inverse", None)
     if is_operator(inverse):
         return inverse  # of a factorisation
@@ -262,12 +270,13 @@ def needs_entries(solve: Solve | None) -> bool:
 
 
 def _number(name: str, value: Any) -> Any:
+    value = unwrapped(value)
     if isinstance(value, int | float | np.number | np.ndarray) and not isinstance(value, bool):
         if not np.all(np.asarray(value) >= 0):
             fault = "NaN" if np.any(np.isnan(value)) else "negative"
             raise ValueError(f"{name} must not be {fault}; got {value}.")
         return value
-    if eqx.is_array(value):
+    if eqx.is_array(value) and not isinstance(value, np.bool_):
         return value
     raise TypeError(f"{name} expects a number; got {type(value).__name__}.")
 
@@ -285,6 +294,6 @@ def _classes(suppress: Any) -> tuple[type, ...]:
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, ConvergenceException)):
             raise TypeError(
-                f"suppress expects exception classes out of js.NotConverged, js.Diverged; got {cls!r}."
+                f"suppress expects exception classes out of js.NotConverged, js.Diverged; got {told(cls)}."
             )
     return classes

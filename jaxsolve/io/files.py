@@ -1,7 +1,9 @@
-"""Matrices and right-hand sides in files: Matrix Market, SciPy's .npz, NumPy's .npy."""
+"""Matrices and right-hand sides in files: Matrix Market, MATLAB, Harwell-Boeing, SciPy's .npz, NumPy's .npy."""
 
+import io
 import os
 import pathlib
+import warnings
 import zipfile
 import zlib
 from typing import Any
@@ -20,6 +22,11 @@ FORMATS = {
     ".mtx.gz": "Matrix Market file",
     ".npz": "SciPy sparse matrix",
     ".npy": "NumPy array",
+    ".mat": "MATLAB file",
+    ".rb": "Harwell-Boeing file",
+    ".rua": "Harwell-Boeing file",
+    ".rsa": "Harwell-Boeing file",
+    ".hb": "Harwell-Boeing file",
 }
 #: Endings of the files that hold matrices.
 ENDINGS = tuple(FORMATS)
@@ -30,6 +37,8 @@ _MALFORMED = (
     TypeError,
     KeyError,
     OverflowError,
+    NotImplementedError,
+    Warning,
     EOFError,
     OSError,
     zlib.error,
@@ -45,8 +54,9 @@ def read_matrix(path: str | os.PathLike) -> SparseMatrix:
     summed.
 
     Args:
-        path: Matrix Market (`.mtx`, `.mtx.gz`), SciPy sparse (`.npz`) or a dense NumPy array (`.npy`), whose
-            zeros are left out.
+        path: Matrix Market (`.mtx`, `.mtx.gz`), MATLAB (`.mat` up to version 7: the matrix `A`, that of `Problem`, or
+            the only one), Harwell-Boeing (`.rb`, `.rua`, `.rsa`, `.hb`; real), SciPy sparse (`.npz`) or a dense NumPy
+            array (`.npy`), whose zeros are left out.
 
     Returns:
         A `SparseMatrix` of shape (m, n), real or complex.
@@ -66,7 +76,7 @@ def read_matrix(path: str | os.PathLike) -> SparseMatrix:
     >>> A.shape, A.nnz, A.traits.positive_definite
     ((4, 4), 10, True)
     """
-    content = _read(path)
+    content = _read(path, "A")
     if not scipy.sparse.issparse(content):
         content = np.atleast_2d(content)
         if content.ndim != 2:
@@ -88,7 +98,7 @@ def read_vector(path: str | os.PathLike) -> np.ndarray:
         OSError: If there is no such file, or it cannot be opened.
         StructureError: If it holds anything but one vector; a ValueError.
     """
-    content = _read(path)
+    content = _read(path, "b")
     dense: Any = content.toarray() if scipy.sparse.issparse(content) else content
     shape = dense.shape
     if dense.ndim == 0 or dense.ndim > 2 or (dense.ndim == 2 and 1 not in shape):
@@ -114,8 +124,8 @@ def write_vector(path: str | os.PathLike, vector: np.ndarray) -> None:
         raise StructureError(f"'{path}' ends in neither .npy nor .mtx: no such format is known.")
 
 
-def _read(path: str | os.PathLike) -> Any:
-    """What a file holds, as a SciPy matrix or a NumPy array."""
+def _read(path: str | os.PathLike, wanted: str) -> Any:
+    """What a file holds, as a SciPy matrix or a NumPy array; of several the one of the name `wanted`."""
     name = str(path)
     if not name.endswith(ENDINGS):
         raise StructureError(f"'{path}' ends in none of {', '.join(ENDINGS)}: no such format is known.")
@@ -126,8 +136,49 @@ def _read(path: str | os.PathLike) -> Any:
                 return scipy.sparse.load_npz(file)
             if name.endswith(".npy"):
                 return np.load(file, allow_pickle=False)
-            return scipy.io.mmread(name, spmatrix=False)
+            if name.endswith(".mat"):
+                return _variable(scipy.io.loadmat(file), wanted)
+            if name.endswith((".mtx", ".mtx.gz")):
+                return scipy.io.mmread(name, spmatrix=False)
+            # Of a number that it can't read NumPy warns, and gives what came before.
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                return _harwell_boeing(pathlib.Path(path).read_text())
         except _MALFORMED as error:
             kind = next(kind for ending, kind in FORMATS.items() if name.endswith(ending))
             text = " ".join(str(error).split()) or type(error).__name__
             raise StructureError(f"'{path}' is no {kind} that can be read: {text}") from None
+
+
+def _harwell_boeing(text: str) -> Any:
+    """The matrix of a file in SciPy's reading, which knows no symmetric storage: that is expanded here."""
+    lines = text.splitlines(keepends=True)
+    kind = lines[2][1:2].upper() if len(lines) > 2 else ""
+    if kind in ("S", "Z", "R"):
+        lines[2] = f"{lines[2][0]}U{lines[2][2:]}"
+    matrix: Any = scipy.io.hb_read(io.StringIO("".join(lines)), spmatrix=False)
+    if kind in ("S", "Z"):
+        # One triangle is stored; of a skew one, A = -Aᵀ.
+        matrix = (
+            matrix + (1 if kind == "S" else -1) * (matrix - scipy.sparse.diags_array(matrix.diagonal())).T
+        )
+    return matrix
+
+
+def _variable(variables: dict[str, Any], wanted: str) -> Any:
+    """The matrix (or vector) among the variables of a MATLAB file, or in its structure `Problem`."""
+    if "Problem" in variables and variables["Problem"].dtype.names:
+        # SuiteSparse's collection: a structure of one element.
+        record = variables["Problem"].reshape(-1)[0]
+        variables = {name: record[name] for name in record.dtype.names}
+    numbers = {
+        name: value
+        for name, value in variables.items()
+        if not name.startswith("__")
+        and (scipy.sparse.issparse(value) or np.asarray(value).dtype.kind in "buifc")
+    }
+    if wanted in numbers:
+        return numbers[wanted]
+    if len(numbers) != 1:
+        raise ValueError(f"it holds no variable {wanted}, but {', '.join(numbers) or 'no numbers at all'}.")
+    return next(iter(numbers.values()))

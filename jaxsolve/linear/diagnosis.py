@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxsolve.core.html import facts_table
 from jaxsolve.core.results import SolveInfo, attainable, describe
 from jaxsolve.core.status import Status
 from jaxsolve.front.request import AUTO, Solve, as_method, method_name, preconditioner_name
@@ -66,6 +67,14 @@ class Diagnosis:
         if self.factors is not None:
             lines.append(f"factors: {self.factors}")
         return "\n".join([*lines, *self.findings, *(f"-> {advice}" for advice in self.advice)])
+
+    def _repr_html_(self) -> str:
+        told = [("A", self.spectrum), ("preconditioned", self.preconditioned), ("factors", self.factors)]
+        told = [(name, value) for name, value in told if value is not None]
+        told += [("finding", finding) for finding in self.findings]
+        return facts_table(
+            "Diagnosis: " + self.summary, told + [("advice", advice) for advice in self.advice]
+        )
 
     def __repr__(self) -> str:
         return f"Diagnosis({self.summary})"

@@ -6,6 +6,7 @@ from typing import Any, overload
 import numpy as np
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.html import facts_table
 from jaxsolve.core.precision import in_full
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.staging import is_traced
@@ -52,6 +53,12 @@ class Explanation:
         lines += [f"because {reason}" for reason in self.reasons]
         lines += [f"{name}: {value}" for name, value in self.facts.items()]
         return "\n".join([*lines, *(f"or {other}" for other in self.alternatives)])
+
+    def _repr_html_(self) -> str:
+        told = [("method", self.method), ("preconditioner", self.preconditioner)]
+        told += [("because", reason) for reason in self.reasons]
+        told += [(name, str(value)) for name, value in self.facts.items()]
+        return facts_table("Explanation", told + [("or", other) for other in self.alternatives])
 
     def __repr__(self) -> str:
         return f"Explanation({self.method}, preconditioner={self.preconditioner})"

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsolve.core.array_likes import told
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.precision import in_full
 from jaxsolve.core.results import SolveInfo
@@ -117,6 +118,10 @@ def solve_linear_many(
     >>> solve_linear_many(lambda x: 4 * x, jnp.ones((3, 1))).tolist()
     [[0.25], [0.25], [0.25]]
     """
+    if not (solve is None or isinstance(solve, Solve)):
+        raise TypeError(
+            f"the third argument is a js.Solve, such as js.Solve('CG', rtol=1e-8); got {told(solve)}."
+        )
     (B,) = jax.tree.leaves(as_arrays("B", B)) or [jnp.zeros(())]
     if is_function(A) and B.ndim == 2:
         column = jnp.zeros(B.shape[0], B.dtype)

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsolve.core.array_likes import told
 from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
+from jaxsolve.core.foreign_names import suggestion
 from jaxsolve.core.staging import detached
 from jaxsolve.core.tree import Packing, as_arrays, inexact, typed
 from jaxsolve.front.request import AUTO, Solve, needs_entries
@@ -58,15 +60,18 @@ def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bo
     """
     if not isinstance(solve, Solve):
         raise TypeError(
-            f"the third argument is a js.Solve, such as js.Solve('CG', rtol=1e-8); got {solve!r}."
+            f"the third argument is a js.Solve, such as js.Solve('CG', rtol=1e-8); got {told(solve)}."
         )
     b = as_arrays("b", b)
     x0 = None if solve.x0 is None else as_arrays("x0", solve.x0)
     function = is_function(A)
     if not function and (args or kwargs):
         given = ", ".join([*(type(a).__name__ for a in args), *kwargs])
+        meant = [name if name in vars(solve) else suggestion(name, vars(solve)) for name in kwargs]
+        options = [option for option in meant if option in vars(solve)]
+        request = f" Options are part of the request: js.Solve({options[0]}=...)." if options else ""
         raise TypeError(
-            f"further arguments ({given}) are passed on to A, so A must be a function; got {_kind(A)}."
+            f"further arguments ({given}) are passed on to A, so A must be a function; got {_kind(A)}.{request}"
         )
     if function:
         problem = _pose_function(A, b, x0, args, kwargs, grad_for_f, solve)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxsolve.core.array_likes import told
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.front.request import Solve
 from jaxsolve.nonlinear.nonlinear_problem import arrays, state
@@ -136,7 +137,7 @@ def requested(solve: Any) -> Solve:
     if solve is None:
         return Solve()
     if not isinstance(solve, Solve):
-        raise TypeError(f"the request is a js.Solve, such as js.Solve('newton', x0=x0); got {solve!r}.")
+        raise TypeError(f"the request is a js.Solve, such as js.Solve('newton', x0=x0); got {told(solve)}.")
     return solve
 
 

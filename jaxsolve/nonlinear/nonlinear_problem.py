@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxsolve.core.array_likes import is_list_of_numbers, stands_alone, unwrapped
 from jaxsolve.core.errors import NotLinearError, StructureError
 from jaxsolve.core.staging import is_traced
-from jaxsolve.core.tree import Packing, common, inexact, typed
+from jaxsolve.core.tree import Packing, common, inexact, refuse_posing, typed
 from jaxsolve.core.vector import squared_norm
 from jaxsolve.nonlinear.differentiation_modes import differentiable
 from jaxsolve.operators.linearity import Degree, degree
@@ -240,9 +241,22 @@ def _check(goal: str, f: Any, image: Packing, unknown: Packing, rhs: Packing | N
 
 
 def arrays(name: str, tree: Any) -> Any:
-    """A tree of numbers as arrays."""
+    """A tree of numbers as arrays; a list of numbers or of scalars is one array.
+
+    Scalars too, so that a function of an array may return `[x[0] ** 2, x[1]]`.
+    """
+
+    def one(value: Any) -> bool:
+        return stands_alone(value) or is_list_of_numbers(value, scalars=True)
 
     def array(leaf: Any) -> Array:
+        refuse_posing(name, leaf)
+        if isinstance(leaf, list):
+            try:
+                return jnp.asarray(leaf)
+            except (TypeError, ValueError) as error:
+                raise StructureError(f"{name} holds a list of rows of different lengths: {error}") from None
+        leaf = unwrapped(leaf)
         number = isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float | complex)
         kind = leaf.dtype if isinstance(leaf, jax.Array) else np.asarray(leaf).dtype if number else None
         if kind is None or not (jnp.issubdtype(kind, jnp.number) or jnp.issubdtype(kind, jnp.bool_)):
@@ -254,4 +268,4 @@ def arrays(name: str, tree: Any) -> Any:
 
     if tree is None:
         raise TypeError(f"{name} must be an array or a pytree of arrays; got None.")
-    return jax.tree.map(array, tree)
+    return jax.tree.map(array, tree, is_leaf=one)

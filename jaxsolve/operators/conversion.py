@@ -10,6 +10,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 from jax.experimental.sparse import BCOO, BCSR
 
+from jaxsolve.core.array_likes import poses_as_array, told, unwrapped
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import evaluated, is_traced
 from jaxsolve.core.traits import Traits
@@ -64,8 +65,11 @@ def as_operator(A: Any, name: str = "A", accepted: str = MATRICES) -> LinearOper
             f"{name} must be {accepted}; got SciPy's {type(A).__name__}, whose products JAX can't run. Hand over the "
             "matrix, or the product as a function of JAX arrays."
         )
+    if hasattr(type(A), "__jax_array__"):
+        return as_operator(unwrapped(A), name, accepted)
     if not (eqx.is_array(A) or isinstance(A, list | tuple | np.ndarray)):
-        raise TypeError(f"{name} must be {accepted}; got {type(A).__name__}.")
+        what = f"{told(A)}, which is no array itself" if poses_as_array(A) else type(A).__name__
+        raise TypeError(f"{name} must be {accepted}; got {what}.")
     try:
         with evaluated(A):
             matrix = A if isinstance(A, jax.Array) else jnp.asarray(A)

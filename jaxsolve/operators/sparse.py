@@ -14,9 +14,12 @@ import scipy.sparse.linalg
 from jax import Array
 from jax.experimental.sparse import BCOO, BCSR
 
+from jaxsolve.core.array_likes import unwrapped
 from jaxsolve.core.errors import StructureError
-from jaxsolve.core.staging import index_array, is_traced
+from jaxsolve.core.staging import evaluated, index_array, is_traced
 from jaxsolve.core.traits import Traits
+from jaxsolve.core.tree import as_arrays
+from jaxsolve.operators.coordinates import entry_positions, matrix_shape
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.ell import gather_or_zero
 from jaxsolve.operators.host_products import HostOperator
@@ -79,7 +82,7 @@ class SparseMatrix(LinearOperator):
                 "Build the matrix outside of jit, or with SparseMatrix(data, pattern)."
             )
         try:
-            host = np.asarray(matrix)
+            host = np.asarray(unwrapped(matrix))
         except ValueError as error:
             raise StructureError(f"SparseMatrix.from_dense takes an array of shape (m, n): {error}") from None
         if host.ndim != 2 or host.dtype.kind not in "biufc":
@@ -116,6 +119,42 @@ class SparseMatrix(LinearOperator):
             )
         pattern, kept, slots = _positions(matrix)
         return cls(_merged(matrix.data, pattern, kept, slots), pattern)
+
+    @classmethod
+    def from_coo(cls, rows: Any, columns: Any, values: Any, shape: tuple[int, int]) -> "SparseMatrix":
+        """The matrix with these values at these positions, in any order; values at one position are summed.
+
+        Args:
+            rows: Concrete integers of shape (nnz,), from 0.
+            columns: The same.
+            values: Numbers of shape (..., nnz), which may be traced; leading axes are a batch on one pattern.
+            shape: Rows and columns of the matrix.
+
+        Raises:
+            StructureError: If the shapes do not fit together, a position lies outside the matrix, or is traced.
+            TypeError: If positions are no integers, or values no numbers.
+
+        Cost: one sort of nnz keys where the positions are unsorted, once for each call that is traced or eager.
+
+        >>> A = SparseMatrix.from_coo([0, 1, 1, 1], [0, 1, 0, 1], [2.0, 3.0, 1.0, 4.0], (2, 2))
+        >>> A.todense().tolist()
+        [[2.0, 0.0], [1.0, 7.0]]
+        """
+        m, n = matrix_shape(shape)
+        positions = entry_positions(rows, columns, (m, n))
+        # Of concrete values the matrix is concrete, in a function that is being traced too.
+        with evaluated(values):
+            entries = as_arrays("values", values)
+        if not (isinstance(entries, jax.Array) and entries.shape[-1:] == (len(positions[0]),)):
+            given = f"shape {entries.shape}" if isinstance(entries, jax.Array) else type(values).__name__
+            raise StructureError(
+                f"values must be an array of shape (..., {len(positions[0])}), one for each position; got {given}."
+            )
+        if not jnp.issubdtype(entries.dtype, jnp.number):
+            raise TypeError(f"values must be real or complex numbers; got {entries.dtype.name}.")
+        pattern, order, slots = Pattern.from_coo(*positions, (m, n))
+        with evaluated(values):
+            return cls(_merged(entries, pattern, order, slots), pattern)
 
     @property
     def shape(self) -> tuple[int, int]:

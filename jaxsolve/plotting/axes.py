@@ -22,6 +22,17 @@ def axes_for(ax: Any, what: str, size: tuple[float, float]) -> Any:
     return pyplot.subplots(figsize=size, layout="constrained")[1]
 
 
+def is_dark(ax: Any) -> bool:
+    """Whether axes are drawn light on dark, told by the ink of labels: a notebook's page may shine through the axes."""
+    red, green, blue, _ = matplotlib("colors", "is_dark").to_rgba(ink(ax))
+    return 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
+
+
+def ink(ax: Any) -> Any:
+    """The colour that labels of axes are written in."""
+    return ax.xaxis.label.get_color()
+
+
 def matplotlib(module: str, what: str) -> Any:
     """A module of matplotlib.
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.staging import is_traced
 from jaxsolve.front.request import preconditioner_name
-from jaxsolve.plotting.axes import axes_for
+from jaxsolve.plotting.axes import axes_for, ink
 from jaxsolve.telemetry.history import Trajectory
 from jaxsolve.telemetry.tape import SolveTape
 
@@ -147,5 +147,7 @@ def _draw_tolerances(ax: Any, tolerances: dict[float, str], floor: float) -> Non
         ax.axhspan(min(shown), max(shown), color="0.5", alpha=0.15, label="tolerances")
         return
     for k, (target, colour) in enumerate(shown.items()):
-        tint = "0.4" if len(shown) == 1 else colour
-        ax.axhline(target, color=tint, linestyle="--", linewidth=0.8, label="" if k else "tolerance")
+        tint, alpha = (ink(ax), 0.6) if len(shown) == 1 else (colour, None)
+        ax.axhline(
+            target, color=tint, alpha=alpha, linestyle="--", linewidth=0.8, label="" if k else "tolerance"
+        )

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from jaxsolve.operators.conversion import as_operator
-from jaxsolve.plotting.axes import axes_for, matplotlib
+from jaxsolve.plotting.axes import axes_for, is_dark, matplotlib
 from jaxsolve.tracer.explicit_matrix import explicit
 
 #: Cells of the picture in each direction: small enough to be seen one by one.
@@ -54,7 +54,8 @@ def spy(A: Any, ax: Any = None) -> Any:
         norm = matplotlib("colors", "js.spy").LogNorm(low * np.sqrt(low / high), high)
     image = ax.imshow(
         filled,
-        cmap="Blues",
+        # What is fullest stands out most: dark blue on a light page, light blue on a dark one.
+        cmap="Blues_r" if is_dark(ax) else "Blues",
         norm=norm,
         vmin=None if norm else -high,
         vmax=None if norm else high,

@@ -6,12 +6,16 @@ from typing import Any
 import jax.core
 import numpy as np
 
+from jaxsolve.core.html import rows_table
 from jaxsolve.core.optional import require
 from jaxsolve.core.options import is_count
-from jaxsolve.core.results import Frozen, SolveInfo
+from jaxsolve.core.results import FIGURES, Frozen, SolveInfo
 from jaxsolve.core.status import Status
 from jaxsolve.telemetry.history import Wish
 from jaxsolve.telemetry.listeners import Listening
+
+#: A notebook shows so many solves of a tape.
+MOST_ROWS = 50
 
 
 class SolveTape:
@@ -109,6 +113,12 @@ class SolveTape:
             return "SolveTape()"
         lines = "\n".join(f"  {k}: {info!r}" for k, info in enumerate(self.solves))
         return f"SolveTape(\n{lines}\n)"
+
+    def _repr_html_(self) -> str:
+        solves = self.solves
+        shown = [(k, *info.figures()) for k, info in enumerate(solves[:MOST_ROWS])]
+        more = f", the first {MOST_ROWS}" if len(solves) > MOST_ROWS else ""
+        return rows_table(f"SolveTape: {len(solves)} solves{more}", ("", *FIGURES), shown)
 
     def to_pandas(self) -> Any:
         """The entries as a `pandas.DataFrame`, one row a system.

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.sparse import BCOO
 
+from jaxsolve.core.array_likes import stands_alone, unwrapped
 from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
 from jaxsolve.core.options import require_function
 from jaxsolve.core.precision import in_full
-from jaxsolve.core.tree import Packing, inexact
+from jaxsolve.core.tree import Packing, inexact, refuse_posing
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.function import function_operator
 from jaxsolve.operators.operator import LinearOperator
@@ -217,8 +218,9 @@ def structure_of(x_like: Any) -> Any:
 
     def shape(leaf: Any) -> jax.ShapeDtypeStruct:
         if not isinstance(leaf, jax.ShapeDtypeStruct):
+            refuse_posing("x_like", leaf)
             try:
-                leaf = jax.typeof(jnp.asarray(leaf))
+                leaf = jax.typeof(jnp.asarray(unwrapped(leaf)))
             except (TypeError, ValueError):
                 raise TypeError(
                     f"x_like is a pytree of arrays or shapes; got a {type(leaf).__name__} in it."
@@ -230,7 +232,7 @@ def structure_of(x_like: Any) -> Any:
             )
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
-    structure = jax.tree.map(shape, x_like)
+    structure = jax.tree.map(shape, x_like, is_leaf=stands_alone)
     if not jax.tree.leaves(structure):
         raise StructureError("x_like holds no arrays; pass arrays or shapes like the unknown.")
     return structure

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -5,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+import jaxsolve
 from jaxsolve.__main__ import main
 
 
@@ -76,3 +78,21 @@ def test_it_runs_as_a_module(laplacian):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "converged" in done.stdout
+
+
+def test_it_tells_its_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"jaxsolve {jaxsolve.__version__}\n"
+
+
+def test_the_shell_completes_commands_and_names(tmp_path):
+    pytest.importorskip("argcomplete")
+    for line, expected in {"jaxsolve so": ["solve"], "jaxsolve solve A.mtx --method GMr": ["GMres"]}.items():
+        told = tmp_path / "told"
+        asked = {
+            "_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n",
+            "_ARGCOMPLETE_STDOUT_FILENAME": str(told), "_ARGCOMPLETE_SUPPRESS_SPACE": "1", "PATH": os.environ["PATH"],
+            "PYTHONPATH": ":".join(filter(None, sys.path)),
+        }  # fmt: skip
+        subprocess.run([sys.executable, "-m", "jaxsolve"], env=asked, timeout=120, check=True)
+        assert told.read_text().split() == expected

@@ -103,3 +103,18 @@ def test_least_squares_of_a_rectangle(capsys, tmp_path):
     expected = np.linalg.lstsq(A, [1.0, 0, 2, 0, 1], rcond=None)[0]
     np.testing.assert_allclose(np.load(tmp_path / "x.npy"), expected, atol=1e-4)
     assert report["slope"] <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["A.mat", "A.rua"])
+def test_files_of_other_programs_are_solved(capsys, laplacian, tmp_path, name):
+    A: Any = scipy.io.mmread(laplacian, spmatrix=False)
+    if name.endswith(".mat"):
+        scipy.io.savemat(tmp_path / name, {"A": A, "b": np.ones(36)})
+        rhs = tmp_path / name
+    else:
+        scipy.io.hb_write(tmp_path / name, A)
+        np.save(tmp_path / "b.npy", np.ones(36))
+        rhs = tmp_path / "b.npy"
+    code, _ = solved(capsys, tmp_path / name, "--rhs", rhs, "--method", "LU", "--output", tmp_path / "x.npy")
+    assert code == 0
+    np.testing.assert_allclose(np.load(tmp_path / "x.npy"), np.linalg.solve(A.toarray(), np.ones(36)))

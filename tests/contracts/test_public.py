@@ -28,6 +28,7 @@ Jacobi BlockJacobi ILU Cholesky0 Chebyshev Cluster SmoothedAggregation
 #: Beyond the documentation: what users meet in results and as further options.
 FURTHER = """
 Status Block Diagonal Identity DenseMatrix Pattern Explanation Factorization Trajectory
+StructureError TraceError NotLinearError MissingBackendError
 Additive Multiplicative Symmetrized Deflation FSAI Neumann Nystrom SSOR Multigrid GeometricMultigrid RugeStuben
 Newton PseudoTransient Broyden Anderson Picard GaussNewton LevenbergMarquardt GradientDescent LBFGS NewtonCG
 SciPyMinimize SciPyLeastSquares
@@ -129,3 +130,16 @@ def test_importing_changes_no_setting_and_computes_nothing():
         [sys.executable, "-c", code], env={"PYTHONPATH": path}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(public()))
+def test_the_index_of_the_package_holds_every_public_name(name):
+    assert re.search(rf"\b{name}\b", js.__doc__ or "")
+
+
+def test_the_index_holds_no_name_that_there_is_not():
+    words = re.findall(
+        r"\b[a-z]+_[a-z_]+\b|\b[A-Z]\w*[A-Z]\w*\b", (js.__doc__ or "").split("What there is:")[1]
+    )
+    others = {"_info", "JAX", "SciPy"}
+    assert [word for word in words if word not in others and not hasattr(js, word)] == []

@@ -37,20 +37,20 @@ def asked(x0, method="auto"):
     return js.Solve(method, x0=x0)
 
 
-#: The same for nonlinear problems, where a list is a pytree of numbers.
+#: The same for nonlinear problems.
 NONLINEAR = {
     "solve_nonlinear, f": (lambda v: js.solve_nonlinear(v, B, asked(B)), ("function",)),
     "solve_nonlinear, y": (lambda v: js.solve_nonlinear(square, v, asked(B)), ()),
-    "solve_nonlinear, y alone": (lambda v: js.solve_nonlinear(square, v), ("ragged",)),
-    "solve_nonlinear, x0": (lambda v: js.solve_nonlinear(square, B, asked(v)), ("None", "ragged")),
+    "solve_nonlinear, y alone": (lambda v: js.solve_nonlinear(square, v), ()),
+    "solve_nonlinear, x0": (lambda v: js.solve_nonlinear(square, B, asked(v)), ("None",)),
     "solve_nonlinear, solve": (lambda v: js.solve_nonlinear(square, B, v), ("None",)),
     "solve_nonlinear, value": (lambda v: js.solve_nonlinear(lambda x: v, B), ()),
     "solve_fixed_point, g": (lambda v: js.solve_fixed_point(v, asked(B)), ("function",)),
-    "solve_fixed_point, x0": (lambda v: js.solve_fixed_point(lambda x: x, asked(v)), ("ragged",)),
+    "solve_fixed_point, x0": (lambda v: js.solve_fixed_point(lambda x: x, asked(v)), ()),
     "solve_fixed_point, value": (lambda v: js.solve_fixed_point(lambda x: v, asked(B)), ()),
     "solve_fixed_point, solve": (lambda v: js.solve_fixed_point(square, v), ()),
     "minimize, f": (lambda v: js.minimize(v, asked(B)), ("function",)),
-    "minimize, x0": (lambda v: js.minimize(lambda x: 0.0, asked(v)), ("ragged",)),
+    "minimize, x0": (lambda v: js.minimize(lambda x: 0.0, asked(v)), ()),
     "minimize, value": (lambda v: js.minimize(lambda x: v, asked(B)), ()),
     "minimize, solve": (lambda v: js.minimize(square, v), ()),
     "minimize, constraints": (
@@ -58,8 +58,8 @@ NONLINEAR = {
         ("None",),
     ),
     "least_squares, r": (lambda v: js.least_squares(v, asked(B)), ("function",)),
-    "least_squares, x0": (lambda v: js.least_squares(lambda x: 0.0, asked(v)), ("ragged",)),
-    "least_squares, value": (lambda v: js.least_squares(lambda x: v, asked(B)), ("ragged",)),
+    "least_squares, x0": (lambda v: js.least_squares(lambda x: 0.0, asked(v)), ()),
+    "least_squares, value": (lambda v: js.least_squares(lambda x: v, asked(B)), ()),
     "least_squares, solve": (lambda v: js.least_squares(square, v), ()),
     "least_squares, bounds": (lambda v: js.least_squares(square, asked(B), bounds=(v, B)), ("None",)),
 }
@@ -91,7 +91,7 @@ CALLS = {
     "explain, A": (lambda v: js.explain(v, B), ("function",)),
     "explain, b": (lambda v: js.explain(A, v), ()),
     "matrix_from_function, f": (lambda v: js.matrix_from_function(v, B), ("function",)),
-    "matrix_from_function, x": (lambda v: js.matrix_from_function(lambda x: x, v), ("ragged",)),
+    "matrix_from_function, x": (lambda v: js.matrix_from_function(lambda x: x, v), ()),
     "jit_compile_linear": (js.jit_compile_linear, ("function",)),
     "linearize_operator, f": (lambda v: js.linearize_operator(v, B), ("function",)),
     "linearize_operator, x": (lambda v: js.linearize_operator(lambda x: x, v), ()),

@@ -120,3 +120,70 @@ def test_several_columns_are_no_vector(tmp_path):
 def test_unknown_endings_are_refused_when_writing(tmp_path):
     with pytest.raises(ValueError, match=r"neither \.npy nor \.mtx"):
         write_vector(tmp_path / "x.csv", np.ones(2))
+
+
+def test_matlab_files_are_read(tmp_path):
+    A = example()
+    cases = {
+        "named": {"A": A, "other": np.ones(3)},
+        "alone": {"K": A, "title": "a title"},
+        "dense": {"A": A.toarray()},
+        "collection": {"Problem": {"name": "HB/x", "A": A, "b": np.ones((7, 1))}},
+    }
+    for name, variables in cases.items():
+        path = tmp_path / f"{name}.mat"
+        scipy.io.savemat(path, variables)
+        np.testing.assert_array_equal(np.asarray(read_matrix(path).todense()), A.toarray())
+    np.testing.assert_array_equal(read_vector(tmp_path / "collection.mat"), np.ones(7))
+    scipy.io.savemat(tmp_path / "two.mat", {"K": A, "M": A})
+    with pytest.raises(ValueError, match="no variable A, but K, M"):
+        read_matrix(tmp_path / "two.mat")
+    (tmp_path / "new.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(64))
+    with pytest.raises(ValueError, match="no MATLAB file that can be read"):
+        read_matrix(tmp_path / "new.mat")
+
+
+def harwell_boeing(kind, pointers, indices, values):
+    """A file by the format's own description (Duff, Grimes and Lewis 1989): fields of fixed width."""
+    n = len(pointers) - 1
+    lines = [f"{'a test':72}{'KEY':8}", f"{3:14d}{1:14d}{1:14d}{1:14d}"]
+    lines += [f"{kind:14}{n:14d}{n:14d}{len(values):14d}{0:14d}", f"{'(8I6)':16}{'(8I6)':16}{'(8E14.6)':20}"]
+    lines += ["".join(f"{p:6d}" for p in part) for part in (pointers, indices)]
+    return "\n".join([*lines, "".join(f"{v:14.6E}" for v in values)]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("rua", [[4, 0, 0], [-1, 5, 0], [0, -2, 6]]),
+        ("RSA", [[4, -1, 0], [-1, 5, -2], [0, -2, 6]]),
+        ("rza", [[4, 1, 0], [-1, 5, 2], [0, -2, 6]]),
+    ],
+)
+def test_harwell_boeing_files_are_read_and_symmetric_storage_is_expanded(tmp_path, kind, expected):
+    path = tmp_path / "A.rb"
+    path.write_text(harwell_boeing(kind, [1, 3, 5, 6], [1, 2, 2, 3, 3], [4.0, -1, 5, -2, 6]))
+    A = read_matrix(path)
+    np.testing.assert_array_equal(np.asarray(A.todense()), expected)
+    assert A.traits.symmetric == (kind == "RSA")
+
+
+def test_harwell_boeing_files_of_scipy_are_read(tmp_path):
+    A = example()
+    scipy.io.hb_write(tmp_path / "A.rua", A)
+    np.testing.assert_allclose(np.asarray(read_matrix(tmp_path / "A.rua").todense()), A.toarray())
+
+
+@pytest.mark.parametrize("kind", ["CUA", "PUA", "RUE"])
+def test_harwell_boeing_files_that_scipy_does_not_know_are_refused(tmp_path, kind):
+    path = tmp_path / "A.rua"
+    path.write_text(harwell_boeing(kind, [1, 2], [1], [4.0]))
+    with pytest.raises(ValueError, match="no Harwell-Boeing file that can be read"):
+        read_matrix(path)
+
+
+def test_numbers_of_fortran_that_are_not_read_are_refused(tmp_path):
+    path = tmp_path / "A.rua"
+    path.write_text(harwell_boeing("RUA", [1, 2], [1], [4.0]).replace("4.000000E+00", "4.000000D+00"))
+    with pytest.raises(ValueError, match="no Harwell-Boeing file that can be read"):
+        read_matrix(path)
