@@ -56,6 +56,7 @@ from jaxsolve.linear.factorization import factorize as factorize
 from jaxsolve.linear.linear_solve import solve_linear as solve_linear
 from jaxsolve.linear.linear_solve import solve_linear_info as solve_linear_info
 from jaxsolve.linear.linear_solve import solve_linear_many as solve_linear_many
+from jaxsolve.linear.setup import setup as setup
 from jaxsolve.nonlinear.equations import solve_fixed_point as solve_fixed_point
 from jaxsolve.nonlinear.equations import solve_fixed_point_info as solve_fixed_point_info
 from jaxsolve.nonlinear.equations import solve_nonlinear as solve_nonlinear

@@ -10,6 +10,7 @@ import numpy as np
 from jaxsolve.core.memo import compiled
 from jaxsolve.core.results import Frozen
 from jaxsolve.core.staging import detached
+from jaxsolve.linear.lagging import Lagged
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
 from jaxsolve.solvers.method import AbstractMethod
@@ -38,6 +39,16 @@ class Unbuilt(eqx.Module):
         return cls(detached(A), frozen.split(recipe), frozen, method)
 
 
+class Made(eqx.Module):
+    """What stands in the place of a recipe where the factorisation or the preconditioner is made already.
+
+    Attributes:
+        inverse: An operator, a `Split` or a `Lagged`; None for no preconditioner.
+    """
+
+    inverse: Any
+
+
 def frozen_recipe(recipe: Any) -> Frozen:
     """The recipe beside its arrays. Its numbers stay with it, since they may steer what is built: degrees, flags."""
     return Frozen(recipe, lambda leaf: isinstance(leaf, jax.Array | np.ndarray))
@@ -47,6 +58,8 @@ def built(inverse: Any) -> Any:
     """The inverse with nothing in it that is unbuilt."""
     if isinstance(inverse, Split):
         return Split(built(inverse.left), built(inverse.right))
+    if isinstance(inverse, Lagged):
+        return Lagged(built(inverse.old), inverse.renewal)
     if not isinstance(inverse, Unbuilt):
         return inverse
     return build(inverse.method, inverse.recipe.join(inverse.settings), inverse.A)

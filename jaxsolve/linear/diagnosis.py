@@ -17,6 +17,7 @@ from jaxsolve.linear.auto import Choice, choose
 from jaxsolve.linear.preparation import described, prepared
 from jaxsolve.linear.problem import Problem, null_space
 from jaxsolve.linear.spectrum import Spectrum, spectrum_of
+from jaxsolve.operators.conversion import is_operator
 from jaxsolve.operators.operator import LinearOperator, Product
 from jaxsolve.solvers.direct.refinement import AbstractDirect
 from jaxsolve.solvers.host.direct import AbstractHostDirect
@@ -120,7 +121,7 @@ def _preconditioned(problem: Problem, choice: Choice) -> Spectrum | None:
     if choice.preconditioner is None or isinstance(choice.preconditioner, tuple):
         return None
     M = prepared(choice.method, choice.preconditioner, problem.A, problem.structures, NullSpace(), eager=True)
-    return spectrum_of(Product(M, problem.A)) if M.shape == problem.A.shape else None
+    return spectrum_of(Product(M, problem.A)) if is_operator(M) and M.shape == problem.A.shape else None
 
 
 def _factors(info: SolveInfo, problem: Problem, choice: Choice) -> str | None:

@@ -17,6 +17,7 @@ from jaxsolve.front.answer import Posed, frozen
 from jaxsolve.front.reporting import Judge
 from jaxsolve.front.request import Solve, method_name
 from jaxsolve.linear.auto import DEFICIENT, Choice, least_norm
+from jaxsolve.linear.deferred_preconditioner import Made
 from jaxsolve.linear.diagnosis import remember
 from jaxsolve.linear.forward import Plan, System, driver, on_device
 from jaxsolve.linear.gradient import implicit_solve
@@ -46,15 +47,24 @@ class LinearSystem(Posed):
         solve: The request.
         choice: The method and the preconditioner, or what is made of A already.
         nulls: The null space; None for that of the request.
+        of_gradient: The choice for tangent and adjoint systems where the request has a `gradient_solve`; None to make
+            it.
     """
 
-    def __init__(self, problem: Problem, solve: Solve, choice: Choice, nulls: NullSpace | None = None):
+    def __init__(
+        self,
+        problem: Problem,
+        solve: Solve,
+        choice: Choice,
+        nulls: NullSpace | None = None,
+        of_gradient: Choice | None = None,
+    ):
         other = solve.gradient_solve
-        self.problem, self.solve, self.choice = problem, solve, choice
+        self.problem, self.solve, self.choice, self.of_gradient = problem, solve, choice, of_gradient
         self.structures = problem.structures
         self.nulls = null_space(solve, problem.structures) if nulls is None else nulls
         self.control = limits(solve, problem.structures)
-        self.methods = (method_name(choice.method), method_name((other or choice).method))
+        self.methods = (method_name(choice.method), method_name((other or of_gradient or choice).method))
         self.note = LEAST_NORM if choice.rule is DEFICIENT else ""
         self.eager = not is_traced((problem.A, problem.b, problem.x0, self.nulls, frozen(solve)[1]))
 
@@ -69,7 +79,7 @@ class LinearSystem(Posed):
     def together(self) -> bool:
         """Whether a dense matrix is factorised by the program that solves with it: one call less."""
         dense = isinstance(self.choice.method, AbstractDense) and self.problem.A.dense_form is not None
-        return self.eager and dense
+        return self.eager and dense and not isinstance(self.choice.preconditioner, Made)
 
     @functools.cached_property
     def inverse(self) -> Any:
@@ -123,7 +133,7 @@ class LinearSystem(Posed):
             # The user's atol is in the units of b, which those systems do not have.
             limited = Control(control.rtol, jnp.zeros_like(control.atol), control.max_iterations)
             return self.choice.method, self.inverse, limited
-        choice = chosen(other, self.problem.A)
+        choice = chosen(other, self.problem.A) if self.of_gradient is None else self.of_gradient
         own = self.prepared(choice, eager=False)
         return choice.method, own, limits(eqx.tree_at(lambda s: s.atol, other, 0.0), self.structures)
 
@@ -133,7 +143,8 @@ class LinearSystem(Posed):
         return None if other is None else LinearSystem(self.problem, self.solve, other)
 
     def ended(self, info: SolveInfo) -> None:
-        remember(info, functools.partial(LinearSystem, self.problem, self.solve, self.choice, self.nulls))
+        system = (self.problem, self.solve, self.choice, self.nulls, self.of_gradient)
+        remember(info, functools.partial(LinearSystem, *system))
 
 
 def _is_number(v: Any) -> bool:

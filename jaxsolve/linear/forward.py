@@ -13,6 +13,7 @@ from jaxsolve.core.memo import compiled, recent
 from jaxsolve.core.precision import in_full
 from jaxsolve.front.reporting import Judge
 from jaxsolve.linear.deferred_preconditioner import built
+from jaxsolve.linear.lagging import attempted
 from jaxsolve.linear.lanes import lane_by_lane
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.direct.dense_factors import AbstractDense
@@ -108,7 +109,7 @@ def _run(
         inverse = factorised(method, A, nulls)
 
     def solve(inverse, A, b, x0, control, nulls):
-        return iterate(method, A, built(inverse), b, x0, control, nulls, watch)
+        return attempted(lambda M: iterate(method, A, M, b, x0, control, nulls, watch), built(inverse))
 
     if watch != SILENT or not method.preconditioned:
         return solve(inverse, A, b, x0, control, nulls)

@@ -20,6 +20,7 @@ from jaxsolve.linear.auto import Choice
 from jaxsolve.linear.execution import LinearSystem
 from jaxsolve.linear.preparation import chosen
 from jaxsolve.linear.problem import pose
+from jaxsolve.linear.ready import Ready
 from jaxsolve.linear.repeated import repeated
 from jaxsolve.linear.stacked_systems import StackedSystems
 from jaxsolve.operators.conversion import ACCEPTED, as_operator, is_function
@@ -123,7 +124,9 @@ def solve_linear_many(
             f"the third argument is a js.Solve, such as js.Solve('CG', rtol=1e-8); got {told(solve)}."
         )
     (B,) = jax.tree.leaves(as_arrays("B", B)) or [jnp.zeros(())]
-    if is_function(A) and B.ndim == 2:
+    if isinstance(A, Ready):
+        A = A.over_columns()
+    elif is_function(A) and B.ndim == 2:
         column = jnp.zeros(B.shape[0], B.dtype)
         asked = eqx.tree_at(lambda s: s.x0, solve, None, is_leaf=lambda v: v is None) if solve else Solve()
         problem = pose(A, column, asked, f_args, f_kwargs, grad_for_f)
@@ -168,6 +171,14 @@ def linear_answer(
         throw: Whether failures raise.
         choice: The method and, in the place of the preconditioner, what is made of A already; None to choose.
     """
+    if isinstance(A, Ready):
+        if args or kwargs:
+            raise TypeError(
+                "further arguments of a function belong to js.setup(f, solve, ...) and to ready.update(f, ...)."
+            )
+
+        solve = A.asked(solve)
+        return answered(functools.partial(A.system, b, solve, grad_for_f), solve, throw)
     solve = _DEFAULT if solve is None else solve
 
     posed = functools.partial(_posed, A, b, solve, args, kwargs or {}, grad_for_f, choice)

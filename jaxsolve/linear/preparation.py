@@ -12,7 +12,7 @@ from jaxsolve.core.staging import detached, is_traced
 from jaxsolve.front.request import PRECONDITIONS, Solve, is_recipe, preconditioner_name
 from jaxsolve.front.structures import Structures
 from jaxsolve.linear.auto import Choice, choose
-from jaxsolve.linear.deferred_preconditioner import Unbuilt, build
+from jaxsolve.linear.deferred_preconditioner import Made, Unbuilt, build
 from jaxsolve.linear.forward import MOST_STEPS, factorised
 from jaxsolve.operators.conversion import as_operator, is_function, is_operator
 from jaxsolve.operators.function import function_operator
@@ -89,6 +89,8 @@ def prepared(
     """
     if method.preconditioned and recipe is None:
         return None
+    if isinstance(recipe, Made):
+        return detached(recipe.inverse)
     A = A if eager else detached(A)
     if method.entries:
         A = with_known_entries(A)

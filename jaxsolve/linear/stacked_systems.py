@@ -12,7 +12,7 @@ from jaxsolve.core.memo import compiled
 from jaxsolve.core.precision import in_full
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.front.reporting import Judge
-from jaxsolve.linear.deferred_preconditioner import frozen_recipe
+from jaxsolve.linear.deferred_preconditioner import Made, frozen_recipe
 from jaxsolve.linear.execution import LinearSystem
 from jaxsolve.linear.forward import run
 from jaxsolve.linear.preparation import prepared
@@ -29,6 +29,8 @@ class StackedSystems(LinearSystem):
     def at_once(self, watch: Watch) -> Outcome | None:
         if not self.eager:
             return None
+        if isinstance(self.choice.preconditioner, Made):
+            return self.by_rule(None, watch)
         recipe, problem = frozen_recipe(self.choice.preconditioner), self.problem
         key = (self.choice.method, recipe, dataclasses.replace(self.structures, batch=()), watch)
         numbers = recipe.split(self.choice.preconditioner)
@@ -38,14 +40,22 @@ class StackedSystems(LinearSystem):
     def by_rule(self, judge: Judge | None, watch: Watch) -> Outcome:
         problem, alone = self.problem, dataclasses.replace(self.structures, batch=())
 
-        def lane(A: LinearOperator, b: Array, x0: Any, control: Control) -> Outcome:
+        choices = [self.choice, self.of_gradient]
+        inverses = [c.preconditioner if c and isinstance(c.preconditioner, Made) else None for c in choices]
+
+        def lane(A: LinearOperator, b: Array, x0: Any, control: Control, inverses: list[Any]) -> Outcome:
             one = dataclasses.replace(problem, A=A, b=b, x0=x0, structures=alone, matrices=False)
             numbers = tuple(control[:3])
             limited = eqx.tree_at(lambda s: (s.rtol, s.atol, s.max_iterations), self.solve, numbers)
-            return LinearSystem(one, limited, self.choice, self.nulls).by_rule(judge, watch)
+            choice, other = (
+                c._replace(preconditioner=own) if c and own else c
+                for c, own in zip(choices, inverses, strict=True)
+            )
+            assert choice is not None
+            return LinearSystem(one, limited, choice, self.nulls, other).by_rule(judge, watch)
 
-        axes = (0, 0, None if problem.x0 is None else 0, 0)
-        return jax.vmap(lane, in_axes=axes)(problem.A, problem.b, problem.x0, self.control)
+        axes = (0, 0, None if problem.x0 is None else 0, 0, 0)
+        return jax.vmap(lane, in_axes=axes)(problem.A, problem.b, problem.x0, self.control, inverses)
 
     def instead(self, outcome: Outcome) -> None:
         return None

@@ -327,6 +327,15 @@ def factors_of_the_adjoint() -> Call:
     )  # fmt: skip
 
 
+@calls("jacobi", "ilu")
+def set_up_once(name: str) -> Call:
+    solve = js.Solve("GMres", rtol=TIGHT, preconditioner=name)
+    ready = js.setup(S, solve, refresh="never")
+    return lambda k: js.solve_linear(ready.update(js.SparseMatrix.from_scipy(S) * k), B), (
+        np.linalg.solve(S.toarray(), B)
+    )
+
+
 @calls("auto", "GMres")
 def columns(name: str) -> Call:
     right = np.stack([B, 2 * B, B**2], axis=1)
