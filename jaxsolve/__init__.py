@@ -49,10 +49,14 @@ from jaxsolve.front.request import Solve as Solve
 from jaxsolve.io.files import read_matrix as read_matrix
 from jaxsolve.linear.catalogue import methods as methods
 from jaxsolve.linear.catalogue import preconditioners as preconditioners
+from jaxsolve.linear.determinant import logdet as logdet
+from jaxsolve.linear.determinant import logdet_info as logdet_info
 from jaxsolve.linear.explanation import Explanation as Explanation
 from jaxsolve.linear.explanation import explain as explain
 from jaxsolve.linear.factorization import Factorization as Factorization
 from jaxsolve.linear.factorization import factorize as factorize
+from jaxsolve.linear.inverse_traces import inverse_diagonal as inverse_diagonal
+from jaxsolve.linear.inverse_traces import trace_inverse as trace_inverse
 from jaxsolve.linear.linear_solve import solve_linear as solve_linear
 from jaxsolve.linear.linear_solve import solve_linear_info as solve_linear_info
 from jaxsolve.linear.linear_solve import solve_linear_many as solve_linear_many

@@ -88,6 +88,8 @@ CALLS = {
     "progress": (lambda v: js.Solve(progress=v), ("None",)),
     "factorize": (js.factorize, ()),
     "Factorization.solve": (lambda v: js.factorize(A).solve(v), ()),
+    "logdet": (js.logdet, ()),
+    "inverse_diagonal": (js.inverse_diagonal, ()),
     "explain, A": (lambda v: js.explain(v, B), ("function",)),
     "explain, b": (lambda v: js.explain(A, v), ()),
     "matrix_from_function, f": (lambda v: js.matrix_from_function(v, B), ("function",)),

@@ -39,6 +39,10 @@ class AbstractFactor(abc.ABC):
     def solve(self, rhs: np.ndarray, form: Form) -> np.ndarray:
         """The solutions for the columns of `rhs` (n, k), of the dtype of the factors, with A, Aᵀ or Aᴴ."""
 
+    def log_determinant(self) -> tuple[complex, float]:
+        """Sign (unit phase) and log|det A|."""
+        raise NotImplementedError(f"{self.description} does not tell its pivots")
+
 
 class AbstractRecipe(abc.ABC):
     """How a matrix is factorised: a frozen dataclass, so that equal recipes share factors and compiled programs."""
@@ -68,6 +72,10 @@ class NoFactor(AbstractFactor):
     def solve(self, rhs: np.ndarray, form: Form) -> np.ndarray:
         """NaN."""
         return np.full_like(rhs, np.nan)
+
+    def log_determinant(self) -> tuple[complex, float]:
+        """0 and -inf of a singular matrix."""
+        return (0, -np.inf) if self.status == Status.singular else (np.nan, np.nan)
 
 
 class RefinedFactor(AbstractFactor):

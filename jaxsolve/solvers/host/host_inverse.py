@@ -91,6 +91,16 @@ class HostInverse(LinearOperator):
             lambda: z,
         )
 
+    def log_determinant(self) -> tuple[Array, Array]:
+        """Sign (complex: unit phase) and log|det| of A by its pivots; NaN of a library that does not tell them."""
+        dtype = jnp.dtype(self.dtype)
+        results = jax.ShapeDtypeStruct((), dtype), jax.ShapeDtypeStruct((), jnp.finfo(dtype).dtype)
+        if not self.size:
+            return jnp.ones((), dtype), jnp.zeros((), results[1].dtype)
+        call = _LogDeterminant(self.recipe)
+        sign, size = host_call(call, results, (np.nan, np.nan), self.key, self.data)
+        return sign, size
+
     def on_host(self) -> HostOperator:
         """The solutions by the factors themselves."""
         factor = factor_of(self.recipe, np.asarray(self.key), np.asarray(self.data))
@@ -202,3 +212,18 @@ def _lanes(keys: np.ndarray) -> list[np.ndarray]:
     inverse = inverse.reshape(-1)
     order = np.argsort(inverse, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(inverse[order])) + 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _LogDeterminant:
+    recipe: AbstractRecipe
+
+    def __call__(self, keys: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        size = max(len(keys), len(data))
+        lanes = [np.broadcast_to(v, (size, v.shape[1])) for v in (keys, data)]
+        found = [
+            factor_of(self.recipe, key, values, size).log_determinant()
+            for key, values in zip(*lanes, strict=True)
+        ]
+        signs, sizes = np.array([sign for sign, _ in found]), np.array([value for _, value in found])
+        return (signs if np.iscomplexobj(data) else np.real(signs)), sizes

@@ -10,6 +10,7 @@ import scipy.sparse.linalg
 from jaxsolve.core.memo import per_object
 from jaxsolve.core.status import Status
 from jaxsolve.operators.pattern import Pattern
+from jaxsolve.solvers.direct.sparse.ordering import parity
 from jaxsolve.solvers.host.factor import (
     AbstractFactor,
     AbstractRecipe,
@@ -132,6 +133,15 @@ class SuperLUFactors(AbstractFactor):
             x = back
         x *= after[:, None]
         return x
+
+    def log_determinant(self) -> tuple[complex, float]:
+        """Sign (unit phase) and log|det A| by the pivots of R A C."""
+        pivots = self._factors.U.diagonal()
+        orders = self._factors.perm_r, self._factors.perm_c, self._layout.rows, self._layout.columns
+        exchanged = np.prod([parity(order) for order in orders if order is not None])
+        scale = np.log(self._left).sum() + np.log(self._right).sum()
+        sizes = np.abs(pivots)
+        return complex(exchanged * np.prod(pivots / sizes)), float(np.log(sizes).sum() - scale)
 
     def product(self, x: np.ndarray) -> np.ndarray:
         """A x for the columns of x."""

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
+from scipy.sparse import csgraph
 
 from jaxsolve.operators.pattern import Pattern
 
@@ -102,3 +103,15 @@ def _levels(starts: np.ndarray, rows: np.ndarray) -> np.ndarray:
         if parent >= 0 and heights[parent] <= heights[k]:
             heights[parent] = heights[k] + 1
     return np.array(heights, np.int64)
+
+
+def parity(order: np.ndarray) -> int:
+    """1 of an even permutation, -1 of an odd one.
+
+    >>> parity(np.array([0, 1, 2])), parity(np.array([1, 0, 2])), parity(np.array([1, 2, 0]))
+    (1, -1, 1)
+    """
+    n = len(order)
+    moves = scipy.sparse.csr_array((np.ones(n, np.int8), (np.arange(n), order)), shape=(n, n))
+    cycles = csgraph.connected_components(moves, directed=False, return_labels=False)
+    return 1 - 2 * ((n - cycles) % 2)

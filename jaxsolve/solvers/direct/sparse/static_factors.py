@@ -20,6 +20,7 @@ from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.solvers.direct.sparse.matching import matched_rows
+from jaxsolve.solvers.direct.sparse.ordering import parity
 from jaxsolve.solvers.direct.sparse.sweep import Lists, Substitution, eliminated, read, scales, substituted
 from jaxsolve.solvers.direct.sparse.triples import Triples, triples
 
@@ -106,6 +107,16 @@ class StaticFactors(LinearOperator):
         factors = (self.upper, self.lower) if self.transposed else (self.lower, self.upper)
         y = _substitute(self.substitution, *(v[None] for v in (*factors, self.pivots, y)))[0]
         return mul(self.right, y[column_places]).astype(common(self.dtype, x))
+
+    def log_determinant(self) -> tuple[Array, Array]:
+        """Sign (complex: unit phase) and log|det| of A by its pivots; NaN where one vanished and was replaced."""
+        plan = _plan(self.structure)
+        exchanged = parity(plan.rows[0]) * parity(plan.columns[0])
+        lost = jnp.where(self.status == Status.converged, 1, jnp.nan)
+        sign = exchanged * jnp.prod(jnp.sign(self.pivots)) * lost.astype(self.dtype)
+        scale = jnp.sum(jnp.log(self.left)) + jnp.sum(jnp.log(self.right))
+        size = jnp.sum(jnp.log(jnp.abs(self.pivots))) - scale
+        return sign, size * lost.astype(size.dtype)
 
     def transpose(self) -> "StaticFactors":
         """The inverse of the transpose, by the same factors: (L D U)ᵀ = Uᵀ D Lᵀ."""
