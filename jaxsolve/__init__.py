@@ -5,13 +5,14 @@
 
 `help(js.solve_linear)` and so on tell the rest. What there is:
 
-Solving     solve_linear, solve_linear_info, solve_linear_many, factorize, Factorization
+Solving     solve_linear, solve_linear_info, solve_linear_many, setup, factorize, Factorization
 Asking      Solve: method, tolerances, preconditioner, first guess; methods(), preconditioners() list the names
 Answers     SolveInfo, Status, explain, Explanation, jit
 Failures    ConvergenceException, NotConverged, Diverged; StructureError, TraceError, NotLinearError,
             MissingBackendError
 Nonlinear   solve_nonlinear, solve_fixed_point, least_squares, minimize, and each with _info:
             solve_nonlinear_info, solve_fixed_point_info, least_squares_info, minimize_info
+Inverses    logdet, logdet_info, trace_inverse, inverse_diagonal
 Matrices    SparseMatrix, DenseMatrix, LinearOperator, Diagonal, Identity, Block, Pattern, read_matrix
 Functions   matrix_from_function, jit_compile_linear, linearize_operator
 Watching    SolveTape, Trajectory, plot, spy, set_logging_level
