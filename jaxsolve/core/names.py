@@ -17,7 +17,15 @@ def normalized(name: str) -> str:
 def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     """The text that refuses an unknown name, with the nearest known ones and all of them."""
     names = sorted(known, key=str.casefold)
-    by_form = {normalized(k): k for k in names}
+    return f"unknown {what} {name!r}.{nearest(name, names)} Known: {', '.join(names)}."
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A question for the known name that may have been meant, with a space before it; empty where none is near.
+
+    >>> nearest("super-lu", ["superlu", "klu"]), nearest("x", ["superlu", "klu"])
+    (" Did you mean 'superlu'?", '')
+    """
+    by_form = {normalized(k): k for k in known}
     near = difflib.get_close_matches(normalized(name), by_form, n=1, cutoff=0.5)
-    hint = f" Did you mean {by_form[near[0]]!r}?" if near else ""
-    return f"unknown {what} {name!r}.{hint} Known: {', '.join(names)}."
+    return f" Did you mean {by_form[near[0]]!r}?" if near else ""

@@ -61,6 +61,7 @@ FIGURES = ("method", "kind", "status", "iterations", "products", "residual norm"
     data_fields=[
         "x", "residual", "residual_norm", "target", "iterations", "function_evaluations", "code", "solve_time",
         "settings", "trajectory", "objective", "asymmetry", "constants",
+        "undetermined",
     ],
     meta_fields=["request", "method", "kind", "note"],
 )  # fmt: skip
@@ -83,6 +84,8 @@ class SolveInfo:
             not fail, None for other methods.
         constants: Whether A was found to map constants to zero, so that x is the solution of mean zero; None where the
             null space was declared, or A is not square.
+        undetermined: Whether the factors of A show it to be singular to working precision, so that x may be off by
+            anything in its null space; None from methods without factors.
         method: The name of the method that ran.
         is_adjoint: Whether this was the solve of a gradient.
         note: What else there is to say, for `message`.
@@ -109,6 +112,7 @@ class SolveInfo:
     objective: Any = None
     asymmetry: Any = None
     constants: Any = None
+    undetermined: Any = None
     note: str = ""
 
     @classmethod
@@ -123,6 +127,7 @@ class SolveInfo:
             objective=outcome.objective,
             asymmetry=outcome.asymmetry,
             constants=outcome.constants,
+            undetermined=outcome.undetermined,
             **others,
         )
 
@@ -249,11 +254,20 @@ def describe(info: SolveInfo, advice: bool = True) -> str:
     return f"{text}. {rounding}{_asymmetry(info, worst) or status.message}"
 
 
+#: What a singular A that was found out by its factors means for x.
+_UNDETERMINED = (
+    "x may be off by anything in its null space. If there is one, declare it (`null_space=`, `rank_deficiency=1` for "
+    "constants); `lsmr` finds the x of least norm."
+)
+
+
 def _undeclared(info: SolveInfo) -> str:
-    """That A is singular, where constants were found in its null space and nobody had declared that."""
+    """That A is singular, where that was found and nobody had declared it."""
     found = np.atleast_1d(False if info.constants is None else info.constants)
     if not found.any():
-        return ""
+        found = np.atleast_1d(False if info.undetermined is None else info.undetermined)
+        where = "" if found.size == 1 else f", in {found.sum()} of {found.size} systems"
+        return f"A is singular to working precision{where}: {_UNDETERMINED}" if found.any() else ""
     where = "" if found.size == 1 else f", in {found.sum()} of {found.size} systems"
     return (
         f"A is singular: it maps constants to zero{where}, and of the solutions this is the one of mean zero. If that "

@@ -18,7 +18,7 @@ from jaxsolve.front.request import as_method, as_preconditioner
 from jaxsolve.operators.conversion import is_operator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
-from jaxsolve.solvers.host.backends import BACKENDS
+from jaxsolve.solvers.host.backends import BACKENDS, DEVICE
 from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.method_registry import METHODS
 from jaxsolve.solvers.nonlinear_methods import AbstractNonlinearMethod
@@ -51,6 +51,7 @@ def check(thing: Any, *examples: Any) -> Report:
     Raises:
         BrokenLaw: If a law is broken; an AssertionError that names the laws, the numbers and where to look.
         TypeError: If there are no laws for such a thing.
+        MissingBackendError: If the package of a direct backend is not installed.
         ValueError: For an unknown name.
 
     >>> import jax.numpy as jnp, jaxsolve as js
@@ -114,10 +115,10 @@ def _named(name: str, examples: tuple[Any, ...]) -> Report:
     ):
         if form in {normalized(known) for known in registry}:
             return check(make(name), *examples)
-    if name in BACKENDS:
+    if name in (*BACKENDS, DEVICE):
         subject = backend_laws.Subject.of(name, examples)
         return judged(f"backend {name}", subject, backend_laws.BACKEND_LAWS)
-    known = [*METHODS, *NONLINEAR, *PRECONDITIONERS, *BACKENDS]
+    known = [*METHODS, *NONLINEAR, *PRECONDITIONERS, *BACKENDS, DEVICE]
     raise ValueError(unknown_name("method, preconditioner or backend", name, known))
 
 

@@ -72,7 +72,8 @@ class Factorization(Module):
     @property
     def description(self) -> str:
         """Which library factorised, and with which options."""
-        return getattr(self.inverse, "description", "dense LU in the program")
+        factors = getattr(self.inverse, "operator", self.inverse)
+        return getattr(factors, "description", "dense LU in the program")
 
     def release(self) -> None:
         """Frees the memory that factors take on the host; nothing else changes."""
@@ -123,7 +124,7 @@ def factorize(A: Any, backend: str = "auto", x_like: Any = None) -> Factorizatio
         raise StructureError(
             f"factorize needs one square matrix; got shape {(*batch, *matrix.shape)}. Use jax.vmap for several."
         )
-    return Factorization(matrix, method.prepare(matrix), method, offset)
+    return Factorization(matrix, method.judged(matrix), method, offset)
 
 
 def _read(f: Any, x_like: Any, method: SparseDirect) -> tuple[LinearOperator, Array]:

@@ -15,6 +15,7 @@ from jaxsolve.front.reporting import Judge
 from jaxsolve.linear.deferred_preconditioner import built
 from jaxsolve.linear.lagging import attempted
 from jaxsolve.linear.lanes import lane_by_lane
+from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.direct.dense_factors import AbstractDense
 from jaxsolve.solvers.driver import Control, Outcome, iterate
@@ -121,7 +122,7 @@ run = compiled(_run, static=1)
 
 def _factorised(method: AbstractDense, A: LinearOperator, nulls: NullSpace) -> Any:
     """The dense factors of A, made invertible on its null space."""
-    return method.prepare(nulls.regularized(A))
+    return method.judged(DenseMatrix(nulls.regularized(A).as_matrix()))
 
 
 factorised = compiled(_factorised, static=1)

@@ -19,6 +19,7 @@ from jaxsolve.operators.function import function_operator
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
 from jaxsolve.solvers.direct.dense_factors import AbstractDense
+from jaxsolve.solvers.direct.refinement import AbstractDirect
 from jaxsolve.solvers.driver import Control
 from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.nonlinear_methods import AbstractNonlinearMethod
@@ -98,8 +99,10 @@ def prepared(
         if is_operator(recipe):
             return detached(recipe)  # factors that were made beforehand
         dense = isinstance(method, AbstractDense)
-        inverse = factorised(method, A, nulls) if dense else method.prepare(pinned(A, nulls))
-        return detached(inverse)
+        if dense:
+            return detached(factorised(method, A, nulls))
+        A = pinned(A, nulls)
+        return detached(method.judged(A) if isinstance(method, AbstractDirect) else method.prepare(A))
     if isinstance(recipe, tuple):
         return Split(*(prepared(method, part, A, structures, nulls, eager) for part in recipe))
     if isinstance(recipe, AbstractPreconditioner):

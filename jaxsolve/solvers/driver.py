@@ -42,6 +42,7 @@ class Outcome(NamedTuple):
         objective: What was minimised, None for systems.
         asymmetry: ‖A - Aᴴ‖ / ‖A‖, estimated where a method failed that needs A = Aᴴ; else 0, None of others.
         constants: Whether A was found to map constants to zero, None where that was not looked for.
+        undetermined: Whether factors show A to be singular to working precision, None where there are none.
     """
 
     x: Array
@@ -55,6 +56,7 @@ class Outcome(NamedTuple):
     objective: Any = None
     asymmetry: Any = None
     constants: Any = None
+    undetermined: Any = None
 
 
 class _Pass(NamedTuple):
@@ -123,7 +125,7 @@ def iterate(
         end = lax.while_loop(
             lambda c: c.status == _RUNNING, lambda c: one_pass(method, system, watch, c), end
         )
-    return outcome(method, system, watch, end)
+    return outcome(method, system, watch, end)._replace(undetermined=method.undetermined(M))
 
 
 def one_pass(method: AbstractMethod, system: ScaledSystem, watch: Watch, c: _Pass) -> _Pass:

@@ -115,6 +115,10 @@ class AbstractMethod(eqx.Module):
         """The same computed from the true residual r (scaled to ordinary size), with one product."""
         raise NotImplementedError(f"`{self.name}` has a `slope` but no `true_slope`.")
 
+    def undetermined(self, M: Any) -> Array | None:
+        """Whether the factors M of A show it to be singular to working precision; None from methods without factors."""
+        return None
+
     def diagnose(self, s: Any) -> Array | int:
         """The `Status` that explains a failure best, judged from what the pass has seen; 0 for none."""
         return Status.converged

@@ -1,5 +1,6 @@
 """Things of a user's own pass the laws where they are right, and are caught by name where they are not."""
 
+import importlib
 from typing import ClassVar
 
 import jax
@@ -12,7 +13,9 @@ from jax.interpreters import mlir
 
 import jaxsolve as js
 from jaxsolve import extend
+from jaxsolve.core.optional import MissingBackendError
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
+from jaxsolve.solvers.host.backends import BACKENDS
 from jaxsolve.solvers.method_registry import METHODS
 from jaxsolve.solvers.nonlinear_registry import NONLINEAR
 from tests.gallery.methods import mostly_slow
@@ -110,6 +113,39 @@ def test_a_preconditioner_that_is_not_linear_is_caught():
         extend.check(Clip())
 
 
+class OneSided(js.LinearOperator):
+    """x / 4 + (x shifted down) / 40 on a grid; its transpose is said to be itself."""
+
+    n: int
+    kind: object
+
+    shape = property(lambda self: (self.n, self.n))
+    dtype = property(lambda self: jnp.dtype(self.kind))
+
+    def mv(self, x):
+        return x / 4 + jnp.roll(x, 1) / 40
+
+    def transpose(self):
+        return self
+
+
+class WrongAdjoint(extend.AbstractPreconditioner):
+    name: ClassVar[str] = "wrong-adjoint"
+    needs: ClassVar[str] = "nothing"
+    cost: ClassVar[str] = "nothing"
+    symmetric: ClassVar[bool] = False
+
+    def build(self, A):
+        return OneSided(A.shape[0], A.dtype)
+
+
+def test_a_preconditioner_whose_transpose_is_another_one_is_caught():
+    with pytest.raises(extend.BrokenLaw, match="the adjoint is exact") as caught:
+        extend.check(WrongAdjoint())
+    assert caught.value.law == "the adjoint is exact"
+    assert "Mᵀ differs from that of the entries of M" in str(caught.value)
+
+
 def test_a_rule_that_drops_a_term_is_caught():
     def function(x):
         return 2 * x - jnp.roll(x, 1)
@@ -202,11 +238,29 @@ def test_what_is_registered_is_found_by_name_and_replaced_by_its_next_version():
         (lambda: extend.rule(jax.lax.add_p)(lambda *a: None), "has a rule already"),
         (lambda: extend.check(3), "check expects a method"),
         (lambda: extend.check("CGG"), "Did you mean 'CG'"),
+        (lambda: extend.check("devise"), "Did you mean 'device'"),
+        (lambda: js.SparseDirect("super-lu"), "known backends: .*device. Did you mean 'superlu'"),
     ],
 )
 def test_what_cannot_be_registered_is_refused_in_words(register, words):
     with pytest.raises((TypeError, ValueError), match=words):
         register()
+
+
+@pytest.mark.parametrize("name", ["klu", "pardiso"])
+def test_a_backend_without_its_package_is_refused_in_words(name, monkeypatch):
+    monkeypatch.setattr(importlib.import_module(f"jaxsolve.solvers.host.{name}"), "_library", lambda: None)
+    with pytest.raises(MissingBackendError, match=rf"backend='{name}' needs .*jaxsolve\[{name}\]"):
+        extend.check(name)
+
+
+@pytest.mark.further
+def test_each_backend_that_is_installed_passes_its_laws():
+    for name in (*BACKENDS, "device"):
+        try:
+            assert extend.check(name).passed
+        except MissingBackendError:
+            continue
 
 
 @pytest.mark.further

@@ -374,5 +374,111 @@ def test_auto_solves_singular_systems_that_have_a_solution(kind):
     assert js.solve_linear_info(A, b, js.Solve("LU")).status.name == "singular"
     if kind not in ("by values", "dense"):
         assert "positions of its entries" in str(js.explain(A, b))
-        x = jax.jit(lambda b: js.solve_linear(A, b, js.Solve(rtol=1e-10)))(b)
-        assert distance(x, info.x) < 1e-8
+        compiled = jax.jit(lambda b: js.solve_linear_info(A, b, js.Solve(rtol=1e-10)))(b)
+        assert distance(compiled.x, info.x) < 1e-8
+        # A program says so, too: no factorisation was tried there.
+        assert compiled.method == "lsmr"
+        assert "A is singular: of the solutions this is the one of least norm" in compiled.message
+
+
+ROUNDED = "A is singular to working precision"
+
+
+def singular_but_for_rounding(n, dtype, definite=False, rank=None, equations=1e3):
+    """U diag(s, 0) Vᴴ as it is computed, in units of its own, and a b in its range."""
+    wide = np.result_type(dtype, np.float64)
+    U, V = (np.linalg.qr(problems.random(n, n, seed=seed, dtype=wide))[0] for seed in (3, 4))
+    s = np.geomspace(1, 0.1, n) * (np.arange(n) < (n - 1 if rank is None else rank))
+    A = (U * s) @ (U if definite else V).conj().T
+    if not definite:
+        A = np.geomspace(1, equations, n)[:, None] * A * np.geomspace(1e2, 1, n)
+    A = A.astype(dtype)
+    return A, A @ problems.random(n, seed=5, dtype=wide).astype(dtype)
+
+
+DIRECT = ("auto", "LU", "Cholesky", "QR", js.Banded(7, 7), "sparse-direct", js.SparseDirect("device"))
+
+
+@pytest.mark.few(3)
+@pytest.mark.parametrize("dtype", [np.float64, np.complex128, np.float32])
+@pytest.mark.parametrize("method", DIRECT, ids=str)
+def test_factors_of_a_matrix_that_rounding_alone_makes_regular_are_told_from_honest_ones(method, dtype):
+    # Reflections mix equations, so that those in small units are rounded as the largest ones are.
+    options = {"definite": method == "Cholesky", "equations": 1 if method == "QR" else 1e3}
+    A, b = singular_but_for_rounding(8, dtype, **options)
+    if isinstance(method, js.SparseDirect | js.Banded):
+        A = js.SparseMatrix.from_dense(A)
+    elif method == "sparse-direct" and dtype == np.float32:
+        A, b = singular_but_for_rounding(8, np.float64)  # the host works in double precision
+    solve = js.Solve(method, rtol=1e-3)
+    info = js.solve_linear_info(A, b, solve)
+    if method == "Cholesky" and not bool(info.converged):
+        return  # a last pivot below zero is another way to find out
+    assert bool(info.converged)
+    assert ROUNDED in info.message
+    assert "null space" in info.message
+    assert ROUNDED in jax.jit(lambda A, b: js.solve_linear_info(A, b, solve))(A, b).message
+
+
+def honest(kind):
+    """A regular matrix that looks bad: ill-conditioned, or in units far apart."""
+    n, units = 9, np.geomspace(1e-15, 1e15, 9)
+    B = problems.random(n, n, seed=6)
+    return {
+        "Hilbert": 1 / (1 + np.add.outer(np.arange(8.0), np.arange(8.0))),
+        "units on the diagonal": np.diag(units**2),
+        "rows": units[:, None] * B,
+        "columns": B * units,
+        "similar": units[:, None] * B / units,
+        "graded": np.minimum.outer(units, units),
+    }[kind]
+
+
+@pytest.mark.few(4)
+@pytest.mark.parametrize("method", ["LU", "QR", "sparse-direct", js.SparseDirect("superlu")], ids=str)
+@pytest.mark.parametrize("kind", ["Hilbert", "units on the diagonal", "rows", "columns", "similar", "graded"])
+def test_ill_conditioned_and_badly_scaled_matrices_are_not_called_singular(kind, method):
+    A = honest(kind)
+    stored = js.SparseMatrix.from_dense(A) if isinstance(method, js.SparseDirect) else A
+    info = js.solve_linear_info(stored, A @ np.ones(len(A)), js.Solve(method))
+    assert bool(info.converged)
+    assert not bool(info.undetermined)
+    assert ROUNDED not in info.message
+
+
+def test_of_a_batch_the_matrices_that_are_singular_but_for_rounding_are_counted():
+    A, b = singular_but_for_rounding(6, np.float64)
+    info = js.solve_linear_info(np.stack([A, A + np.eye(6), 3 * A]), b, js.Solve("LU"))
+    assert np.asarray(info.undetermined).tolist() == [True, False, True]
+    assert f"{ROUNDED}, in 2 of 3 systems" in info.message
+    # Several right-hand sides share the factors; a null space that is declared makes them regular.
+    assert ROUNDED in js.solve_linear_info(A, np.stack([b, 2 * b]), js.Solve("LU")).message
+    null = np.linalg.svd(A)[2][-1]
+    assert not bool(js.solve_linear_info(A, b, js.Solve("LU", null_space=null)).undetermined)
+    # Methods without factors have nothing to say.
+    assert js.solve_linear_info(A, b, js.Solve("lsmr")).undetermined is None
+
+
+@pytest.mark.parametrize("backend", ["auto", "device"])
+def test_a_factorisation_tells_it_of_each_solve(backend):
+    A, b = singular_but_for_rounding(6, np.float64, rank=4)
+    with js.SolveTape() as solves:
+        x = js.factorize(A, backend=backend).solve(b)
+    assert np.linalg.norm(A @ x - b) <= 1e-5 * np.linalg.norm(b)
+    assert ROUNDED in solves[0].message
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize("shape", [(9, 4), (4, 9)])
+def test_rectangular_matrices_without_full_rank_are_told_by_their_qr_factors(shape):
+    full = problems.random(*shape, seed=7)
+    A = (
+        full @ singular_but_for_rounding(shape[1], np.float64, rank=min(shape) - 1)[0]
+        if shape[0] > 4
+        else full
+    )
+    if shape[0] == 4:
+        A = singular_but_for_rounding(4, np.float64)[0] @ full
+    b = A @ np.ones(shape[1])
+    assert ROUNDED in js.solve_linear_info(A, b, js.Solve("QR")).message
+    assert not bool(js.solve_linear_info(full, full @ np.ones(shape[1]), js.Solve("QR")).undetermined)

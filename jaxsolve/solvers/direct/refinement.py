@@ -9,6 +9,7 @@ from jax import Array
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import plain_norm
 from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.solvers.direct.judged_inverse import judged_inverse
 from jaxsolve.solvers.method import AbstractMethod, State
 
 
@@ -37,6 +38,13 @@ class AbstractDirect(AbstractMethod):
     @abc.abstractmethod
     def prepare(self, A: LinearOperator) -> Any:
         """An operator that applies A⁻¹ (or the pseudo-inverse) by a factorisation."""
+
+    def judged(self, A: LinearOperator) -> Any:
+        """The same, with whether it shows A to be singular to working precision."""
+        return judged_inverse(A, self.prepare(A))
+
+    def undetermined(self, M: Any) -> Array | None:
+        return getattr(M, "singular", None)
 
     def start(self, A: LinearOperator, M: Any, r: Array) -> RefinementState:
         return RefinementState(jnp.zeros(A.shape[1], r.dtype), r, plain_norm(r), jnp.array(0))

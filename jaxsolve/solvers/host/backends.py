@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from jaxsolve.core.names import nearest
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.solvers.host.factor import AbstractRecipe
 from jaxsolve.solvers.host.klu import KLU, require_klu
@@ -48,4 +49,6 @@ def check_backend(backend: str) -> None:
         ValueError: With the names of those that there are.
     """
     if backend != DEVICE and backend not in BACKENDS:
-        raise ValueError(f"unknown backend {backend!r}; known backends: {', '.join([*BACKENDS, DEVICE])}.")
+        known = [*BACKENDS, DEVICE]
+        near = nearest(backend, known) if isinstance(backend, str) else ""
+        raise ValueError(f"unknown backend {backend!r}; known backends: {', '.join(known)}.{near}")

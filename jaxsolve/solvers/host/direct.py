@@ -59,6 +59,14 @@ class AbstractHostDirect(AbstractDirect):
             values = matrix.as_matrix().reshape(-1)
         return host_inverse(LAPACK(size), values, size, facts)
 
+    def judged(self, A: LinearOperator) -> LinearOperator:
+        """The same, judged by the host where that factorises."""
+        return AbstractDirect.judged(self, A) if self.backend == DEVICE else self.prepare(A)
+
+    def undetermined(self, M: Any) -> Array | None:
+        told = AbstractDirect.undetermined(self, M)
+        return _status(M) == int(Status.singular) if told is None else told
+
     def start(self, A, M, r):
         s = AbstractDirect.start(self, A, M, r)
         return HostState(s.x, s.r, s.residual_norm, s.halt, _status(M))

@@ -15,6 +15,8 @@ Form = Literal["N", "T", "H"]
 FACTORS = Store(most=64, most_bytes=2**31)
 #: Rounding units of |A| |x| + |b| that a residual may keep.
 ROUNDING = 8
+#: κ eps from which on A is called singular, as on the device.
+SINGULAR = 0.1
 #: Improvements of one solution at most.
 REFINEMENTS = 3
 
@@ -177,19 +179,32 @@ def _largest(columns: np.ndarray) -> np.ndarray:
     return np.abs(columns).max(axis=0, initial=0)
 
 
-def judged(factor: AbstractFactor, product: Callable[[np.ndarray], np.ndarray], size: int) -> AbstractFactor:
+def judged(
+    factor: AbstractFactor, product: Callable[[np.ndarray], np.ndarray], matrix: Any
+) -> AbstractFactor:
     """The same factor, marked singular where it cannot solve for a right-hand side outside of all null spaces.
+
+    Also where the condition number in good units leaves no digit of x, as in `judged_inverse`: one step of inverse
+    iteration from the probe.
 
     Args:
         factor: Has to solve to a residual below 1 %. (A residual is about the condition number times the rounding
             unit: what fails here has no correct digit.)
         product: x ↦ A x on NumPy columns.
-        size: n.
+        matrix: A, a NumPy or SciPy matrix.
     """
-    b = probe(size, factor.dtype)
+    sizes, rows = _in_units_of_rows(abs(matrix))
+    sizes, columns = _in_units_of_rows(sizes.T)
+    squares = np.square(sizes) if isinstance(sizes, np.ndarray) else sizes.power(2)
+    size = np.sqrt(squares.sum(axis=1).max())
+    s = probe(len(rows), factor.dtype)
     with np.errstate(all="ignore"):
+        x = factor.solve(rows * s, "N")
+        t = columns * x
+        back = rows * factor.solve(columns * (t / norm(t)), "H")
+        left = norm((rows * s - product(x)) / rows)
         # Not >, so that NaN counts as failed.
-        if not norm(b - product(factor.solve(b, "N"))) <= 1e-2 * norm(b):
+        if not (left <= 1e-2 * norm(s) and size * norm(back) * np.finfo(s.dtype).eps <= SINGULAR):
             factor.status = Status.singular
     return factor
 
@@ -208,7 +223,15 @@ def checked(
 ) -> AbstractFactor:
     """A `RefinedFactor`, judged."""
     found = RefinedFactor(matrix, substitute, nbytes, description)
-    return judged(found, lambda x: matrix @ x, matrix.shape[0])
+    return judged(found, lambda x: matrix @ x, matrix)
+
+
+def _in_units_of_rows(sizes: Any) -> tuple[Any, np.ndarray]:
+    """Rows divided by their largest entry, and these as a column."""
+    found, dense = sizes.max(axis=1), isinstance(sizes, np.ndarray)
+    largest = np.array(found if dense else found.todense()).reshape(-1, 1)
+    largest[largest == 0] = 1
+    return sizes / largest if dense else sizes.multiply(1 / largest).tocsr(), largest
 
 
 def probe(size: int, dtype: Any) -> np.ndarray:

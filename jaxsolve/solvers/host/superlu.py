@@ -196,7 +196,10 @@ class SuperLU(AbstractRecipe):
             return NoFactor(Status.singular, f"{options.description}: {error}")
         _known(self.pattern).setdefault(options, np.argsort(factors.perm_c))
         found = SuperLUFactors(factors, matrix, layout, left, right, options.description)
-        return judged(found, found.product, len(left))
+        plain = scipy.sparse.csr_matrix(
+            (values, self.pattern.indices, self.pattern.indptr), self.pattern.shape
+        )
+        return judged(found, found.product, plain)
 
     def _layout(self, options: Options) -> Layout:
         known = _known(self.pattern)
