@@ -153,6 +153,8 @@ def scaled_system(
     of_A = exponent(unit)
     plain = rescaled(A, -of_A, real)
     nulls, null_probes = nulls.detected(plain, jnp.ones((), real))
+    verified, more = nulls.verified(plain, jnp.ones((), real)) if method.preconditioned else (nulls, 0)
+    null_probes += more
     if control.noise is not None:
         noise = nulls.where_singular(control.noise) * power(-of_b, real)
         target = jnp.maximum(target, noise).astype(real)
@@ -170,7 +172,8 @@ def scaled_system(
     if isinstance(M, Split):
         left, right = (None if part is None else nulls.compressed(part) for part in (M.left, M.right))
     elif M is not None:
-        Mu = nulls.compressed(rescaled(M, of_A, real))
+        # Of the part that a diagonal M brings in A takes no notice. That of others may be huge.
+        Mu = (verified if M.traits.diagonal else nulls).compressed(rescaled(M, of_A, real))
     columns, slope_of_b = None, jnp.zeros((), real)
     if m > n and method.rectangular:
         found = column_norms(A, of_A, real)
@@ -179,7 +182,7 @@ def scaled_system(
         if columns is not None:
             slope_of_b, products = _slope(plain, columns, residual.b), products + 1
             right = Diagonal(column_scales(columns)) if M is None else right
-    Au = nulls.compressed(plain)
+    Au = verified.compressed(plain)
     Au = Au if left is None else left @ Au
     Au = Au if right is None else Au @ right
     if method.adjoint:
