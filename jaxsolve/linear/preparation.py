@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsolve.core.errors import NotLinearError, StructureError
-from jaxsolve.core.staging import detached, is_traced
+from jaxsolve.core.staging import detached, evaluated, is_traced
 from jaxsolve.front.request import PRECONDITIONS, Solve, is_recipe, preconditioner_name
 from jaxsolve.front.structures import Structures
 from jaxsolve.linear.auto import Choice, choose
@@ -98,8 +98,9 @@ def prepared(
         if is_operator(recipe):
             return detached(recipe)  # factors that were made beforehand
         dense = isinstance(method, AbstractDense)
-        inverse = factorised(method, A, nulls) if dense else method.prepare(pinned(A, nulls))
-        return detached(inverse)
+        with evaluated((A, nulls, method)):
+            inverse = factorised(method, A, nulls) if dense else method.prepare(pinned(A, nulls))
+            return detached(inverse)
     if isinstance(recipe, tuple):
         return Split(*(prepared(method, part, A, structures, nulls, eager) for part in recipe))
     if isinstance(recipe, AbstractPreconditioner):
