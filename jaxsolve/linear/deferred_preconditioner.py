@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxsolve.core.memo import compiled
 from jaxsolve.core.results import Frozen
-from jaxsolve.core.staging import detached
+from jaxsolve.core.staging import detached, evaluated
 from jaxsolve.linear.lagging import Lagged
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
@@ -72,10 +72,12 @@ def build(method: AbstractMethod, recipe: AbstractPreconditioner, A: LinearOpera
     if method.definite_preconditioner and real and not A.traits.hermitian:
         # These methods ask for A = Aᵀ, which halves the set-up of some preconditioners.
         A = A.declare(hermitian=True)
-    if recipe.eager:
-        return detached(recipe.build(A))
-    frozen = frozen_recipe(recipe)
-    return detached(_compiled(frozen, frozen.split(recipe), A))
+    # Of known values it is made now, once, also while a program around it is traced.
+    with evaluated((A, recipe)):
+        if recipe.eager:
+            return detached(recipe.build(A))
+        frozen = frozen_recipe(recipe)
+        return detached(_compiled(frozen, frozen.split(recipe), A))
 
 
 def _build(recipe: Frozen, settings: list[Any], A: LinearOperator) -> LinearOperator:

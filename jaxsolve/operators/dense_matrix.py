@@ -12,7 +12,7 @@ from jax import Array
 
 from jaxsolve.core.staging import evaluated, is_traced
 from jaxsolve.core.traits import Traits
-from jaxsolve.core.vector import applied
+from jaxsolve.core.vector import applied, largest
 from jaxsolve.operators.host_products import HostOperator
 from jaxsolve.operators.operands import declaration, in_precision
 from jaxsolve.operators.operator import LinearOperator
@@ -126,7 +126,7 @@ class DenseMatrix(LinearOperator):
 
     def magnitude(self) -> Array:
         """The largest absolute entry."""
-        return jnp.max(jnp.abs(self.matrix), initial=0)
+        return largest(self.matrix)
 
     def leading_row_sums(self, count: int) -> Array:
         """The sums of the first rows."""

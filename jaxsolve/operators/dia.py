@@ -15,7 +15,7 @@ from jaxsolve.core.memo import recent
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
-from jaxsolve.core.vector import mul
+from jaxsolve.core.vector import largest, mul
 from jaxsolve.operators.ell import gather_or_zero
 from jaxsolve.operators.host_products import HostOperator
 from jaxsolve.operators.operator import LinearOperator
@@ -129,7 +129,7 @@ class DiagonalsOperator(LinearOperator):
 
     def magnitude(self) -> Array:
         """The largest absolute entry."""
-        return jnp.max(jnp.abs(self.values), initial=0)
+        return largest(self.values)
 
     def leading_row_sums(self, count: int) -> Array:
         """The sums of the first rows."""

@@ -15,7 +15,7 @@ from jaxsolve.core.memo import compiled, per_object
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
-from jaxsolve.core.vector import mul
+from jaxsolve.core.vector import largest, mul
 from jaxsolve.operators.host_products import HostOperator
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
@@ -117,8 +117,7 @@ class RowsOperator(LinearOperator):
 
     def magnitude(self) -> Array:
         """The largest absolute entry."""
-        head = jnp.max(jnp.abs(self.values), initial=0)
-        return jnp.maximum(head, jnp.max(jnp.abs(self.tail[0]), initial=0))
+        return jnp.maximum(largest(self.values), largest(self.tail[0]))
 
     def leading_row_sums(self, count: int) -> Array | None:
         """The sums of the first rows, unless some of them reach into the tail."""

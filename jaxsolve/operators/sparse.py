@@ -19,6 +19,7 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import evaluated, index_array, is_traced
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import as_arrays
+from jaxsolve.core.vector import largest
 from jaxsolve.operators.coordinates import entry_positions, matrix_shape
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.ell import gather_or_zero
@@ -227,9 +228,9 @@ class SparseMatrix(LinearOperator):
         key = (id(self.data), self.pattern)
         found = _LAYOUTS.get(key)
         if found is None:
-            made = lay_out(self.data, self.pattern, self.facts)
-            if is_traced(made):
-                return made
+            # Also in jit: a constant is laid out once, while it is traced.
+            with evaluated(self.data):
+                made = lay_out(self.data, self.pattern, self.facts)
             # JAX arrays never change, so the layout holds while the array of values lives.
             found = _LAYOUTS[key] = (weakref.ref(self.data, lambda _: _LAYOUTS.pop(key, None)), made)
         made = found[1]
@@ -253,7 +254,7 @@ class SparseMatrix(LinearOperator):
 
     def magnitude(self) -> Array:
         """The largest absolute entry."""
-        return jnp.max(jnp.abs(self.data), axis=-1, initial=0)
+        return largest(self.data, axis=-1)
 
     def absolute_row_sums(self) -> Array:
         """The sum of |a_ij| over j for each row."""

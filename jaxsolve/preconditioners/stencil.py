@@ -16,6 +16,7 @@ from jax import Array, lax
 from jaxsolve.core.memo import per_object
 from jaxsolve.core.staging import index_array, namespace
 from jaxsolve.core.traits import Traits
+from jaxsolve.core.vector import largest
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.ell import spread
 from jaxsolve.operators.layout import diagonal_slots
@@ -134,7 +135,7 @@ class StencilOperator(LinearOperator):
 
     def magnitude(self) -> Array:
         """The largest absolute value."""
-        return jnp.max(jnp.abs(self.values), initial=0)
+        return largest(self.values)
 
     def absolute_row_sums(self) -> Array:
         """The sum of |A[i, j]| over j for each row."""
