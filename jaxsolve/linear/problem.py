@@ -19,10 +19,12 @@ from jaxsolve.front.structures import Structures
 from jaxsolve.linear.real_systems import by_parts, joined
 from jaxsolve.operators.conversion import ACCEPTED, as_operator, is_function
 from jaxsolve.operators.function import check_output, function_operator
+from jaxsolve.operators.lineax_operator import is_lineax, structures_of
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.nullspace import NullSpace, orthonormal
 from jaxsolve.tracer.assembly import offset_of, operator_of, read, readable
 from jaxsolve.tracer.compiled import LinearFunction
+from jaxsolve.tracer.explicit_matrix import with_known_entries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +79,12 @@ def pose(A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bo
     if function:
         problem = _pose_function(A, b, x0, args, kwargs, grad_for_f, solve)
     else:
-        problem = _pose_matrix(as_operator(A, accepted=ACCEPTED), b, x0)
+        like, operator = None, as_operator(A, accepted=ACCEPTED)
+        if is_lineax(A):
+            # Given by products, as functions are; with entries any method can be chosen.
+            like, automatic = structures_of(A)[0], solve.method == AUTO and solve.preconditioner is None
+            operator = with_known_entries(operator) if automatic or needs_entries(solve) else operator
+        problem = _pose_matrix(operator, b, x0, like)
         if not grad_for_f:
             problem = dataclasses.replace(problem, A=detached(problem.A))
     m, n = problem.A.shape
@@ -165,7 +172,8 @@ def _traced(
         return operator_of(plan, arguments), offset
 
 
-def _pose_matrix(A: LinearOperator, b: Any, x0: Any) -> Problem:
+def _pose_matrix(A: LinearOperator, b: Any, x0: Any, like: Packing | None = None) -> Problem:
+    """The problem of a matrix, with x in the structure of x0, else of `like`, else of b."""
     m, n = A.shape
     stack = A.batch_shape
     dtype = inexact(A.dtype, *Packing.of(b).dtypes)
@@ -173,11 +181,17 @@ def _pose_matrix(A: LinearOperator, b: Any, x0: Any) -> Problem:
     leaves = jax.tree.leaves(b)
     single = len(leaves) == 1 and jax.tree.structure(b) == jax.tree.structure(0)
     if single and leaves[0].ndim and leaves[0].shape[-1] == m:
-        return _pose_batch(A, typed(leaves[0], dtype), x0, stack)
+        problem = _pose_batch(A, typed(leaves[0], dtype), x0, stack)
+        if like is None or x0 is not None or problem.structures.batch:
+            return problem
+        unknown = like.widened(dtype)
+        return dataclasses.replace(
+            problem, structures=dataclasses.replace(problem.structures, unknown=unknown)
+        )
     rhs = Packing.of(b)
     if stack or rhs.size != m:
         raise StructureError(_misfit(A.shape, stack, rhs, single))
-    unknown = Packing.of(x0) if x0 is not None else rhs
+    unknown = Packing.of(x0) if x0 is not None else rhs if like is None else like
     if unknown.size != n:
         what = "x0" if x0 is not None else "b, which gives the structure of x where there is no x0,"
         raise StructureError(

@@ -16,6 +16,7 @@ from jaxsolve.core.staging import evaluated, is_traced
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.coo import CoordinateOperator
 from jaxsolve.operators.dense_matrix import DenseMatrix, dense_matrix
+from jaxsolve.operators.lineax_operator import from_lineax, is_lineax
 from jaxsolve.operators.opaque_operator import sealed
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
@@ -65,6 +66,8 @@ def as_operator(A: Any, name: str = "A", accepted: str = MATRICES) -> LinearOper
             f"{name} must be {accepted}; got SciPy's {type(A).__name__}, whose products JAX can't run. Hand over the "
             "matrix, or the product as a function of JAX arrays."
         )
+    if is_lineax(A):
+        return sealed(from_lineax(A))
     if hasattr(type(A), "__jax_array__"):
         return as_operator(unwrapped(A), name, accepted)
     if not (eqx.is_array(A) or isinstance(A, list | tuple | np.ndarray)):
