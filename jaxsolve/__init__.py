@@ -16,6 +16,7 @@ from jaxsolve.linear.explanation import Explanation as Explanation
 from jaxsolve.linear.explanation import explain as explain
 from jaxsolve.linear.factorization import Factorization as Factorization
 from jaxsolve.linear.factorization import factorize as factorize
+from jaxsolve.linear.field_split import FieldSplit as FieldSplit
 from jaxsolve.linear.inverse_traces import inverse_diagonal as inverse_diagonal
 from jaxsolve.linear.inverse_traces import trace_inverse as trace_inverse
 from jaxsolve.linear.linear_solve import solve_linear as solve_linear
