@@ -50,6 +50,7 @@ from jaxsolve.preconditioners.multigrid.algebraic import RugeStuben as RugeStube
 from jaxsolve.preconditioners.multigrid.algebraic import SmoothedAggregation as SmoothedAggregation
 from jaxsolve.preconditioners.multigrid.automatic import Multigrid as Multigrid
 from jaxsolve.preconditioners.multigrid.geometric import GeometricMultigrid as GeometricMultigrid
+from jaxsolve.preconditioners.multigrid.rigid_motions import rigid_body_modes as rigid_body_modes
 from jaxsolve.preconditioners.nystrom import Nystrom as Nystrom
 from jaxsolve.preconditioners.polynomial import Chebyshev as Chebyshev
 from jaxsolve.preconditioners.polynomial import Neumann as Neumann

@@ -203,7 +203,8 @@ class FieldSplit(AbstractPreconditioner):
             S = as_operator(given_one, "FieldSplit: complement")
             if S.shape != rest.shape:
                 raise StructureError(
-                    f"FieldSplit: the complement of a field of {len(second)} unknowns has shape {rest.shape}; got {S.shape}."
+                    f"FieldSplit: the complement of field 1, of {len(second)} unknowns, has shape {rest.shape}; got "
+                    f"{S.shape}."
                 )
             diagonal = S.known_diagonal()
             if diagonal is not None:
