@@ -56,6 +56,7 @@ from jaxsolve.linear.explanation import Explanation as Explanation
 from jaxsolve.linear.explanation import explain as explain
 from jaxsolve.linear.factorization import Factorization as Factorization
 from jaxsolve.linear.factorization import factorize as factorize
+from jaxsolve.linear.field_split import FieldSplit as FieldSplit
 from jaxsolve.linear.inverse_traces import inverse_diagonal as inverse_diagonal
 from jaxsolve.linear.inverse_traces import trace_inverse as trace_inverse
 from jaxsolve.linear.linear_solve import solve_linear as solve_linear
@@ -90,6 +91,7 @@ from jaxsolve.preconditioners.multigrid.algebraic import RugeStuben as RugeStube
 from jaxsolve.preconditioners.multigrid.algebraic import SmoothedAggregation as SmoothedAggregation
 from jaxsolve.preconditioners.multigrid.automatic import Multigrid as Multigrid
 from jaxsolve.preconditioners.multigrid.geometric import GeometricMultigrid as GeometricMultigrid
+from jaxsolve.preconditioners.multigrid.rigid_motions import rigid_body_modes as rigid_body_modes
 from jaxsolve.preconditioners.nystrom import Nystrom as Nystrom
 from jaxsolve.preconditioners.polynomial import Chebyshev as Chebyshev
 from jaxsolve.preconditioners.polynomial import Neumann as Neumann

@@ -106,8 +106,14 @@ def prepared(
     if isinstance(recipe, tuple):
         return Split(*(prepared(method, part, A, structures, nulls, eager) for part in recipe))
     if isinstance(recipe, AbstractPreconditioner):
+        recipe = recipe.placed(structures.unknown)
+        if recipe.varies and not method.flexible:
+            raise ValueError(
+                f"`{recipe.name}` solves for a field by iteration, which is no linear map; `{method.name}` needs one. "
+                "Use 'fGMres', or a recipe or a factorisation for that field, js.Solve('sparse-direct')."
+            )
         return Unbuilt.of(method, recipe, A) if is_traced(A) else build(method, recipe, A)
-    return detached(_given(recipe, A, structures))
+    return detached(given(recipe, A, structures))
 
 
 def described(method: AbstractMethod, recipe: Any, A: LinearOperator) -> str | None:
@@ -121,7 +127,7 @@ def described(method: AbstractMethod, recipe: Any, A: LinearOperator) -> str | N
     return "; ".join(filter(None, told)) or None
 
 
-def _given(recipe: Any, A: LinearOperator, structures: Structures) -> LinearOperator:
+def given(recipe: Any, A: LinearOperator, structures: Structures) -> LinearOperator:
     """A function, an operator or what a user's recipe builds, as a preconditioner of A."""
     m, n = A.shape
     if is_recipe(recipe):

@@ -12,7 +12,7 @@ from jax import Array
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.module import Module
 from jaxsolve.core.traits import Traits
-from jaxsolve.core.tree import inexact
+from jaxsolve.core.tree import Packing, inexact
 from jaxsolve.operators.conversion import as_operator, is_operator
 from jaxsolve.operators.operator import LinearOperator, Wrapper
 from jaxsolve.operators.sparse import SparseMatrix
@@ -68,6 +68,20 @@ class AbstractPreconditioner(Module):
         """Whether it, or a recipe inside of it, is `concrete`."""
         parts = jax.tree.leaves(self, is_leaf=self._is_part)
         return self.concrete or any(isinstance(p, AbstractPreconditioner) and p.eager for p in parts)
+
+    @property
+    def varies(self) -> bool:
+        """Whether what it builds is no linear map, or a recipe inside of it is so: only flexible methods bear that."""
+        parts = jax.tree.leaves(self, is_leaf=self._is_part)
+        return any(isinstance(p, AbstractPreconditioner) and p.varies for p in parts)
+
+    def placed(self, unknown: Packing) -> "AbstractPreconditioner":
+        """The recipe for an unknown of this structure, names of leaves in it found."""
+        return jax.tree.map(
+            lambda part: part.placed(unknown) if isinstance(part, AbstractPreconditioner) else part,
+            self,
+            is_leaf=self._is_part,
+        )
 
     def _is_part(self, x: Any) -> bool:
         return x is not self and isinstance(x, AbstractPreconditioner)

@@ -50,6 +50,8 @@ class AbstractMethod(eqx.Module):
     preconditioned: ClassVar[bool] = True
     #: Whether the preconditioner must be symmetric positive definite.
     definite_preconditioner: ClassVar[bool] = False
+    #: Whether the preconditioner may change from step to step, as an inner iteration does.
+    flexible: ClassVar[bool] = False
     #: The field that a number in the name sets: "biCG-stab(2)"; None where names take none.
     option: ClassVar[str | None] = None
     #: Whether passes end by themselves (restarts), so that a pass without convergence is no failure.

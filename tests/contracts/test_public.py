@@ -16,7 +16,7 @@ from jaxsolve.solvers.method_registry import METHODS
 FUNCTIONS = """
 solve_linear solve_linear_info solve_linear_many matrix_from_function jit_compile_linear linearize_operator
 factorize setup explain plot spy read_matrix methods preconditioners jit set_logging_level
-logdet logdet_info trace_inverse inverse_diagonal
+logdet logdet_info trace_inverse inverse_diagonal rigid_body_modes
 solve_nonlinear solve_nonlinear_info solve_fixed_point solve_fixed_point_info
 least_squares least_squares_info minimize minimize_info
 """
@@ -24,7 +24,7 @@ CLASSES = """
 Solve SolveInfo SolveTape ConvergenceException NotConverged Diverged SparseMatrix LinearOperator
 CG AdaptiveCG BiCG BiCGStab GMRES FGMRES MINRES CR IDR CGS TFQMR LSQR LSMR LU Cholesky QR Banded
 SciPyDirect SciPyKrylov SparseDirect
-Jacobi BlockJacobi ILU Cholesky0 Chebyshev Cluster SmoothedAggregation
+Jacobi BlockJacobi ILU Cholesky0 Chebyshev Cluster SmoothedAggregation FieldSplit
 """
 #: Beyond the documentation: what users meet in results and as further options.
 FURTHER = """

@@ -15,6 +15,7 @@ from jax.experimental.sparse import BCOO, BCSR
 
 import jaxsolve as js
 from jaxsolve.core.errors import StructureError
+from jaxsolve.linear.field_split import FieldSplit
 from jaxsolve.operators.algebra import Diagonal
 from jaxsolve.operators.coo import CoordinateOperator
 from jaxsolve.operators.dense_matrix import DenseMatrix
@@ -61,12 +62,18 @@ ALL = {
     "smoothed-aggregation": SmoothedAggregation(bottom=5),
     "geometric": GeometricMultigrid(bottom=20),
     "amg": Multigrid(visits=2),
+    "field-split": FieldSplit(),
+    "field-split-symmetric": FieldSplit(
+        [(range(0, 99, 2), SSOR()), (range(1, 99, 2), Chebyshev(2))], "symmetric"
+    ),
 }
 #: Hermitian whatever A is, so that they are of no use for complex symmetric matrices.
 HERMITIAN = ("nystrom", "ic")
 SYMMETRIC = [name for name, recipe in ALL.items() if type(recipe).symmetric]
 #: What is bound to no grid and no size.
-EVERYWHERE = [name for name in ALL if name not in ("geometric", "block-jacobi-pattern")]
+EVERYWHERE = [
+    name for name in ALL if name not in ("geometric", "block-jacobi-pattern", "field-split-symmetric")
+]
 RNG = np.random.default_rng(88007)
 #: One of each kind in every run, the others in `-m slow`.
 QUICK = ("jacobi", "ssor", "chebyshev", "fsai", "nystrom", "cluster", "ic", "geometric")
@@ -118,8 +125,8 @@ def fitting(recipe, A):
 def built(name: str, kind: str, dtype: Any) -> Built:
     if name == "geometric" and kind != "grid":
         pytest.skip("needs a grid")
-    if name == "block-jacobi-pattern" and kind != "grid":
-        pytest.skip("its pattern is of another size")
+    if name in ("block-jacobi-pattern", "field-split-symmetric") and kind != "grid":
+        pytest.skip("its positions are of another size")
     matrices = batch(kind, dtype)
     pattern = matrices[0].pattern
     assert all(A.pattern == pattern for A in matrices)

@@ -132,8 +132,8 @@ class SmoothedAggregation(AbstractPreconditioner):
         like: A matrix with this pattern and typical values (`SparseMatrix` or SciPy), for traced values.
         bottom: A level of at most this size is inverted densely.
         dtype: Precision of the cycle, for instance float32 under a float64 solve; that of A where None.
-        B: Near-null vectors as columns, shape (n, k), which interpolation reproduces: the rigid body motions for
-            elasticity. Constants where None. Each aggregate then has k coarse unknowns.
+        B: Near-null vectors as columns, shape (n, k), which interpolation reproduces: for elasticity the rigid body
+            motions (`js.rigid_body_modes`). Constants where None. Each aggregate then has k coarse unknowns.
         block: Unknowns at each point, numbered together, which stay together; with `B` only.
         hierarchy: "own", or "pyamg" for the levels of `pyamg.smoothed_aggregation_solver` (concrete values; extra
             `amg`).

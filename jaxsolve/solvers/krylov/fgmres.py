@@ -48,6 +48,7 @@ class FGMRES(AbstractMethod):
     """
 
     name: ClassVar[str] = "fGMres"
+    flexible: ClassVar[bool] = True
     option: ClassVar[str | None] = "restart"
     storage: ClassVar[str] = "2 restart + 2"
     restarts: ClassVar[bool] = True

@@ -1,0 +1,219 @@
+"""What a FieldSplit applies: corrections field by field, or the factors of a block LDU with a Schur complement."""
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import Array
+
+from jaxsolve.core.results import Frozen
+from jaxsolve.core.traits import Traits
+from jaxsolve.core.tree import common
+from jaxsolve.front.request import Solve
+from jaxsolve.linear.fields import IndexSet, joined, taken
+from jaxsolve.linear.linear_solve import linear_answer
+from jaxsolve.operators.operator import LinearOperator
+
+Blocks = tuple[tuple[LinearOperator | None, ...], ...]
+
+#: The transposes of the forms of block factors.
+TURNED = {"diagonal": "diagonal", "lower": "upper", "upper": "lower", "full": "full"}
+
+
+class AbstractFields(LinearOperator):
+    """An approximate inverse made of inverses of fields."""
+
+    inverses: eqx.AbstractVar[tuple[LinearOperator, ...]]
+    sets: eqx.AbstractVar[tuple[IndexSet, ...]]
+    kind: eqx.AbstractVar[Any]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        n = sum(map(len, self.sets))
+        return (n, n)
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the matrix."""
+        return self.kind
+
+
+class Sweeps(AbstractFields):
+    """Corrections z_i += M_i (r_i - Σ_j A_ij z_j) of the fields in an order, or of all at once.
+
+    Args:
+        blocks: A_ij, None where there is no entry; of a symmetric sweep those on the diagonal too.
+        inverses: M_i.
+        sets: The unknowns of each field.
+        visits: Fields in their order; None for all at once.
+        kind: The dtype.
+        facts: What is known of the operator.
+    """
+
+    blocks: Blocks
+    inverses: tuple[LinearOperator, ...]
+    sets: tuple[IndexSet, ...] = eqx.field(static=True)
+    visits: tuple[int, ...] | None = eqx.field(static=True)
+    kind: Any = eqx.field(static=True)
+    facts: Traits = eqx.field(static=True)
+
+    @property
+    def traits(self) -> Traits:
+        """The declared facts."""
+        return self.facts
+
+    def mv(self, x: Array) -> Array:
+        """The corrections for the right-hand side x."""
+        parts = [taken(x, one) for one in self.sets]
+        if self.visits is None:
+            return joined([M.mv(r) for M, r in zip(self.inverses, parts, strict=True)], self.sets)
+        z: list[Array | None] = [None] * len(parts)
+        for i in self.visits:
+            r = parts[i]
+            for A, known in zip(self.blocks[i], z, strict=True):
+                if A is not None and known is not None:
+                    r = r - A.mv(known)
+            found, before = self.inverses[i].mv(r), z[i]
+            z[i] = found if before is None else before + found
+        return joined([v for v in z if v is not None], self.sets)
+
+    def transpose(self) -> "Sweeps":
+        """The transposed inverses in reverse order, on the transposed blocks."""
+        visits = None if self.visits is None else self.visits[::-1]
+        inverses = tuple(M.T for M in self.inverses)
+        return Sweeps(_turned(self.blocks), inverses, self.sets, visits, self.kind, self.facts.T)
+
+
+class SchurFactors(AbstractFields):
+    """The inverse of L D U, of D, L D or D U, with D = (A00, S) and the Schur complement S = A11 - A10 A00⁻¹ A01.
+
+    Args:
+        coupling: A01 and A10, None where there is no entry.
+        inverses: Of A00 and of S.
+        sets: The unknowns of both fields.
+        form: "diagonal", "lower", "upper" or "full".
+        kind: The dtype.
+    """
+
+    coupling: tuple[LinearOperator | None, LinearOperator | None]
+    inverses: tuple[LinearOperator, ...]
+    sets: tuple[IndexSet, ...] = eqx.field(static=True)
+    form: str = eqx.field(static=True)
+    kind: Any = eqx.field(static=True)
+
+    def mv(self, x: Array) -> Array:
+        """The solution with the factors for the right-hand side x."""
+        (M, S), (upper, lower) = self.inverses, self.coupling
+        f, g = (taken(x, one) for one in self.sets)
+        y = None
+        if self.form in ("lower", "full"):
+            y = M.mv(f)
+            g = g if lower is None else g - lower.mv(y)
+        p = S.mv(g)
+        if self.form in ("upper", "full"):
+            f = f if upper is None else f - upper.mv(p)
+            y = M.mv(f)
+        return joined([M.mv(f) if y is None else y, p], self.sets)
+
+    def transpose(self) -> "SchurFactors":
+        """The transposes of the factors in reverse order."""
+        upper, lower = (None if A is None else A.T for A in self.coupling)
+        inverses = tuple(M.T for M in self.inverses)
+        return SchurFactors((lower, upper), inverses, self.sets, TURNED[self.form], self.kind)
+
+
+class SchurComplement(LinearOperator):
+    """A11 - A10 M A01 by its products, with an approximate inverse M of A00."""
+
+    own: LinearOperator
+    lower: LinearOperator
+    inverse: LinearOperator
+    upper: LinearOperator
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """That of A11."""
+        return self.own.shape
+
+    @property
+    def dtype(self) -> Any:
+        """That of A11."""
+        return self.own.dtype
+
+    def mv(self, x: Array) -> Array:
+        """The product S x."""
+        return self.own.mv(x) - self.lower.mv(self.inverse.mv(self.upper.mv(x)))
+
+    def transpose(self) -> "SchurComplement":
+        """The same of the transposed blocks."""
+        return SchurComplement(self.own.T, self.upper.T, self.inverse.T, self.lower.T)
+
+
+class InnerSolve(LinearOperator):
+    """A⁻¹ by an iteration, as far as its request goes: no linear map.
+
+    Args:
+        A: The operator.
+        numbers: Those of the request.
+        request: Its other parts.
+    """
+
+    A: LinearOperator
+    numbers: list[Any]
+    request: Frozen = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, A: LinearOperator, solve: Solve) -> "InnerSolve":
+        """The inverse by a request."""
+        request = Frozen(solve.with_arrays())
+        return cls(A, request.split(solve.with_arrays()), request)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        return self.A.shape
+
+    @property
+    def dtype(self) -> Any:
+        """That of A."""
+        return self.A.dtype
+
+    def mv(self, x: Array) -> Array:
+        """What the iteration ends with for the right-hand side x."""
+        x = x.astype(common(self.dtype, x))
+        return linear_answer(self.A, x, self.request.join(self.numbers), throw=False).x
+
+    def transpose(self) -> "InnerSolve":
+        """The same of the transposed operator."""
+        return InnerSolve(self.A.T, self.numbers, self.request)
+
+
+class Negated(LinearOperator):
+    """±M: the sign is a number of the program."""
+
+    operator: LinearOperator
+    sign: Array
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """That of M."""
+        return self.operator.shape
+
+    @property
+    def dtype(self) -> Any:
+        """That of M."""
+        return self.operator.dtype
+
+    def mv(self, x: Array) -> Array:
+        """The product ±M x."""
+        y = self.operator.mv(x)
+        return jnp.where(self.sign < 0, -y, y)
+
+    def transpose(self) -> "Negated":
+        """±Mᵀ."""
+        return Negated(self.operator.T, self.sign)
+
+
+def _turned(blocks: Blocks) -> Blocks:
+    return tuple(tuple(None if A is None else A.T for A in column) for column in zip(*blocks, strict=True))
