@@ -1,0 +1,25 @@
+"""Docstrings for the site: the sections that only this package has become paragraphs of their own."""
+
+import re
+
+import griffe
+
+#: `Cost: text`, its further lines indented; Griffe would take the first line for the title of a box.
+SECTION = re.compile(r"^(Solves|Builds|Cost|Source): (.*(?:\n +\S.*)*)", re.MULTILINE)
+
+
+def paragraph(found: re.Match[str]) -> str:
+    """The section as one paragraph that starts with its name."""
+    return f"\n**{found[1]}**: {' '.join(found[2].split())}\n"
+
+
+class Sections(griffe.Extension):
+    """Rewrites the docstrings that are collected; those that classes inherit from `object` say nothing and go."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: object) -> None:
+        if obj.docstring is None:
+            return
+        if obj.name == "__init__":
+            obj.docstring = None
+        else:
+            obj.docstring.value = SECTION.sub(paragraph, obj.docstring.value)
