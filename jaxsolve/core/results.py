@@ -15,6 +15,9 @@ from jax import Array
 from jaxsolve.core.host_call import FAILURES
 from jaxsolve.core.status import CONVERGED, DIVERGED, Status
 
+#: How a note on several roads begins.
+TRIED = "Tried first: "
+
 
 class Frozen:
     """What of a request is no array, held still beside the arrays while they pass through jit.
@@ -214,7 +217,8 @@ def describe(info: SolveInfo, advice: bool = True) -> str:
     if not advice:
         return text
     rounding = _rounding(info, norms[worst], targets[worst]) if status == Status.stagnation else ""
-    return f"{text}. {rounding}{_asymmetry(info, worst) or status.message}"
+    tried = f" {info.note}" if info.note.startswith(TRIED) else ""
+    return f"{text}. {rounding}{_asymmetry(info, worst) or status.message}{tried}"
 
 
 def _undeclared(info: SolveInfo) -> str:
