@@ -16,6 +16,9 @@ from jaxsolve.core.host_call import FAILURES
 from jaxsolve.core.html import facts_table
 from jaxsolve.core.status import CONVERGED, DIVERGED, Status
 
+#: How a note on several roads begins.
+TRIED = "Tried first: "
+
 
 class Frozen:
     """What of a request is no array, held still beside the arrays while they pass through jit.
@@ -251,7 +254,8 @@ def describe(info: SolveInfo, advice: bool = True) -> str:
     if not advice:
         return text
     rounding = _rounding(info, norms[worst], targets[worst]) if status == Status.stagnation else ""
-    return f"{text}. {rounding}{_asymmetry(info, worst) or status.message}"
+    tried = f" {info.note}" if info.note.startswith(TRIED) else ""
+    return f"{text}. {rounding}{_asymmetry(info, worst) or status.message}{tried}"
 
 
 #: What a singular A that was found out by its factors means for x.

@@ -8,6 +8,7 @@ from typing import Any
 import jax.core
 import numpy as np
 
+from jaxsolve.core.errors import StructureError
 from jaxsolve.core.memo import by_identity
 from jaxsolve.core.results import Frozen, SolveInfo, failure_of
 from jaxsolve.core.status import Status
@@ -41,9 +42,14 @@ class Posed(abc.ABC):
     def by_rule(self, judge: Judge | None, watch: Watch) -> Outcome:
         """The outcome of traced values, which raises, tells and is differentiated by itself."""
 
-    def instead(self, outcome: Outcome) -> "Posed | None":
-        """What is tried after this concrete outcome, None for nothing; its own counts if it converged."""
+    def instead(self, outcome: Outcome | Exception) -> "Posed | None":
+        """What is tried after this concrete outcome or refusal, None for nothing; its own counts if it converged."""
         return None
+
+    @property
+    def failures(self) -> str:
+        """What is to be said where this was the last road, and failed as the others did."""
+        return self.note
 
     def ended(self, info: SolveInfo) -> None:  # noqa: B027  (most have nothing to do)
         """Hears of its result where the values are concrete."""
@@ -86,13 +92,8 @@ def _answered(pose: Callable[[], Posed], solve: Solve, throw: bool, listener: Ea
         judge = Judge.of(solve.suppress, request, settings, posed.methods, posed.structures, listener, throw)
         return posed.by_rule(judge, watch), True
 
-    outcome, told = run(posed)
+    outcome, told, posed = _arrived(posed, run)
     traced = isinstance(outcome.status, jax.core.Tracer)
-    if not traced and (other := posed.instead(outcome)) is not None:
-        found, also = run(other)
-        told = told or also
-        if (np.asarray(found.status) == Status.converged).all():
-            outcome, posed = found, other
     # Looking at the status waits for the result, so the time is that of the solve.
     if not traced:
         np.asarray(outcome.status)
@@ -108,6 +109,30 @@ def _answered(pose: Callable[[], Posed], solve: Solve, throw: bool, listener: Ea
     if failure is not None:
         raise failure
     return info
+
+
+def _arrived(posed: Posed, run: Callable[[Posed], tuple[Outcome, bool]]) -> tuple[Outcome, bool, Posed]:
+    """The outcome of the first road that arrives, else of the first that could be gone; told or not; and the road."""
+    outcome, told, refused, last = None, False, None, None
+    road: Posed | None = posed
+    while road is not None:
+        found: Outcome | Exception
+        try:
+            found, also = run(road)
+        except (MemoryError, StructureError) as error:
+            found, refused = error, refused or error
+        else:
+            told = told or also
+            if isinstance(found.status, jax.core.Tracer):
+                return found, told, road
+            if outcome is None or (np.asarray(found.status) == Status.converged).all():
+                outcome, posed = found, road
+        last, road = road, road.instead(found)
+    if outcome is None or last is None:
+        raise refused or StructureError("this problem has no road.")
+    if last is not posed:
+        posed.note = last.failures
+    return outcome, told, posed
 
 
 def _result(

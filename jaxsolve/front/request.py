@@ -37,6 +37,7 @@ class Solve(eqx.Module):
     Args:
         method: A name (see `js.methods()`; case, hyphens and underscores do not matter) or a method module. "auto"
             leaves it to the package, and the preconditioner too where none is given; `js.explain` tells its choice.
+            Where that fails on a concrete system, others are tried, with the iterations that are left.
         rtol: Relative tolerance: converged means ‖b - A x‖ <= max(rtol ‖b‖, atol). May be traced.
         atol: Absolute tolerance, in the units of b. May be traced.
         max_iterations: Steps of the method before it gives up. May be traced.

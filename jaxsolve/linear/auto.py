@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxsolve.front.request import Solve, as_method
-from jaxsolve.linear.knowledge import Knowledge
+from jaxsolve.linear.knowledge import COARSE_LIMIT, SKEWNESS, Knowledge
+from jaxsolve.linear.probes import PRODUCTS
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
@@ -19,16 +20,23 @@ DENSE_LIMIT = 8192
 SMALL = 256
 #: Bands up to this width are eliminated.
 NARROW = 2
-#: Sparse factors up to this size take 0.5 s in two dimensions, 1 s in three; multigrid compiles longer than that.
+#: Elimination that is predicted to take less than this many seconds is not compared with anything: every iteration
+#: compiles longer than that (a grid of 140² takes 0.07 s).
+BRIEF = 0.1
+#: The same where no multigrid is known to be for A: incomplete factors of 45 000 unknowns take 1.3 s and may fail.
+RELIABLE = 4.0
+#: The same where everything else has failed.
+LAST = 60.0
+#: Unknowns for which no prediction is needed: 0.05 s whatever the pattern is.
+TINY = 1000
+#: Where rows are exchanged fill is not predicted: matrices up to this size are taken for brief ...
 DIRECT = 20_000
-#: The same where multigrid cannot be relied on: 4 s for a grid in three dimensions.
-RELIABLE = 40_000
+#: ... and up to this size for reliable, unless a probe has found them easy.
+DIRECT_AT_MOST = 40_000
 #: Away from a CPU: the factors stay on the host, and each application is a round trip.
 REMOTE = 5_000
 #: Longer rows fill the factors.
 ENTRIES = 4_000_000
-#: Sparse matrices from this size on are worth a hierarchy, where a preconditioner is asked for.
-COARSE_LIMIT = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +73,26 @@ def _narrow(k: Knowledge) -> bool:
     return k.sparse and max(k.bandwidth) <= (NARROW if _local() or k.n <= SMALL else 1)
 
 
-def _direct(limit: int) -> Callable[[Knowledge], bool]:
+def _direct(seconds: float, limit: int) -> Callable[[Knowledge], bool]:
+    """Whether elimination is predicted to take at most so long, or where that can't be predicted, n is so small."""
+
     def holds(k: Knowledge) -> bool:
         # A narrow band does not fill: its factors are worth the round trip at any size.
-        most = limit if _local() or max(k.bandwidth) <= NARROW else REMOTE
-        return k.sparse and k.n <= most and k.entries <= ENTRIES
+        far = not _local() and max(k.bandwidth) > NARROW
+        if not k.sparse or (far and k.n > REMOTE):
+            return False
+        if k.n <= TINY:
+            return True
+        if not k.couples_both_ways:
+            return k.n <= limit and k.entries <= ENTRIES
+        return k.elimination_seconds <= seconds
 
     return holds
+
+
+def _cheaper(k: Knowledge) -> bool:
+    """Whether elimination is predicted to take less than iterating; where nothing is known of that, `RELIABLE`."""
+    return _direct(min(RELIABLE, k.multigrid_seconds), DIRECT_AT_MOST)(k)
 
 
 #: What is singular by its pattern has no factors; b may be in its range nevertheless.
@@ -116,29 +137,46 @@ FACTORISATIONS = (
         "a small dense matrix is factorised on the device, whole batches at once",
     ),
     Rule(
-        f"A is sparse, n <= {DIRECT} ({REMOTE} away from a CPU, where its band is not narrow)",
-        _direct(DIRECT),
+        f"A is sparse, its elimination predicted to take at most {BRIEF} s (n <= {DIRECT} where its pattern is not "
+        f"symmetric, n <= {REMOTE} away from a CPU, where its band is not narrow)",
+        _direct(BRIEF, DIRECT),
         "sparse-direct",
         None,
-        "sparse factors of this size take less than a second and no property of A for granted",
+        "that is over before an iteration is compiled, and takes no property of A for granted",
     ),
 )
 
 #: A method with its preconditioner, also for `preconditioner="auto"`.
 PAIRS = (
     Rule(
+        f"A is sparse, known to be symmetric, and CG solved a probe in at most {PRODUCTS} steps, n >= {COARSE_LIMIT}",
+        lambda k: k.sparse and k.hermitian and k.easy_steps > 0,
+        "CG",
+        "jacobi",
+        "no set-up pays for so few iterations",
+    ),
+    Rule(
+        f"A is sparse, and biCG-stab solved a probe in at most {PRODUCTS // 2} steps, n >= {COARSE_LIMIT}",
+        lambda k: k.sparse and not k.hermitian and k.easy_steps > 0,
+        "biCG-stab",
+        "jacobi",
+        "no set-up pays for so few iterations",
+    ),
+    Rule(
+        f"A is sparse, its elimination predicted to take less than multigrid, or than {RELIABLE:g} s where that is no "
+        f"choice (n <= {DIRECT_AT_MOST} where its pattern is not symmetric, n <= {REMOTE} away from a CPU, where its "
+        "band is not narrow)",
+        _cheaper,
+        "sparse-direct",
+        None,
+        "factors take no property of A for granted",
+    ),
+    Rule(
         f"A is sparse, known to be definite, n >= {COARSE_LIMIT}",
         lambda k: k.sparse and k.definite and k.couples_both_ways and k.n >= COARSE_LIMIT,
         "CG",
         "amg",
         "iterations do not grow with the size",
-    ),
-    Rule(
-        f"A is sparse, n <= {RELIABLE} ({REMOTE} away from a CPU, where its band is not narrow)",
-        _direct(RELIABLE),
-        "sparse-direct",
-        None,
-        "sparse factors of this size take seconds and no property of A for granted",
     ),
     Rule(
         "A is sparse, known to be positive definite",
@@ -155,11 +193,12 @@ PAIRS = (
         "most such matrices are definite, and CG says so if this one is not",
     ),
     Rule(
-        f"A is sparse, its rows dominated by the diagonal, pattern symmetric, n >= {COARSE_LIMIT}",
-        lambda k: k.sparse and k.n >= COARSE_LIMIT and k.couples_both_ways and k.dominant,
+        f"A is sparse, its rows or columns dominated by the diagonal, pattern symmetric, couplings not symmetric by at "
+        f"most {SKEWNESS}/√n of their sum, n >= {COARSE_LIMIT}",
+        lambda k: k.sparse and k.dominated and k.suits_multigrid,
         "GMres",
         "amg",
-        "diffusion with convection: multigrid needs no symmetry there",
+        "diffusion with some convection: multigrid needs no symmetry there",
     ),
     Rule(
         f"A is a stencil on a grid with unknown (traced) values, n >= {COARSE_LIMIT}",
@@ -173,7 +212,14 @@ PAIRS = (
         lambda k: k.sparse,
         "GMres",
         "ilu",
-        "incomplete factors with rows matched and scaled meet zero diagonals and indefinite matrices",
+        "incomplete factors with rows matched and scaled meet zero diagonals, indefinite matrices and convection",
+    ),
+    Rule(
+        f"A is sparse, its elimination predicted to take at most {LAST:g} s",
+        lambda k: k.couples_both_ways and _direct(LAST, 0)(k),
+        "sparse-direct",
+        None,
+        "where iterations have failed factors are worth their time",
     ),
     Rule(
         "A is known to be definite, and so is its diagonal",
@@ -219,12 +265,14 @@ class Choice(NamedTuple):
         preconditioner: What was asked for, a recipe in place of "auto".
         reasons: Why, a sentence each.
         rule: The rule that was used, None where nothing was left open.
+        tried: The rules that were used before it and failed.
     """
 
     method: AbstractMethod
     preconditioner: Any
     reasons: tuple[str, ...]
     rule: Rule | None = None
+    tried: tuple[Rule, ...] = ()
 
 
 def choose(A: LinearOperator, solve: Solve) -> Choice:
@@ -238,18 +286,40 @@ def choose(A: LinearOperator, solve: Solve) -> Choice:
     k = Knowledge.of(A)
     if named:
         return _preconditioned(k, solve.method)
-    rule = next(rule for rule in rules_for(solve) if rule.holds(k))
-    if recipe is None or isinstance(recipe, str):
-        recipe = None if rule.preconditioner is None else PRECONDITIONERS[rule.preconditioner]()
-    return Choice(as_method(rule.method), recipe, _reasons(k, rule), rule)
+    return _chosen(k, next(rule for rule in rules_for(solve) if rule.holds(k)), recipe)
 
 
-def least_norm(choice: Choice) -> Choice | None:
-    """What is tried where the factors that were chosen turned out singular; None where the method was asked for."""
-    if choice.rule is None or choice.rule not in FACTORISATIONS or choice.rule.method == DEFICIENT.method:
+def another(A: LinearOperator, solve: Solve, choice: Choice, why: str, singular: bool) -> Choice | None:
+    """What is tried after a choice that failed: the next rule that holds; None where there is none left.
+
+    Args:
+        A: The operator.
+        solve: The request.
+        choice: What was tried.
+        why: What became of it, in words.
+        singular: Whether its factors turned out singular: then the solution of least norm is looked for.
+    """
+    used, k = choice.rule, Knowledge.of(A)
+    if used is None or used is DEFICIENT or k.rectangular or isinstance(solve.method, AbstractMethod):
         return None
-    why = f"A is singular, `{choice.method.name}` has found: `{DEFICIENT.method}`, {DEFICIENT.why}"
-    return Choice(as_method(DEFICIENT.method), None, (*choice.reasons, why), DEFICIENT)
+    tried = (*choice.tried, used)
+    if singular and used.method in _FACTORS:
+        found = f"A is singular, `{choice.method.name}` has found: `{DEFICIENT.method}`, {DEFICIENT.why}"
+        return Choice(as_method(DEFICIENT.method), None, (*choice.reasons, found), DEFICIENT, tried)
+    # What the factors of a dense matrix leave is rounding, and of a function nothing is known that helps.
+    if singular or not k.sparse:
+        return None
+    rules, pairs = rules_for(solve), {rule.pair for rule in tried}
+    for rule in rules[rules.index(used) + 1 :]:
+        if rule.pair not in pairs and rule.holds(k):
+            next_choice = _chosen(k, rule, solve.preconditioner)
+            reasons = (*choice.reasons, f"{used.pair} {why}", *next_choice.reasons)
+            return next_choice._replace(reasons=reasons, tried=tried)
+    return None
+
+
+#: Methods that find out that a matrix is singular.
+_FACTORS = ("LU", "Cholesky", "banded", "sparse-direct")
 
 
 def rules_for(solve: Solve) -> tuple[Rule, ...]:
@@ -307,6 +377,13 @@ def _stays_definite(recipe: AbstractPreconditioner, k: Knowledge) -> bool:
     if recipe.name == "ilu":
         return k.couples_both_ways and not k.asymmetric
     return k.definite
+
+
+def _chosen(k: Knowledge, rule: Rule, recipe: Any) -> Choice:
+    """What a rule says, with the preconditioner that was asked for, if one was."""
+    if recipe is None or isinstance(recipe, str):
+        recipe = None if rule.preconditioner is None else PRECONDITIONERS[rule.preconditioner]()
+    return Choice(as_method(rule.method), recipe, _reasons(k, rule), rule)
 
 
 def _reasons(k: Knowledge, rule: Rule) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxsolve.core.html import facts_table
-from jaxsolve.core.results import SolveInfo, attainable, describe
+from jaxsolve.core.results import TRIED, SolveInfo, attainable, describe
 from jaxsolve.core.status import Status
 from jaxsolve.front.request import AUTO, Solve, as_method, method_name, preconditioner_name
 from jaxsolve.linear.auto import Choice, choose
@@ -113,6 +113,8 @@ def diagnose(info: SolveInfo, A: LinearOperator | None = None) -> Diagnosis:
     floor = _attainable(info, spectrum, b)
     reached = float(np.max(info.residual_norm)) / (b or math.nan)
     findings, advice = _judged(info, A, spectrum, through, (reached, floor))
+    if info.note.startswith(TRIED):
+        findings = (info.note, *findings)
     return Diagnosis(summary, spectrum, through, factors, floor, findings, advice)
 
 

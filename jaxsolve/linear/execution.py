@@ -10,19 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsolve.core.precision import in_full
-from jaxsolve.core.results import SolveInfo
+from jaxsolve.core.results import TRIED, SolveInfo
 from jaxsolve.core.staging import is_traced
-from jaxsolve.core.status import Status
+from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.front.answer import Posed, frozen
 from jaxsolve.front.reporting import Judge
 from jaxsolve.front.request import Solve, method_name
-from jaxsolve.linear.auto import DEFICIENT, Choice, least_norm
+from jaxsolve.linear.auto import DEFICIENT, Choice, another
 from jaxsolve.linear.deferred_preconditioner import Made
 from jaxsolve.linear.diagnosis import remember
 from jaxsolve.linear.forward import Plan, System, driver, on_device
 from jaxsolve.linear.gradient import implicit_solve
 from jaxsolve.linear.preparation import chosen, limits, prepared
 from jaxsolve.linear.problem import Problem, null_space
+from jaxsolve.operators.conversion import told_entries
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.direct.dense_factors import AbstractDense
 from jaxsolve.solvers.driver import Control, Outcome
@@ -34,6 +35,16 @@ LEAST_NORM = (
     "A is singular: of the solutions this is the one of least norm. Declare the null space (`null_space=`) "
     "if it is known."
 )
+#: After these the next rule of the table is tried: the method does not fit the matrix, which was not known before.
+UNFIT = (
+    Status.stagnation,
+    Status.breakdown,
+    Status.negative_curvature,
+    Status.divergence,
+    Status.nonfinite,
+)
+#: A residual of this many rounding errors of |A| |x| + |b| is what any method leaves.
+ROUNDING = 8
 
 
 class LinearSystem(Posed):
@@ -49,6 +60,7 @@ class LinearSystem(Posed):
         nulls: The null space; None for that of the request.
         of_gradient: The choice for tangent and adjoint systems where the request has a `gradient_solve`; None to make
             it.
+        roads: What was tried before, and what became of it.
     """
 
     def __init__(
@@ -58,6 +70,7 @@ class LinearSystem(Posed):
         choice: Choice,
         nulls: NullSpace | None = None,
         of_gradient: Choice | None = None,
+        roads: tuple[str, ...] = (),
     ):
         other = solve.gradient_solve
         self.problem, self.solve, self.choice, self.of_gradient = problem, solve, choice, of_gradient
@@ -66,6 +79,9 @@ class LinearSystem(Posed):
         self.control = limits(solve, problem.structures)
         self.methods = (method_name(choice.method), method_name((other or of_gradient or choice).method))
         self.note = LEAST_NORM if choice.rule is DEFICIENT else ""
+        self.roads = roads
+        if roads and not self.note:
+            self.note = f"{TRIED}{', '.join(roads)}; then this."
         self.eager = not is_traced((problem.A, problem.b, problem.x0, self.nulls, frozen(solve)[1]))
 
     @functools.cached_property
@@ -137,10 +153,44 @@ class LinearSystem(Posed):
         own = self.prepared(choice, eager=False)
         return choice.method, own, limits(eqx.tree_at(lambda s: s.atol, other, 0.0), self.structures)
 
-    def instead(self, outcome: Outcome) -> "LinearSystem | None":
-        singular = np.asarray(outcome.status) == Status.singular
-        other = least_norm(self.choice) if singular.any() else None
-        return None if other is None else LinearSystem(self.problem, self.solve, other)
+    def instead(self, outcome: Outcome | Exception) -> "LinearSystem | None":
+        rule = self.choice.rule
+        if rule is None or not self.eager:
+            return None
+        if isinstance(outcome, Exception):
+            why, singular, steps = f"was refused ({outcome})", False, 0
+        else:
+            codes, steps = np.asarray(outcome.status), int(np.max(outcome.iterations, initial=0))
+            failed = codes[~np.isin(codes, CONVERGED)]
+            singular = bool((failed == Status.singular).any())
+            if not failed.size or not (singular or np.isin(failed, UNFIT).all()):
+                return None
+            if not singular and self._rounds(outcome):
+                return None
+            why = f"ended with {Status(int(failed.flat[0])).name} after {steps} iteration{'s' * (steps != 1)}"
+        self.roads = (*self.roads, f"{rule.pair} {why}")
+        left: Any = np.maximum(np.asarray(self.solve.max_iterations) - steps, 0)
+        other = another(self.problem.A, self.solve, self.choice, why, singular) if left.any() else None
+        if other is None:
+            return None
+        # A number stays a number, which costs no transfer.
+        limited = eqx.tree_at(lambda s: s.max_iterations, self.solve, left if left.ndim else int(left))
+        return type(self)(self.problem, limited, other, roads=self.roads)
+
+    @property
+    def failures(self) -> str:
+        return f"{TRIED}{', '.join(self.roads)}."
+
+    def _rounds(self, outcome: Outcome) -> bool:
+        """Whether the residual is what rounding leaves of b - A x with this x."""
+        matrix = told_entries(self.problem.A)
+        if matrix is None or is_traced(matrix.data):
+            return True
+        x, r, b = (np.atleast_2d(np.asarray(v)) for v in (outcome.x, outcome.residual, self.problem.b))
+        with np.errstate(all="ignore"):
+            sizes = np.abs(x) @ abs(matrix.to_scipy()).T + np.abs(b)
+            eps = np.finfo(r.dtype).eps
+            return bool((np.linalg.norm(r, axis=-1) <= ROUNDING * eps * np.linalg.norm(sizes, axis=-1)).all())
 
     def ended(self, info: SolveInfo) -> None:
         system = (self.problem, self.solve, self.choice, self.nulls, self.of_gradient)

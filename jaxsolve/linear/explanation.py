@@ -11,7 +11,7 @@ from jaxsolve.core.precision import in_full
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.staging import is_traced
 from jaxsolve.front.request import AUTO, Solve, method_name, needs_entries, preconditioner_name
-from jaxsolve.linear.auto import Choice, alternatives
+from jaxsolve.linear.auto import TINY, Choice, alternatives
 from jaxsolve.linear.diagnosis import Diagnosis, diagnose
 from jaxsolve.linear.knowledge import Knowledge
 from jaxsolve.linear.preparation import chosen, described
@@ -95,8 +95,9 @@ def explain(
         StructureError: If shapes or structures do not fit; a ValueError.
         TypeError: If an argument is of the wrong kind.
 
-    Cost: for a system next to nothing, the reading of a function and an incomplete factorisation apart; for a
-        `SolveInfo` some dozens of products.
+    Cost: for a system some dozens of products and an ordering (0.3 s for 90 000 unknowns, once a pattern; nothing is
+        eliminated), the reading of a function and an incomplete factorisation apart; for a `SolveInfo` some dozens of
+        products.
 
     >>> import jax.numpy as jnp
     >>> choice = explain(jnp.eye(3), jnp.ones(3))
@@ -173,6 +174,21 @@ def _reading(f: Any, solve: Solve, read: bool) -> str:
     return "the function stays matrix-free: only products are needed (decorate it with jit_compile_linear to read it)"
 
 
+def _predictions(k: Knowledge) -> dict[str, Any]:
+    """What elimination and multigrid are predicted to cost, and what else the larger matrices are judged by."""
+    if k.n <= TINY:
+        return {}
+    fill, told = k.fill, {}
+    told["elimination"] = "not predicted, rows are exchanged" if fill is None else str(fill)
+    if k.suits_multigrid:
+        told["multigrid"] = (
+            f"about {k.multigrid_seconds:.1g} s on one core, for new values of a known pattern"
+        )
+    if k.concrete is not None and not k.hermitian:
+        told["column dominance"] = k.column_dominance
+    return told
+
+
 def _facts(k: Knowledge) -> dict[str, Any]:
     source = "" if k.source == "unknown" else f" {k.source}"
     facts: dict[str, Any] = {
@@ -193,4 +209,5 @@ def _facts(k: Knowledge) -> dict[str, Any]:
             facts["grid"] = k.grid
             facts["zeros on the diagonal"] = k.zero_diagonal
             facts["diagonal dominance"] = k.dominance
+            facts.update(_predictions(k))
     return facts

@@ -1,5 +1,7 @@
 """The automatic choice: what is taken for which system, that it solves it, and how it fares on real matrices."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import scipy.sparse as sps
 
 import jaxsolve as js
 from jaxsolve.front.request import method_name
-from jaxsolve.linear.auto import choose, table
+from jaxsolve.linear.auto import PLAIN, Rule, choose, table
 from jaxsolve.operators.operator import LinearOperator, Wrapper
 from tests.gallery.methods import relative_residual
 from tests.gallery.practice import errors
@@ -38,6 +40,54 @@ def saddle(n):
     return sps.csr_matrix(sps.block_array([[L, B.T], [B, None]]))
 
 
+def rotated(n):
+    """Diffusion that is a thousand times faster along a direction of 30 degrees, by bilinear elements."""
+    c, s, e = np.cos(np.pi / 6), np.sin(np.pi / 6), 1e-3
+    K = np.array([[c, -s], [s, c]]) @ np.diag([1, e]) @ np.array([[c, s], [-s, c]])
+    mass, stiff, drift = (
+        sps.diags_array(
+            np.broadcast_to(np.array(v, float)[:, None], (3, n)), offsets=(-1, 0, 1), shape=(n, n)
+        )
+        for v in ([1 / 6, 2 / 3, 1 / 6], [-1, 2, -1], [-0.5, 0, 0.5])
+    )
+    both = sps.kron(drift.T, drift)
+    return sps.csr_matrix(
+        K[0, 0] * sps.kron(stiff, mass) + K[1, 1] * sps.kron(mass, stiff) + K[0, 1] * (both + both.T)
+    )
+
+
+def random_graph(n):
+    """The Laplacian of a graph of 4 n random edges, with something on the diagonal."""
+    rng = np.random.default_rng(8)
+    i, j = rng.integers(0, n, (2, 4 * n))
+    W = sps.coo_array((np.ones(4 * n), (i, j)), shape=(n, n)).tocsr()
+    W = W + W.T - sps.diags_array((W + W.T).diagonal())
+    return sps.csr_matrix(sps.diags_array(np.asarray(W.sum(1)).ravel() + 0.1) - W)
+
+
+def links(n):
+    """PageRank: columns of sum 1 - 0.85, a few rows that many columns lead to."""
+    rng = np.random.default_rng(0)
+    source, target = rng.integers(0, n, 5 * n), (n * rng.uniform(size=5 * n) ** 3).astype(int)
+    W = sps.coo_array((np.ones(5 * n), (target, source)), shape=(n, n)).tocsr()
+    shares = sps.diags_array(0.85 / np.maximum(np.asarray(W.sum(0)).ravel(), 1))
+    return sps.csr_matrix(sps.eye_array(n) - W @ shares)
+
+
+def recirculation(n, eps):
+    """Upwind convection in a closed vortex and diffusion eps on a grid of n by n inner points: an M-matrix."""
+    h = 1 / (n + 1)
+    x, y = np.meshgrid(h * np.arange(1, n + 1), h * np.arange(1, n + 1), indexing="ij")
+    u, v = (4 * x * (x - 1) * (1 - 2 * y)).ravel(), (-4 * y * (y - 1) * (1 - 2 * x)).ravel()
+    back, one = sps.csr_matrix(np.eye(n) - np.eye(n, k=-1)), sps.identity(n)
+
+    def upwind(w, B):
+        return sps.diags(np.maximum(w, 0)) @ B - sps.diags(np.minimum(w, 0)) @ B.T
+
+    drift = upwind(u, sps.kron(back, one)) + upwind(v, sps.kron(one, back))
+    return sps.csr_matrix(eps / h**2 * poisson((n, n)) + drift / h)
+
+
 def traced(A):
     """What is chosen where the values of a matrix are traced."""
     found = []
@@ -62,7 +112,11 @@ CASES = {
     "big, jumps": (sparse(rough(BIG)), "CG", "amg"),
     "big, convection": (sparse(convection(BIG)), "GMres", "amg"),
     "big, saddle point": (sparse(saddle(190)), "GMres", "ilu"),
-    "big, a little indefinite": (sparse(poisson((BIG, BIG)) - 0.1 * sps.identity(BIG**2)), "GMres", "ilu"),
+    "big, a little indefinite": (sparse(poisson((BIG, BIG)) - 0.1 * sps.identity(BIG**2)), "sparse-direct", None),
+    "big, rotated anisotropy": (sparse(rotated(BIG)), "sparse-direct", None),
+    "random graph": (sparse(random_graph(8000)), "CG", "jacobi"),
+    "links of pages": (sparse(links(21_000)), "biCG-stab", "jacobi"),
+    "recirculating flow": (sparse(recirculation(BIG, 1e-3)), "sparse-direct", None),
     "rectangular": (sparse(poisson((10, 10))[:, :50]), "lsmr", None),
     "products alone": (Opaque(sparse(poisson((10, 10)))), "IDR(s)", None),
     "products alone, definite": (
@@ -287,3 +341,91 @@ def test_matrices_without_entries(n, method):
         info = js.solve_linear_info(A, b, js.Solve(method))
         assert info.status is (js.Status.singular if n else js.Status.converged)
         assert js.solve_linear_info(A, 0 * b, js.Solve(method)).converged
+
+
+def test_iterations_take_the_place_of_factors_that_do_not_fit(monkeypatch):
+    A = CASES["big, a little indefinite"][0]
+    monkeypatch.setattr("jaxsolve.linear.knowledge.available_bytes", lambda: 1e7)
+    assert names(choose(A, js.Solve())) == ("GMres", "ilu")
+
+
+def test_convection_gets_incomplete_factors_where_it_is_not_eliminated():
+    flow = sparse(recirculation(70, 1e-3))
+    assert names(choose(flow, js.Solve(preconditioner="auto"))) == ("GMres", "ilu")
+    assert names(choose(sparse(recirculation(70, 1e-1)), js.Solve(preconditioner="auto"))) == ("GMres", "amg")
+    assert names(choose(sparse(convection(70).T.tocsr()), js.Solve(preconditioner="auto"))) == (
+        "GMres",
+        "amg",
+    )
+
+
+ROADS = tuple(
+    Rule(f"the {place} road is open", lambda k: True, method, preconditioner, "it is there to be gone")
+    for place, method, preconditioner in (
+        ("first", "CG", None),
+        ("second", "biCG-stab", None),
+        ("third", "LU", None),
+    )
+)
+#: (r, A r) = 0, so that short recurrences break down.
+TURNED = sps.csr_matrix(sps.block_array([[None, sps.eye_array(9)], [-sps.eye_array(9), None]]))
+
+
+@pytest.mark.parametrize("lanes", [(), pytest.param((2,), marks=pytest.mark.further)])
+def test_where_the_first_road_fails_the_next_is_gone(monkeypatch, lanes):
+    monkeypatch.setattr("jaxsolve.linear.auto.rules_for", lambda solve: ROADS)
+    b = jnp.asarray(np.random.default_rng(2).standard_normal((*lanes, 18)))
+    with js.SolveTape() as solves:
+        info = js.solve_linear_info(TURNED, b, js.Solve(rtol=1e-10))
+    assert (info.method, bool(jnp.all(info.converged))) == ("LU", True)
+    assert np.linalg.norm(b - np.asarray(info.x) @ TURNED.T) <= 1e-10 * np.linalg.norm(b)
+    for told in (info.message, solves[0].message, str(js.explain(info))):
+        assert "Tried first: CG ended with" in told
+        assert "biCG-stab ended with" in told
+    assert len(solves) == 1
+
+
+def test_where_every_road_fails_that_is_said(monkeypatch):
+    monkeypatch.setattr("jaxsolve.linear.auto.rules_for", lambda solve: ROADS[:2])
+    b = np.random.default_rng(2).standard_normal(18)
+    with pytest.raises(js.ConvergenceException, match=r"Tried first: CG ended with .*, biCG-stab ended with"):
+        js.solve_linear(TURNED, b)
+    # A method that was asked for is not left.
+    info = js.solve_linear_info(TURNED, b, js.Solve("CG"))
+    assert not bool(info.converged)
+    assert "Tried" not in info.message
+
+
+def test_no_road_is_gone_beyond_the_limit_of_iterations_or_below_rounding(monkeypatch):
+    monkeypatch.setattr("jaxsolve.linear.auto.rules_for", lambda solve: ROADS)
+    b = np.random.default_rng(2).standard_normal(18)
+    info = js.solve_linear_info(TURNED, b, js.Solve(max_iterations=1))
+    assert info.method == "CG"
+    monkeypatch.setattr("jaxsolve.linear.auto.rules_for", lambda solve: ROADS[:1] + PLAIN)
+    info = js.solve_linear_info(sps.diags_array(np.geomspace(1, 10, 18)).tocsr(), b, js.Solve(rtol=1e-30))
+    assert (info.method, info.status) == ("CG", js.Status.stagnation)
+    assert "Tried" not in info.message
+
+
+def test_a_road_that_is_refused_is_left_for_the_next(monkeypatch):
+    def refused(*_):
+        raise MemoryError("Unable to allocate 96 GiB")
+
+    jacobi = dataclasses.replace(ROADS[0], preconditioner="jacobi")
+    monkeypatch.setattr("jaxsolve.linear.auto.rules_for", lambda solve: (jacobi, ROADS[2]))
+    monkeypatch.setattr("jaxsolve.linear.preparation.build", refused)
+    info = js.solve_linear_info(TURNED, np.ones(18))
+    assert (info.method, bool(info.converged)) == ("LU", True)
+    assert "CG + jacobi was refused (Unable to allocate 96 GiB)" in info.message
+    with pytest.raises(MemoryError):
+        js.solve_linear(TURNED, np.ones(18), js.Solve("CG", preconditioner="jacobi"))
+
+
+def test_what_is_predicted_is_told(capsys):
+    for case, told in (
+        ("big, convection", "elimination: 2.1e+06 entries, 1e+08 products, about 0.2 s"),
+        ("big, saddle point", "elimination: not predicted, a separator of"),
+    ):
+        A = CASES[case][0]
+        js.explain(A, np.ones(A.shape[0]), js.Solve("IDR(s)"))
+        assert told in capsys.readouterr().out

@@ -15,6 +15,7 @@ from jaxsolve.solvers.direct.dense_factors import LU
 from jaxsolve.solvers.direct.refinement import AbstractDirect, RefinementState
 from jaxsolve.solvers.direct.sparse.static_factors import static_factors
 from jaxsolve.solvers.host.backends import DEVICE, check_backend, recipe_for
+from jaxsolve.solvers.host.fill import require_memory
 from jaxsolve.solvers.host.host_inverse import host_inverse
 from jaxsolve.solvers.host.lapack import LAPACK
 from jaxsolve.tracer.explicit_matrix import explicit
@@ -54,6 +55,7 @@ class AbstractHostDirect(AbstractDirect):
         if self.backend == DEVICE:
             return LU().prepare(matrix) if sparse is None else static_factors(sparse)
         if sparse is not None:
+            require_memory(sparse.pattern, sparse.dtype, self.name)
             return host_inverse(recipe_for(self.backend, sparse.pattern), sparse.data, size, facts)
         with evaluated(matrix):
             values = matrix.as_matrix().reshape(-1)
@@ -92,7 +94,8 @@ class SparseDirect(AbstractHostDirect):
     Raises:
         ValueError: If there is no such backend.
         MissingBackendError: From a solve, if its package is not installed.
-        StructureError: With "device", if the positions leave A singular, or the elimination is too large.
+        StructureError: If the factors are predicted not to fit into memory; with "device", if the positions leave A
+            singular, or the elimination is too large.
         NotConverged: Out of a solve: `singular` where the backend finds A so; with "device" `breakdown` where a pivot
             vanished and refinement did not make up for it.
 
@@ -121,6 +124,7 @@ class SciPyDirect(AbstractHostDirect):
 
     Raises:
         ValueError: If there is no such backend.
+        StructureError: If the factors are predicted not to fit into memory.
         NotConverged: Out of a solve: `singular` where SuperLU finds A so.
 
     Solves: A x = b with A of shape (n, n), real or complex, of known entries; in double precision inside.

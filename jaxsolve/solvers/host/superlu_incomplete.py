@@ -83,7 +83,7 @@ class IncompleteLU(AbstractRecipe):
             try:
                 permuted = matrix if order is None else matrix[order]
                 factors = Handle(scipy.sparse.linalg.spilu, permuted.tocsc(), **options)
-            except RuntimeError:
+            except (RuntimeError, MemoryError):
                 continue
             found = _RowsOrdered(factors, order, matrix.dtype, name)
             quality = _quality(found, matrix)
@@ -153,7 +153,7 @@ class IncompleteCholesky(AbstractRecipe):
                     **options,
                 )
                 found = _SquareRoot(factors, f"incomplete Cholesky, {ordering}, shift {shift:g}")
-            except RuntimeError:
+            except (RuntimeError, MemoryError):
                 continue
             quality = _quality(found, matrix)
             found.positive()
