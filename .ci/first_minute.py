@@ -1,4 +1,4 @@
-"""Runs the first example of a README in the package that is installed, which must be whole: `first_minute.py README.md`."""
+"""Runs the first example of a README in the installed package, which must be whole: `first_minute.py README.md`."""
 
 import doctest
 import pathlib
