@@ -13,7 +13,8 @@ Failures    ConvergenceException, NotConverged, Diverged; StructureError, TraceE
 Nonlinear   solve_nonlinear, solve_fixed_point, least_squares, minimize, and each with _info:
             solve_nonlinear_info, solve_fixed_point_info, least_squares_info, minimize_info
 Inverses    logdet, logdet_info, trace_inverse, inverse_diagonal
-Matrices    SparseMatrix, DenseMatrix, LinearOperator, Diagonal, Identity, Block, Pattern, read_matrix
+Matrices    SparseMatrix, DenseMatrix, LinearOperator, Diagonal, Identity, Block, Pattern, read_matrix,
+            rigid_body_modes
 Functions   matrix_from_function, jit_compile_linear, linearize_operator
 Watching    SolveTape, Trajectory, plot, spy, set_logging_level
 
@@ -31,7 +32,7 @@ Preconditioners
   of the matrix  Jacobi, BlockJacobi, SSOR, ILU, Cholesky0, FSAI, Chebyshev, Neumann, Nystrom
   multigrid      Multigrid, GeometricMultigrid, SmoothedAggregation, RugeStuben
   coarse spaces  Cluster, Deflation
-  combined       Additive, Multiplicative, Symmetrized
+  combined       Additive, Multiplicative, Symmetrized, FieldSplit
 Further          jaxsolve.extend: methods and preconditioners of your own; `python -m jaxsolve --help`: the command line
 """
 
