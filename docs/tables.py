@@ -22,7 +22,16 @@ MEMBERS = {
     "LinearOperator": ["mv", "T", "H", "declare", "diagonal", "as_matrix", "transpose"],
     "SolveInfo": ["converged", "diverged", "message", "status"],
     "SolveTape": ["to_pandas"],
-    "SparseMatrix": ["from_bcoo", "from_dense", "from_scipy", "to_bcoo", "to_scipy", "todense", "declare"],
+    "SparseMatrix": [
+        "from_coo",
+        "from_bcoo",
+        "from_dense",
+        "from_scipy",
+        "to_bcoo",
+        "to_scipy",
+        "todense",
+        "declare",
+    ],
 }
 
 
