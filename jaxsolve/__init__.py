@@ -30,7 +30,7 @@ Nonlinear methods
   minima         LBFGS, NewtonCG, GradientDescent, SciPyMinimize
 Preconditioners
   of the matrix  Jacobi, BlockJacobi, SSOR, ILU, Cholesky0, FSAI, Chebyshev, Neumann, Nystrom
-  multigrid      Multigrid, GeometricMultigrid, SmoothedAggregation, RugeStuben; rigid_body_modes for elasticity
+  multigrid      Multigrid, GeometricMultigrid, SmoothedAggregation, RugeStuben
   coarse spaces  Cluster, Deflation
   combined       Additive, Multiplicative, Symmetrized, FieldSplit
 Further          jaxsolve.extend: methods and preconditioners of your own; `python -m jaxsolve --help`: the command line
