@@ -82,7 +82,10 @@ class Sweeps(AbstractFields):
         """The transposed inverses in reverse order, on the transposed blocks."""
         visits = None if self.visits is None else self.visits[::-1]
         inverses = tuple(M.T for M in self.inverses)
-        return Sweeps(_turned(self.blocks), inverses, self.sets, visits, self.kind, self.facts.T)
+        return Sweeps(
+            blocks=_turned(self.blocks), inverses=inverses, sets=self.sets, visits=visits, kind=self.kind,
+            facts=self.facts.T,
+        )  # fmt: skip
 
 
 class SchurFactors(AbstractFields):
@@ -120,7 +123,9 @@ class SchurFactors(AbstractFields):
         """The transposes of the factors in reverse order."""
         upper, lower = (None if A is None else A.T for A in self.coupling)
         inverses = tuple(M.T for M in self.inverses)
-        return SchurFactors((lower, upper), inverses, self.sets, TURNED[self.form], self.kind)
+        return SchurFactors(
+            coupling=(lower, upper), inverses=inverses, sets=self.sets, form=TURNED[self.form], kind=self.kind
+        )
 
 
 class SchurComplement(LinearOperator):

@@ -188,7 +188,7 @@ class FieldSplit(AbstractPreconditioner):
             for name in ("symmetric", "hermitian")
         )
         told = Traits(symmetric=symmetric, hermitian=hermitian)
-        return Sweeps(blocks, inverses, sets, visits, A.dtype, told)
+        return Sweeps(blocks=blocks, inverses=inverses, sets=sets, visits=visits, kind=A.dtype, facts=told)
 
     def _schur(self, A: Any, sets: tuple[IndexSet, ...]) -> LinearOperator:
         first, second = sets
@@ -231,7 +231,10 @@ class FieldSplit(AbstractPreconditioner):
             # Positive where S is definite.
             sign = sign * _sign(found.diagonal())
         inverse = Negated(inverse, sign)
-        return SchurFactors((_laid(upper), _laid(lower)), (M, inverse), sets, self.schur, A.dtype)
+        coupling = _laid(upper), _laid(lower)
+        return SchurFactors(
+            coupling=coupling, inverses=(M, inverse), sets=sets, form=self.schur, kind=A.dtype
+        )
 
 
 def _pairs(blocks: Any) -> tuple[tuple[Any, ...] | None, list[Any]]:

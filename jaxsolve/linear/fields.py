@@ -132,7 +132,7 @@ def cut(A: Any, rows: IndexSet, columns: IndexSet, facts: Traits) -> Any:
         i, j = (index_array(s.indices) for s in (rows, columns))
         return DenseMatrix(A.dense_form.matrix[i[:, None], j], facts)
     pattern, at = _piece(A.pattern, rows, columns)
-    data = A.data[at] if isinstance(A.data, np.ndarray) else A.data[index_array(at)]
+    data: Any = A.data[at] if isinstance(A.data, np.ndarray) else A.data[index_array(at)]
     return SparseMatrix(data, pattern, facts) if pattern.nnz or rows == columns else None
 
 

@@ -48,7 +48,7 @@ def rigid_body_modes(coordinates: Any) -> Array:
             "rigid_body_modes needs concrete coordinates, since hierarchies are built on its modes; these are traced."
         )
     given = as_arrays("coordinates", coordinates)
-    x = np.asarray(given) if hasattr(given, "shape") else np.zeros(0)
+    x: Any = np.asarray(given) if hasattr(given, "shape") else np.zeros(0)
     if x.ndim != 2 or x.shape[1] not in (1, 2, 3) or not len(x):
         raise StructureError(
             f"rigid_body_modes takes coordinates of shape (nodes, d) with d = 1, 2 or 3; got {x.shape}."
