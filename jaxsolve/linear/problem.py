@@ -1,6 +1,7 @@
 """Problem: a system as the user gave it, turned into flat vectors, operators and batches, or refused."""
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -167,7 +168,8 @@ def _traced(
         return _traced(f, unknown, rhs, wide, args, kwargs, needed)
     offset = rhs.pack(offset_of(plan, f, x_like, args, kwargs), dtype) if plan.affine else None
     # Of known values its preconditioner is made once, while a program around it is traced.
-    return made_once(lambda: operator_of(plan, arguments), arguments.values), offset
+    make = functools.partial(operator_of, plan, arguments)
+    return (make() if plan.closed_over else made_once(make, arguments.values)), offset
 
 
 def _pose_matrix(A: LinearOperator, b: Any, x0: Any, like: Packing | None = None) -> Problem:
