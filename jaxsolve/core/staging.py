@@ -1,7 +1,8 @@
 """Staging: whether values are concrete, and how host index arrays enter a program without becoming its literals."""
 
 import contextlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.core
@@ -11,6 +12,8 @@ from jax import Array, lax
 from jax.extend.core import primitives  # noqa: F401  (fails here, at import, where JAX is too old)
 
 from jaxsolve.core.memo import by_identity
+
+T = TypeVar("T")
 
 #: Largest index array that may stand in a compiled program as a literal; above it XLA's constant handling shows
 #: in the compile time (0.35 s for 20 MB).
@@ -52,6 +55,17 @@ def evaluated(tree: Any) -> contextlib.AbstractContextManager:
     2.0
     """
     return contextlib.nullcontext() if is_traced(tree) else jax.ensure_compile_time_eval()
+
+
+def made_once(make: Callable[[], T], *known: Any) -> T:
+    """What `make` makes of values, at once where these are known and a program around it is being traced.
+
+    It is made by that program where values are traced, be it that only `make` itself holds such.
+    """
+    if staged() and not is_traced(known):
+        with contextlib.suppress(jax.errors.UnexpectedTracerError), jax.ensure_compile_time_eval():
+            return make()
+    return make()
 
 
 def staged() -> bool:

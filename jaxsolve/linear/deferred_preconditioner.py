@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxsolve.core.memo import compiled
 from jaxsolve.core.results import Frozen
-from jaxsolve.core.staging import detached, evaluated
+from jaxsolve.core.staging import detached, made_once
 from jaxsolve.linear.lagging import Lagged
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
@@ -72,12 +72,14 @@ def build(method: AbstractMethod, recipe: AbstractPreconditioner, A: LinearOpera
     if method.definite_preconditioner and real and not A.traits.hermitian:
         # These methods ask for A = Aᵀ, which halves the set-up of some preconditioners.
         A = A.declare(hermitian=True)
-    # Of known values it is made now, once, also while a program around it is traced.
-    with evaluated((A, recipe)):
+
+    def make() -> LinearOperator:
         if recipe.eager:
-            return detached(recipe.build(A))
+            return recipe.build(A)
         frozen = frozen_recipe(recipe)
-        return detached(_compiled(frozen, frozen.split(recipe), A))
+        return _compiled(frozen, frozen.split(recipe), A)
+
+    return detached(made_once(make, A, recipe))
 
 
 def _build(recipe: Frozen, settings: list[Any], A: LinearOperator) -> LinearOperator:

@@ -125,7 +125,7 @@ def solve_linear_many(
         )
     (B,) = jax.tree.leaves(as_arrays("B", B)) or [jnp.zeros(())]
     if isinstance(A, Ready):
-        A = A.over_columns()
+        A = A.over_columns(f_args, f_kwargs)
     elif is_function(A) and B.ndim == 2:
         column = jnp.zeros(B.shape[0], B.dtype)
         asked = eqx.tree_at(lambda s: s.x0, solve, None, is_leaf=lambda v: v is None) if solve else Solve()

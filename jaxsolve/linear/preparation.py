@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsolve.core.errors import NotLinearError, StructureError
-from jaxsolve.core.staging import detached, evaluated, is_traced
+from jaxsolve.core.staging import detached, is_traced, made_once
 from jaxsolve.front.request import PRECONDITIONS, Solve, is_recipe, preconditioner_name
 from jaxsolve.front.structures import Structures
 from jaxsolve.linear.auto import Choice, choose
@@ -98,11 +98,14 @@ def prepared(
     if not method.preconditioned:
         if is_operator(recipe):
             return detached(recipe)  # factors that were made beforehand
-        with evaluated((A, nulls, method)):
+
+        def factors() -> Any:
             if isinstance(method, AbstractDense):
-                return detached(factorised(method, A, nulls))
-            A = pinned(A, nulls)
-            return detached(method.judged(A) if isinstance(method, AbstractDirect) else method.prepare(A))
+                return factorised(method, A, nulls)
+            regular = pinned(A, nulls)
+            return method.judged(regular) if isinstance(method, AbstractDirect) else method.prepare(regular)
+
+        return detached(made_once(factors, A, nulls, method))
     if isinstance(recipe, tuple):
         return Split(*(prepared(method, part, A, structures, nulls, eager) for part in recipe))
     if isinstance(recipe, AbstractPreconditioner):

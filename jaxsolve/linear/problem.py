@@ -1,7 +1,7 @@
 """Problem: a system as the user gave it, turned into flat vectors, operators and batches, or refused."""
 
-import contextlib
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -12,7 +12,7 @@ from jax import Array
 from jaxsolve.core.array_likes import told
 from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
 from jaxsolve.core.foreign_names import suggestion
-from jaxsolve.core.staging import detached, evaluated
+from jaxsolve.core.staging import detached, made_once
 from jaxsolve.core.tree import Packing, as_arrays, inexact, typed
 from jaxsolve.front.request import AUTO, Solve, needs_entries
 from jaxsolve.front.structures import Structures
@@ -166,10 +166,10 @@ def _traced(
     wide = inexact(dtype, *Packing.of(plan.structure).dtypes)
     if wide != dtype:
         return _traced(f, unknown, rhs, wide, args, kwargs, needed)
-    # What is known while a program around it is traced is made known, so that its preconditioner is made now, once.
-    with contextlib.nullcontext() if plan.closed_over else evaluated(arguments.values):
-        offset = rhs.pack(offset_of(plan, f, x_like, args, kwargs), dtype) if plan.affine else None
-        return operator_of(plan, arguments), offset
+    offset = rhs.pack(offset_of(plan, f, x_like, args, kwargs), dtype) if plan.affine else None
+    # Of known values its preconditioner is made once, while a program around it is traced.
+    make = functools.partial(operator_of, plan, arguments)
+    return (make() if plan.closed_over else made_once(make, arguments.values)), offset
 
 
 def _pose_matrix(A: LinearOperator, b: Any, x0: Any, like: Packing | None = None) -> Problem:

@@ -137,25 +137,34 @@ class Ready(Module):
         kind = StackedSystems if problem.matrices else LinearSystem
         return kind(problem, solve, choice, self.nulls, of_gradient)
 
-    def asked(self, solve: Solve | None) -> Solve:
+    def asked(self, solve: Solve | None, f_args: tuple = (), f_kwargs: dict | None = None) -> Solve:
         """The request with the tolerances, limit, first guess and observers of another one.
 
         Raises:
-            TypeError: If that is no `Solve`.
+            TypeError: If that is no `Solve`, or if there are arguments of a function.
             ValueError: If it asks for what can't be changed any more.
         """
+        if f_args or f_kwargs:
+            raise TypeError(
+                "further arguments of a function belong to js.setup(f, solve, ...) and to ready.update(f, ...)."
+            )
         return self.solve if solve is None else overridden(self.solve, solve, self._method)
 
-    def over_columns(self) -> "Ready":
-        """Itself, where its vectors are flat.
+    def over_columns(self, f_args: tuple, f_kwargs: dict) -> "Ready":
+        """Itself, where it solves for flat vectors with one matrix.
 
         Raises:
-            StructureError: If they are not.
+            TypeError: If there are arguments of a function.
+            StructureError: If it does not.
         """
-        if self.structures is not None:
+        self.asked(None, f_args, f_kwargs)
+        if self.stack or self.structures is not None:
+            held = (
+                f"a batch of shape {self.stack}" if self.stack else f"a function of {self.structures.unknown}"
+            )
             raise StructureError(
-                f"js.solve_linear_many solves for columns of shape ({self.A.shape[0]},); this setup is of a "
-                f"function of {self.structures.unknown}. Use jax.vmap over js.solve_linear(ready, b)."
+                f"js.solve_linear_many solves for the columns of (n, k) with one matrix; this setup is of {held}. Use "
+                "jax.vmap over js.solve_linear(ready, b)."
             )
         return self
 

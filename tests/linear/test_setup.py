@@ -55,6 +55,7 @@ def test_it_solves_as_the_request_does_and_says_what_it_holds():
     assert "Ready" in repr(jax.tree.map(lambda v: v, ready))
 
 
+@pytest.mark.further
 def test_it_passes_through_the_transformations():
     ready = js.setup(GRID, CG)
     assert distance(jax.jit(js.solve_linear)(ready, B), reference(DATA)) < 1e-10
@@ -69,6 +70,7 @@ def test_it_passes_through_the_transformations():
         js.solve_linear(stack, B)
 
 
+@pytest.mark.further
 def test_derivatives_in_a_scan_are_those_of_the_solution():
     def value(t, b):
         def body(carry, s):
@@ -122,8 +124,8 @@ TIMES = jnp.array([0.5, 1.0, 1.5, 2.0, 2.5])
 @pytest.mark.parametrize(
     ("refresh", "ages"),
     [
-        pytest.param("always", [0, 0, 0, 0, 0], marks=pytest.mark.further),
-        pytest.param("never", [0, 1, 2, 3, 4], marks=pytest.mark.further),
+        pytest.param("always", [0, 0, 0, 0, 0], marks=pytest.mark.slow),
+        pytest.param("never", [0, 1, 2, 3, 4], marks=pytest.mark.slow),
         pytest.param(2, [0, 1, 0, 1, 0], marks=pytest.mark.further),
         ("growth", None),
     ],
@@ -145,7 +147,8 @@ def test_what_lags_is_refreshed_by_its_policy(refresh, ages):
         assert steps[grown[0] + 1] < steps[grown[0]]
 
 
-@pytest.mark.parametrize("method", ["LU", pytest.param("sparse-direct", marks=pytest.mark.further)])
+@pytest.mark.further
+@pytest.mark.parametrize("method", ["LU", pytest.param("sparse-direct", marks=pytest.mark.slow)])
 def test_factors_of_other_values_solve_all_the_same(method):
     # Refinement with factors of A + 0.5 diverges for 40 A - ...: the program factorises anew.
     ready = js.setup(GRID, js.Solve(method, rtol=TIGHT), refresh="never")
@@ -179,9 +182,11 @@ CASES = {
 }
 
 
-@pytest.mark.further
 @pytest.mark.parametrize("refresh", [None, 2])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.slow if case != "pair" else pytest.mark.further) for case in CASES],
+)
 def test_methods_and_preconditioners(case, refresh):
     solve = CASES[case]
     ready = js.setup(GRID, solve, refresh=refresh)
@@ -221,7 +226,7 @@ class Twice(js.LinearOperator):
         return 2 * self.half.mv(x)
 
 
-@pytest.mark.further
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_forms_of_a_matrix(form):
     make, word = FORMS[form]
@@ -235,7 +240,7 @@ def test_forms_of_a_matrix(form):
     assert distance(found, wanted) < 1e-8
 
 
-@pytest.mark.further
+@pytest.mark.slow
 @pytest.mark.parametrize("refresh", [None, "never"])
 def test_batches_of_matrices(refresh):
     data = jnp.stack([DATA, moved(1.0)])
@@ -254,7 +259,7 @@ def test_batches_of_matrices(refresh):
     assert distance(slope, wanted) < 1e-8
 
 
-@pytest.mark.further
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["lsmr", "QR"])
 def test_rectangular_systems(method):
     A = np.random.default_rng(2).normal(size=(9, 5))
@@ -267,6 +272,7 @@ def affine(x, k):
     return {"u": k * x["u"] + x["p"][:3] + 1.0, "p": 5 * x["p"] - jnp.roll(x["p"], 1)}
 
 
+@pytest.mark.further
 def test_functions_of_pytrees_add_their_constant():
     x0 = {"u": jnp.zeros(3), "p": jnp.zeros(4)}
     b = {"u": jnp.arange(3.0), "p": jnp.ones(4)}
@@ -304,7 +310,9 @@ def test_functions_of_vectors():
 
 
 @pytest.mark.further
-@pytest.mark.parametrize("preconditioner", ["amg", "ilu", "chebyshev"])
+@pytest.mark.parametrize(
+    "preconditioner", ["chebyshev", *[pytest.param(name, marks=pytest.mark.slow) for name in ("amg", "ilu")]]
+)
 def test_it_is_the_carry_of_a_scan_that_updates_it(preconditioner):
     ready = js.setup(GRID, js.Solve("GMres", rtol=TIGHT, preconditioner=preconditioner), refresh=3)
     end, (x, _, _, age) = jax.jit(lambda r: newton_like(r, TIMES))(ready)
