@@ -71,6 +71,30 @@ def test_a_rectangular_solve_is_transposed(method, shape):
     assert distance(found, jnp.linalg.pinv(A).T @ w) < 1e-9
 
 
+def test_a_solution_and_its_residual_are_transposed_together():
+    # x = A⁺ b and r = b - A x of a tall system; complex, so that a conjugate in the wrong place shows.
+    A = jnp.asarray(problems.random(N + 2, N, seed=4, dtype=np.complex128))
+    b, v, w = (jnp.asarray(problems.random(n, seed=n, dtype=np.complex128)) for n in (N + 2, N + 2, N))
+
+    def both(b):
+        info = js.solve_linear_info(A, b, recipe("QR"))
+        return info.x, info.residual
+
+    found = jax.linear_transpose(both, b)((w, v))[0]
+    pinv = jnp.linalg.pinv(A)
+    assert distance(found, pinv.T @ (w - A.T @ v) + v) < 1e-9
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_cotangents_of_lanes_stand_where_the_lanes_do(axis):
+    # As many lanes as unknowns: a batch axis in the wrong place would not show in shapes.
+    A, B, W = jnp.asarray(CASES["GMres"]), *(jnp.asarray(problems.random(N, N, seed=k)) for k in (7, 8))
+    solve = jax.vmap(lambda b: js.solve_linear(A, b, recipe("LU")), in_axes=axis, out_axes=axis)
+    found = jax.grad(lambda B: jnp.sum(W * solve(B)))(B)
+    expected = jnp.linalg.solve(A.T, W) if axis else jnp.linalg.solve(A.T, W.T).T
+    assert distance(found, expected) < 1e-9
+
+
 @pytest.mark.parametrize("form", ["pytree", "affine", "factorisation", "many", "residual"])
 def test_every_linear_door_is_transposed(form):
     A = jnp.asarray(CASES["GMres"])

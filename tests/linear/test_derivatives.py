@@ -52,6 +52,15 @@ def test_residuals_of_least_squares_have_derivatives(method, field):
     agree(found, by_hand, 0.3)
 
 
+def test_the_norm_of_a_residual_moves_as_the_residual_does():
+    # r = (I - A A⁺) b, so that d‖r‖ = rᵀ db / ‖r‖ for an A that stands still.
+    b, db = jnp.asarray(B), jnp.asarray(RNG.standard_normal(len(B)))
+    norm, along = jax.jvp(lambda b: js.solve_linear_info(TALL, b, js.Solve("QR")).residual_norm, (b,), (db,))
+    r = b - TALL @ jnp.linalg.lstsq(TALL, b)[0]
+    assert float(norm) == pytest.approx(float(jnp.linalg.norm(r)), rel=1e-9)
+    assert float(along) == pytest.approx(float(r @ db / norm), rel=1e-9)
+
+
 def test_the_residual_of_a_solve_that_stops_early_has_the_derivative_of_its_x():
     A = TALL.T @ TALL
     solve = js.Solve("GMres", max_iterations=1, rtol=1e-12)

@@ -468,6 +468,16 @@ def test_a_factorisation_tells_it_of_each_solve(backend):
     assert ROUNDED in solves[0].message
 
 
+def test_factors_that_are_judged_do_not_stand_in_the_way_of_a_gradient():
+    # The condition number is estimated of values that stand still.
+    A, b = js.SparseMatrix.from_dense(problems.convection(6)), jnp.arange(1.0, 7)
+
+    def of(p):
+        return js.factorize(js.SparseMatrix(A.data * p, A.pattern), backend="device").solve(b).sum()
+
+    assert float(jax.grad(of)(2.0)) == pytest.approx(-float(of(1.0)) / 4, rel=1e-8)
+
+
 @pytest.mark.few(1)
 @pytest.mark.parametrize("shape", [(9, 4), (4, 9)])
 def test_rectangular_matrices_without_full_rank_are_told_by_their_qr_factors(shape):

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsolve.core.staging import detached
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import plain_norm
 from jaxsolve.operators.operator import LinearOperator
@@ -41,7 +42,7 @@ class AbstractDirect(AbstractMethod):
 
     def judged(self, A: LinearOperator) -> Any:
         """The same, with whether it shows A to be singular to working precision."""
-        return judged_inverse(A, self.prepare(A))
+        return judged_inverse(*detached((A, self.prepare(A))))
 
     def undetermined(self, M: Any) -> Array | None:
         return getattr(M, "singular", None)
