@@ -175,7 +175,7 @@ class LinearSystem(Posed):
             return None
         # A number stays a number, which costs no transfer.
         limited = eqx.tree_at(lambda s: s.max_iterations, self.solve, left if left.ndim else int(left))
-        return type(self)(self.problem, limited, other, roads=self.roads)
+        return LinearSystem(self.problem, limited, other, roads=self.roads)
 
     @property
     def failures(self) -> str:

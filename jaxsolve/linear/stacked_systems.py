@@ -57,7 +57,7 @@ class StackedSystems(LinearSystem):
         axes = (0, 0, None if problem.x0 is None else 0, 0, 0)
         return jax.vmap(lane, in_axes=axes)(problem.A, problem.b, problem.x0, self.control, inverses)
 
-    def instead(self, outcome: Outcome) -> None:
+    def instead(self, outcome: Outcome | Exception) -> None:
         return None
 
     def ended(self, info: SolveInfo) -> None:
