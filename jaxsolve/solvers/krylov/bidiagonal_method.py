@@ -1,7 +1,10 @@
 """What LSMR and LSQR share: both are made of one bidiagonalisation (Golub and Kahan)."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import equinox as eqx
+
+from jaxsolve.core.options import as_damping
 from jaxsolve.core.vector import plain_norm
 from jaxsolve.solvers.krylov.basis import precondition, quotient, right
 from jaxsolve.solvers.method import AbstractMethod
@@ -15,6 +18,9 @@ class AbstractBidiagonal(AbstractMethod):
     rectangular: ClassVar[bool] = True
     least_norm: ClassVar[bool] = True
     adjoint: ClassVar[bool] = True
+
+    #: λ in min ‖b - A x‖² + λ²‖x‖², None for 0. Not for the steps: whoever poses the problem puts it into A.
+    damp: Any = eqx.field(default=None, converter=as_damping)
 
     @property
     def products(self):
