@@ -179,3 +179,5 @@ def test_what_does_not_go_with_damping_is_refused():
     ):
         with pytest.raises(ValueError, match=words):
             js.solve_linear(SQUARE, rhs(SQUARE), js.Solve(damped, **options))
+    with pytest.raises(ValueError, match=r"js\.setup"):
+        js.solve_linear(js.setup(SQUARE, js.Solve(damped)), rhs(SQUARE))

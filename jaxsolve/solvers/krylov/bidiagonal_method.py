@@ -31,6 +31,11 @@ class AbstractBidiagonal(AbstractMethod):
         return 1
 
     def finish(self, A, M, s):
+        if self.damp is not None:
+            raise ValueError(
+                "damp is taken by js.solve_linear and js.solve_linear_info with a matrix or a function, not by what is "
+                "made of one beforehand (js.setup) nor as a part of another method; set up the damped matrix instead."
+            )
         return precondition(M, s.x)
 
     def slope(self, s):
