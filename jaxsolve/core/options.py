@@ -5,6 +5,11 @@ import numbers
 from collections.abc import Collection
 from typing import Any
 
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+
 from jaxsolve.core.errors import StructureError
 
 
@@ -79,3 +84,29 @@ def require_function(owner: str, value: Any) -> None:
     """
     if not callable(value):
         raise TypeError(f"{owner} expects a function; got {type(value).__name__}.")
+
+
+def as_damping(value: Any) -> Any:
+    """A damping λ >= 0, a number or a traced scalar; None for none.
+
+    >>> as_damping(0), as_damping(2.5)
+    (None, 2.5)
+    >>> as_damping(-1.0)
+    Traceback (most recent call last):
+    jaxsolve.core.errors.StructureError: damp must be a number of at least 0; got -1.0.
+    """
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value == 0):
+        return None
+    if isinstance(value, jax.Array | np.ndarray | np.number):
+        if value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
+            kind = f"an array of shape {value.shape} and dtype {value.dtype}"
+            raise StructureError(
+                f"damp must be one real number, float or traced; got {kind}. For several use jax.vmap over damp."
+            )
+        if isinstance(value, jax.core.Tracer):
+            return value
+    elif isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise StructureError(f"damp must be a number of at least 0; got {value!r}.")
+    if not 0 <= float(value) < math.inf:
+        raise StructureError(f"damp must be a number of at least 0; got {value!r}.")
+    return value

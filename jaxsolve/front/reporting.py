@@ -96,6 +96,9 @@ class Judge:
         unknown, rhs = self.structures.unknown, self.structures.rhs
         turned = kind == "adjoint" if unknown.size == rhs.size else outcome.x.shape[-1] == rhs.size
         unknown, rhs = (rhs, unknown) if turned else (unknown, rhs)
+        residual, shown = outcome.residual, self.structures.shown
+        if shown is not None and kind == "solve":
+            rhs, residual = shown, residual[..., : shown.size]
         trajectory = outcome.trajectory
         if trajectory is not None:
             if trajectory.x is not None:
@@ -106,7 +109,7 @@ class Judge:
         return SolveInfo.of(
             outcome,
             x=unpacked(unknown, outcome.x, batch),
-            residual=unpacked(rhs, outcome.residual, batch),
+            residual=unpacked(rhs, residual, batch),
             trajectory=trajectory,
             settings=list(self.settings.values),
             request=self.request,

@@ -19,12 +19,14 @@ class Structures:
         rhs: The structure of b, or of what vanishes at the solution (of one system).
         dtype: The dtype of the flat vectors.
         batch: The leading axes of a batch; () for one system.
+        shown: The structure of b where the problem has more rows than the user knows of, which come last; else None.
     """
 
     unknown: Packing
     rhs: Packing
     dtype: Any
     batch: tuple[int, ...] = ()
+    shown: Packing | None = None
 
     @classmethod
     def flat(cls, shape: tuple[int, int], dtype: Any) -> "Structures":
@@ -38,7 +40,9 @@ class Structures:
 
     def residual(self, r: Array) -> Any:
         """r (or one a lane) in the structure of the user, batch axes first."""
-        return self._unflatten(self.rhs, r)
+        if self.shown is None:
+            return self._unflatten(self.rhs, r)
+        return self._unflatten(self.shown, r[..., : self.shown.size])
 
     def lanes_first(self, tree: Any) -> Any:
         """A tree of arrays with one axis of lanes, or none, with the axes of the batch in its place."""

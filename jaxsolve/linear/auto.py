@@ -146,6 +146,18 @@ FACTORISATIONS = (
     ),
 )
 
+#: What else there is where A is rectangular; no other method takes it.
+FOR_RECTANGULAR = (
+    Rule(
+        f"A is rectangular and of full rank, with at most {DENSE_LIMIT}² entries as a dense matrix",
+        lambda k: k.A.shape[0] * k.A.shape[1] <= DENSE_LIMIT**2,
+        "QR",
+        None,
+        "it takes no iterations, however ill-conditioned A is",
+    ),
+    Rule("A is rectangular", lambda k: True, "lsqr", None, "it needs no full rank"),
+)
+
 #: A method with its preconditioner, also for `preconditioner="auto"`.
 PAIRS = (
     Rule(
@@ -337,7 +349,7 @@ def rules_for(solve: Solve) -> tuple[Rule, ...]:
 def alternatives(A: LinearOperator, solve: Solve, used: Rule | None) -> tuple[Rule, ...]:
     """What the next rules would do that hold too, each pair of method and preconditioner once."""
     k, found = Knowledge.of(A), {}
-    for rule in rules_for(solve):
+    for rule in FOR_RECTANGULAR if k.rectangular else rules_for(solve):
         pair = (rule.method, rule.preconditioner)
         if (
             rule is not used

@@ -197,6 +197,12 @@ def _judged(
     if worst == Status.inconsistent:
         findings.append("b has a component outside the range of A")
         advice.append(f"remove it from b; {least}")
+    elif A.shape[0] != A.shape[1] and failed:
+        hopeless = True
+        findings.append(
+            f"`{info.method}` may take as many iterations as the condition number, {spectrum.condition:.2g} or more"
+        )
+        advice.append("use `QR` where A has full rank, or raise `max_iterations`; columns of one unit help")
     elif hopeless:
         findings.append("A is singular to working precision")
         advice.append(f"give its null space (`rank_deficiency=1`, `null_space=`); {least}")

@@ -175,7 +175,9 @@ class LinearSystem(Posed):
             return None
         # A number stays a number, which costs no transfer.
         limited = eqx.tree_at(lambda s: s.max_iterations, self.solve, left if left.ndim else int(left))
-        return LinearSystem(self.problem, limited, other, roads=self.roads)
+        # Factors that stay singular say that what was declared is not the null space, or not all of it.
+        wrong = other.rule is DEFICIENT and self.nulls.basis is not None
+        return LinearSystem(self.problem, limited, other, NullSpace() if wrong else None, roads=self.roads)
 
     @property
     def failures(self) -> str:

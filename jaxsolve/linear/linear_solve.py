@@ -17,6 +17,7 @@ from jaxsolve.core.tree import as_arrays
 from jaxsolve.front.answer import answered
 from jaxsolve.front.request import Solve
 from jaxsolve.linear.auto import Choice
+from jaxsolve.linear.damping import damped
 from jaxsolve.linear.execution import LinearSystem
 from jaxsolve.linear.preparation import chosen
 from jaxsolve.linear.problem import pose
@@ -196,4 +197,5 @@ def _posed(
         operator = as_operator(solve.preprocess(problem.A), "what preprocess returns")
         problem = dataclasses.replace(problem, A=operator)
     kind = StackedSystems if problem.matrices else LinearSystem
-    return kind(problem, solve, chosen(solve, problem.A) if choice is None else choice)
+    problem, choice = damped(problem, solve, chosen(solve, problem.A) if choice is None else choice)
+    return kind(problem, solve, choice)

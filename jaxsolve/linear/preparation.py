@@ -116,7 +116,10 @@ def prepared(
                 "Use 'fGMres', or a recipe or a factorisation for that field, js.Solve('sparse-direct')."
             )
         return Unbuilt.of(method, recipe, A) if is_traced(A) else build(method, recipe, A)
-    return detached(given(recipe, A, structures))
+    M = detached(given(recipe, A, structures))
+    m, n = A.shape
+    # Of least squares it turns the unknowns, of shortest solutions the equations: neither is another problem then.
+    return M if M.shape == (n, m) else Split(None, M) if m > n else Split(M, None)
 
 
 def described(method: AbstractMethod, recipe: Any, A: LinearOperator) -> str | None:
@@ -142,8 +145,10 @@ def given(recipe: Any, A: LinearOperator, structures: Structures) -> LinearOpera
             raise NotLinearError(f"as a preconditioner, {error}") from None
     else:
         M = as_operator(recipe, "preconditioner", PRECONDITIONS).layout()
-    if M.shape != (n, m):
-        raise StructureError(f"the preconditioner of A {A.shape} has shape {(n, m)}; got {M.shape}.")
+    square = (min(m, n),) * 2
+    if M.shape not in ((n, m), square):
+        kinds = f"{square}, or {(n, m)} of an approximate inverse" if m != n else square
+        raise StructureError(f"the preconditioner of A {A.shape} has shape {kinds}; got {M.shape}.")
     if jnp.issubdtype(M.dtype, jnp.complexfloating) and not jnp.issubdtype(
         structures.dtype, jnp.complexfloating
     ):

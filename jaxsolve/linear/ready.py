@@ -159,9 +159,8 @@ class Ready(Module):
         """
         self.asked(None, f_args, f_kwargs)
         if self.stack or self.structures is not None:
-            held = (
-                f"a batch of shape {self.stack}" if self.stack else f"a function of {self.structures.unknown}"
-            )
+            function = "" if self.structures is None else f"a function of {self.structures.unknown}"
+            held = f"a batch of shape {self.stack}" if self.stack else function
             raise StructureError(
                 f"js.solve_linear_many solves for the columns of (n, k) with one matrix; this setup is of {held}. Use "
                 "jax.vmap over js.solve_linear(ready, b)."

@@ -212,7 +212,7 @@ def outcome(method: AbstractMethod, system: ScaledSystem, watch: Watch, end: _Pa
     """How it ended, in the units of b."""
     norm, told = end.residual_norm * system.unit_of_b, system.told
     trajectory = watch.end(end.seen, end.iterations, norm, told)
-    status = system.nulls.explain(end.status, end.r, system.target)
+    status = system.nulls.explain(end.status, end.r, system.target, system.plain)
     evaluations, skew = end.evaluations, None
     m, n = system.plain.shape
     if method.wants and m == n > 1:

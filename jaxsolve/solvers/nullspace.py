@@ -130,12 +130,24 @@ class NullSpace(eqx.Module):
         ones = jnp.full((n, 1), 1 / math.sqrt(n), A.dtype)
         return Sum(A, _Projector(ones, jnp.where(found.found, unit, 0)))
 
-    def explain(self, status: Array, r: Array, target: Array) -> Array:
-        """The status of a failure, where the part of the residual that A cannot reach explains it."""
+    def explain(self, status: Array, r: Array, target: Array, A: LinearOperator) -> Array:
+        """The status of a failure, where the part of the residual that A cannot reach explains it.
+
+        Args:
+            status: How it ended.
+            r: The residual.
+            target: The norm it had to reach.
+            A: The operator, its entries near 1: of a basis that it does not map to zero nothing follows.
+        """
         failed = ~is_any_of(status, CONVERGED) & (status != int(Status.invalid_input))
         if self.basis is not None:
-            unreachable = norm(r - self.project(r)) > target
-            return jnp.where(failed & unreachable, int(Status.inconsistent), status)
+            unreachable = failed & (norm(r - self.project(r)) > target)
+            v = applied(self.basis, 1 + scattered(self.basis.shape[1], target.dtype))
+            image = product_if(unreachable, A, v)
+            # A basis may be computed, to half the digits.
+            eps = jnp.finfo(target.dtype).eps
+            mapped = jnp.max(jnp.abs(image), initial=0) <= math.sqrt(eps) * jnp.max(jnp.abs(v), initial=0)
+            return jnp.where(unreachable & mapped, int(Status.inconsistent), status)
         if self.found is None:
             return status
         return jnp.where(failed & self.singular, int(Status.singular), status)

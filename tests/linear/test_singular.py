@@ -250,6 +250,19 @@ def test_a_wrongly_declared_null_space_is_not_called_solved():
     assert not bool(info.converged)
 
 
+def test_a_wrongly_declared_null_space_does_not_make_a_consistent_system_inconsistent():
+    A = deficient("dense")
+    A[5] = A[2] + A[3]
+    b = A @ np.arange(1.0, 9)
+    for method in ("LU", "CG"):
+        assert (
+            js.solve_linear_info(A, b, rtol(method, rank_deficiency=1)).status is not js.Status.inconsistent
+        )
+    info = js.solve_linear_info(A, b, rtol("auto", rank_deficiency=1))
+    assert (bool(info.converged), info.method) == (True, "lsmr")
+    assert distance(info.x, np.linalg.pinv(A) @ b) < 1e-8
+
+
 @pytest.mark.parametrize("way", ["declared", "detected"])
 @pytest.mark.parametrize("method", ["CG", "LU"])
 def test_gradients_are_those_of_the_pseudo_inverse(way, method):

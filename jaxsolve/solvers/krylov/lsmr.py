@@ -72,7 +72,13 @@ class LSMR(AbstractBidiagonal):
     Is MINRES on AᴴA x = Aᴴb without its rounding. As ‖Aᴴr‖ is minimised, a least-squares problem can be left
     earlier than by LSQR.
 
+    Args:
+        damp: λ of Tikhonov's min ‖b - A x‖² + λ²‖x‖², which has one solution whatever `x0`, A and its rank; a number or
+            a traced scalar, for sweeps under `jax.vmap`. It is judged as least squares: `info.residual` is b - A x, and
+            `info.residual_norm` the root of the sum.
+
     Raises:
+        StructureError: If `damp` is negative, not finite, not real or no scalar; a ValueError.
         NotConverged: Out of a solve: `max_iterations`; `inconsistent` where A is square and b out of its range.
 
     Solves: min ‖b - A x‖ with A of shape (m, n) and any rank, real or complex; from x0 = 0 the x of least norm.
@@ -85,6 +91,8 @@ class LSMR(AbstractBidiagonal):
     >>> info = js.solve_linear_info(A, b, js.Solve(js.LSMR()))
     >>> info.status.name, [round(v, 3) for v in info.x.tolist()]
     ('least_squares', [0.5, 0.5])
+    >>> [round(v, 3) for v in js.solve_linear(A, b, js.Solve(js.LSMR(damp=1.0))).tolist()]
+    [0.4, 0.467]
     """
 
     name: ClassVar[str] = "lsmr"

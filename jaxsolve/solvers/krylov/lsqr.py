@@ -46,7 +46,13 @@ class LSQR(AbstractBidiagonal):
     Minimises ‖b - A x‖ over the Krylov space of AᴴA, where the shortest minimiser is. Converges as CG does on AᴴA x
     = Aᴴb, without its rounding.
 
+    Args:
+        damp: λ of Tikhonov's min ‖b - A x‖² + λ²‖x‖², which has one solution whatever `x0`, A and its rank; a number or
+            a traced scalar, for sweeps under `jax.vmap`. It is judged as least squares: `info.residual` is b - A x, and
+            `info.residual_norm` the root of the sum.
+
     Raises:
+        StructureError: If `damp` is negative, not finite, not real or no scalar; a ValueError.
         NotConverged: Out of a solve: `max_iterations`; `inconsistent` where A is square and b out of its range.
 
     Solves: min ‖b - A x‖ with A of shape (m, n) and any rank, real or complex; from x0 = 0 the x of least norm.
