@@ -109,3 +109,19 @@ def test_every_column_is_judged_where_none_is_scaled(method):
         info = js.solve_linear_info(A, b, js.Solve(method, rtol=0.03))
         assert info.status is js.Status.least_squares
         assert orthogonality(A, b, np.asarray(info.x)) <= 1.01 * 0.03
+
+
+@pytest.mark.parametrize("method", ["lsmr", "lsqr"])
+@pytest.mark.parametrize("rank", [2, 4])
+def test_weighted_residuals_of_wide_systems_are_not_called_least(method, rank, rng):
+    # M on the left weighs the rows of b - A x: where A has not full rank, that changes which x is nearest.
+    A = rng.normal(size=(4, rank)) @ rng.normal(size=(rank, 7))
+    b, M = rng.normal(size=4), np.diag(rng.uniform(0.2, 5, 4))
+    info = js.solve_linear_info(
+        jnp.asarray(A), b, js.Solve(method, rtol=1e-10, preconditioner=jnp.asarray(M))
+    )
+    if rank == 4:
+        assert info.status.name == "converged"
+        np.testing.assert_allclose(info.x, np.linalg.pinv(A) @ b, rtol=1e-8)
+    else:
+        assert info.status.name == "inconsistent"

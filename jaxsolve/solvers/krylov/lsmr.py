@@ -81,7 +81,9 @@ class LSMR(AbstractBidiagonal):
         StructureError: If `damp` is negative, not finite, not real or no scalar; a ValueError.
         NotConverged: Out of a solve: `max_iterations`; `inconsistent` where A is square and b out of its range.
 
-    Solves: min ‖b - A x‖ with A of shape (m, n) and any rank, real or complex; from x0 = 0 the x of least norm.
+    Solves: min ‖b - A x‖ with A of shape (m, n) and any rank, real or complex; from x0 = 0 the x of least norm. With a
+        preconditioner M, A is to have full rank: without it M⁻¹x is what is shortest, and derivatives, which are
+        those of A⁺b, are not its. M has shape (n, n) where m >= n, else (m, m), and b is in the range of A.
     Cost: one product with A, one with its adjoint, and as many preconditioner applications an iteration; 5 vectors
         of storage, one of length m and four of length n.
     Source: Fong and Saunders (2011), LSMR: an iterative algorithm for sparse least-squares problems.
