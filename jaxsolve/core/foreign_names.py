@@ -1,9 +1,7 @@
 """Options by the names that they have in other packages, and what they are called here."""
 
 import difflib
-import functools
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
 
 from jaxsolve.core.names import normalized
 
@@ -68,22 +66,3 @@ def refuse_option(owner: str, name: str, options: Iterable[str]) -> None:
     meant = suggestion(name, options)
     hint = f" Did you mean {meant}?" if meant else ""
     raise TypeError(f"{owner} has no option {name!r}.{hint} Options: {', '.join(options)}.")
-
-
-def knows_its_options(owner: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Has a constructor refuse options that it does not have with what was meant."""
-
-    def decorate(make: Callable[..., None]) -> Callable[..., None]:
-        code = make.__code__
-        options = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
-
-        @functools.wraps(make)
-        def checked(self: Any, *args: Any, **options_given: Any) -> None:
-            for name in options_given:
-                if name not in options:
-                    refuse_option(owner, name, options)
-            make(self, *args, **options_given)
-
-        return checked
-
-    return decorate

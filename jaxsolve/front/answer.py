@@ -123,9 +123,12 @@ def _arrived(posed: Posed, run: Callable[[Posed], tuple[Outcome, bool]]) -> tupl
             found, refused = error, refused or error
         else:
             told = told or also
-            if isinstance(found.status, jax.core.Tracer):
+            if (
+                isinstance(found.status, jax.core.Tracer)
+                or (np.asarray(found.status) == Status.converged).all()
+            ):
                 return found, told, road
-            if outcome is None or (np.asarray(found.status) == Status.converged).all():
+            if outcome is None:
                 outcome, posed = found, road
         last, road = road, road.instead(found)
     if outcome is None or last is None:

@@ -3,6 +3,7 @@
 import functools
 import numbers
 import re
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxsolve.core.array_likes import told, unwrapped
-from jaxsolve.core.foreign_names import knows_its_options
+from jaxsolve.core.foreign_names import refuse_option
 from jaxsolve.core.names import normalized, unknown_name
 from jaxsolve.core.options import is_count
 from jaxsolve.core.results import ConvergenceException
@@ -29,6 +30,21 @@ PRECONDITIONS = (
     "None, a name, a recipe such as js.Jacobi() (any object with build(A)), an operator or matrix, a factorisation, a "
     "function r -> z or a pair (left, right)"
 )
+
+
+def _knows_its_options(make: Callable[..., None]) -> Callable[..., None]:
+    """Has a constructor refuse options that it does not have with what was meant."""
+    code = make.__code__
+    options = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+
+    @functools.wraps(make)
+    def checked(self: Any, *args: Any, **given: Any) -> None:
+        for name in given:
+            if name not in options:
+                refuse_option("js.Solve", name, options)
+        make(self, *args, **given)
+
+    return checked
 
 
 class Solve(eqx.Module):
@@ -76,7 +92,7 @@ class Solve(eqx.Module):
     preprocess: Any
     progress: Any = eqx.field(static=True)
 
-    @knows_its_options("js.Solve")
+    @_knows_its_options
     def __init__(
         self,
         method: Any = AUTO,
@@ -101,7 +117,7 @@ class Solve(eqx.Module):
         self.max_iterations = _count("max_iterations", max_iterations)
         self.x0 = x0
         self.preconditioner = as_preconditioner(preconditioner)
-        self.suppress = _classes(suppress)
+        self.suppress = () if isinstance(suppress, tuple) and not suppress else _classes(suppress)
         if not (rank_deficiency is None or isinstance(rank_deficiency, numbers.Integral)):
             raise TypeError(f"rank_deficiency expects None, 0 or 1; got {told(rank_deficiency)}.")
         if rank_deficiency not in (None, 0, 1) and null_space is None:
@@ -271,7 +287,8 @@ def needs_entries(solve: Solve | None) -> bool:
 
 
 def _number(name: str, value: Any) -> Any:
-    value = unwrapped(value)
+    if hasattr(type(value), "__jax_array__"):
+        value = unwrapped(value)
     if isinstance(value, int | float | np.number | np.ndarray) and not isinstance(value, bool):
         if not np.all(np.asarray(value) >= 0):
             fault = "NaN" if np.any(np.isnan(value)) else "negative"

@@ -13,7 +13,7 @@ from jaxsolve.core.array_likes import told
 from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
 from jaxsolve.core.foreign_names import suggestion
 from jaxsolve.core.staging import detached, made_once
-from jaxsolve.core.tree import Packing, as_arrays, inexact, typed
+from jaxsolve.core.tree import Packing, as_arrays, common, inexact, typed
 from jaxsolve.front.request import AUTO, Solve, needs_entries
 from jaxsolve.front.structures import Structures
 from jaxsolve.linear.real_systems import by_parts, joined
@@ -242,6 +242,33 @@ def _pose_batch(A: LinearOperator, b: Array, x0: Any, stack: tuple[int, ...]) ->
     if guess is not None:
         guess = jnp.broadcast_to(guess, (*batch, n)).reshape(lanes, n)
     return Problem(A, b, guess, structures, bool(stack))
+
+
+def pose_again(A: LinearOperator, structures: Structures, b: Any, x0: Any) -> Problem:
+    """The problem of a function of pytrees that was read before.
+
+    Args:
+        A: What was read.
+        structures: Those of its vectors.
+        b: The right-hand side.
+        x0: The first guess, or None.
+
+    Raises:
+        StructureError: If b or x0 has another structure, or b a dtype that A has not.
+    """
+    b = as_arrays("b", b)
+    structures.rhs.check(b, "b has the structure that the function returned at js.setup")
+    given = structures.rhs.vector_dtype(*Packing.of(b).dtypes)
+    if common(given, structures.dtype) != structures.dtype:
+        raise StructureError(
+            f"this setup is of {structures.dtype.name} vectors, and b is {given.name}: pass x_like of that dtype to "
+            "js.setup."
+        )
+    if x0 is not None:
+        x0 = as_arrays("x0", x0)
+        structures.unknown.check(x0, "x0 has the structure of x at js.setup")
+        x0 = structures.unknown.pack(x0, structures.dtype)
+    return Problem(A, structures.rhs.pack(b, structures.dtype), x0, structures)
 
 
 def _guess(x0: Array, dtype: Any) -> Array:

@@ -15,7 +15,6 @@ from jaxsolve.core.module import Module
 from jaxsolve.core.precision import in_full
 from jaxsolve.core.results import Frozen, SolveInfo
 from jaxsolve.core.staging import detached
-from jaxsolve.core.tree import Packing, as_arrays, common
 from jaxsolve.front.request import Solve, method_name
 from jaxsolve.front.structures import Structures
 from jaxsolve.linear.auto import Choice, Rule
@@ -24,7 +23,7 @@ from jaxsolve.linear.execution import LinearSystem
 from jaxsolve.linear.inverses import Inverses
 from jaxsolve.linear.lagging import Lagged, Refresh
 from jaxsolve.linear.overriding import overridden
-from jaxsolve.linear.problem import Problem, pose
+from jaxsolve.linear.problem import Problem, pose, pose_again
 from jaxsolve.linear.reading import Reading, read_system
 from jaxsolve.linear.stacked_systems import StackedSystems
 from jaxsolve.operators.operator import LinearOperator
@@ -126,7 +125,7 @@ class Ready(Module):
         if self.structures is None:
             problem = pose(self.A, b, solve, (), {}, grad_for_f)
         else:
-            problem = self._posed(self.structures, b, solve)
+            problem = pose_again(self.A, self.structures, b, solve.x0)
         if self.offset is not None:
             offset = self.offset if grad_for_f else detached(self.offset)
             problem = dataclasses.replace(problem, b=problem.b - offset)
@@ -193,23 +192,6 @@ class Ready(Module):
     @property
     def _method(self) -> AbstractMethod:
         return self._methods()[0][0]
-
-    def _posed(self, structures: Structures, b: Any, solve: Solve) -> Problem:
-        """The problem of a function of a pytree."""
-        b = as_arrays("b", b)
-        structures.rhs.check(b, "b has the structure that the function returned at js.setup")
-        given = structures.rhs.vector_dtype(*Packing.of(b).dtypes)
-        if common(given, structures.dtype) != structures.dtype:
-            raise StructureError(
-                f"this setup is of {structures.dtype.name} vectors, and b is {given.name}: pass x_like of that dtype "
-                "to js.setup."
-            )
-        guess = None
-        if solve.x0 is not None:
-            x0 = as_arrays("x0", solve.x0)
-            structures.unknown.check(x0, "x0 has the structure of x at js.setup")
-            guess = structures.unknown.pack(x0, structures.dtype)
-        return Problem(self.A, structures.rhs.pack(b, structures.dtype), guess, structures)
 
     def _of_lanes(self, problem: Problem) -> Inverses:
         """The inverses with one axis of lanes, as the matrices of a posed batch."""

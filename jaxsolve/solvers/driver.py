@@ -264,7 +264,7 @@ def _judge(
     # A hint explains any failure.
     said = _first(((failed != _RUNNING) & (new.hint != 0), new.hint), otherwise=failed)
     is_flat = (new.slope <= system.flat(norm)) | (said == int(Status.least_squares))
-    # Preconditioned from the left, the residual that is least is a weighted one: all that is known is that it is not zero.
+    # Preconditioned from the left, what is least is a weighted residual: all that is known is that b is out of reach.
     weighted = m == n or system.left is not None
     said = _first((is_flat, int(Status.inconsistent if weighted else Status.least_squares)), otherwise=said)
     lost = _first((new.hint != 0, new.hint), otherwise=int(Status.nonfinite))

@@ -54,9 +54,8 @@ def test_an_array_in_the_place_of_the_request_is_named_and_not_shown():
         lambda: js.Solve(rank_deficiency=wrong),
     ]
     for call in calls:
-        with pytest.raises(TypeError) as raised:
+        with pytest.raises(TypeError, match=r"jax\.Array of shape") as raised:
             call()
         text = str(raised.value)
-        assert "jax.Array of shape" in text
         assert "7.25" not in text
         assert len(text) < 200

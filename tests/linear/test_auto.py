@@ -417,7 +417,7 @@ def test_a_road_that_is_refused_is_left_for_the_next(monkeypatch):
     info = js.solve_linear_info(TURNED, np.ones(18))
     assert (info.method, bool(info.converged)) == ("LU", True)
     assert "CG + jacobi was refused (Unable to allocate 96 GiB)" in info.message
-    with pytest.raises(MemoryError):
+    with pytest.raises(MemoryError, match="96 GiB"):
         js.solve_linear(TURNED, np.ones(18), js.Solve("CG", preconditioner="jacobi"))
 
 
