@@ -120,6 +120,7 @@ def test_so_it_is_in_nonlinear_problems(name):
             refused(name, call, kind, value)
 
 
+@pytest.mark.further
 def test_nonlinear_problems_that_start_from_no_number_end_there():
     start = jnp.array([1.0, np.nan])
     infos = [

@@ -108,6 +108,7 @@ class Clip(extend.AbstractPreconditioner):
         return Clipped(A.shape[0], A.dtype)
 
 
+@pytest.mark.further
 def test_a_preconditioner_that_is_not_linear_is_caught():
     with pytest.raises(extend.BrokenLaw, match="it is linear"):
         extend.check(Clip())

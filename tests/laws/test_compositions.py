@@ -71,6 +71,7 @@ def test_derivatives_of_every_method_in_a_composition(method, names):
     holds(names, by(method), kind(method))
 
 
+@pytest.mark.further
 @pytest.mark.parametrize(
     "names",
     [("scan",), *(pytest.param(names, marks=pytest.mark.slow) for names in ((), ("vmap of all",)))],

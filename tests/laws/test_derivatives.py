@@ -109,7 +109,7 @@ FORMS = {
 }
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @loops
 @pytest.mark.parametrize(
     "form",
@@ -162,6 +162,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.further
 @loops
 @pytest.mark.parametrize("option", mostly_slow(OPTIONS, ["function"]))
 def test_options_that_depend_on_parameters_change_no_derivative(option, names):
@@ -183,6 +184,7 @@ FACTORED = {
 }
 
 
+@pytest.mark.few(1)
 @loops
 @pytest.mark.parametrize("dtype", mostly_slow([np.float64, np.complex128], [np.float64]))
 @pytest.mark.parametrize("form", mostly_slow(FACTORED, ["solve"]))
@@ -267,6 +269,7 @@ def test_systems_with_a_null_space_that_stays(method, null, names):
 TURNING = {**SINGULAR, **dict.fromkeys(("lsmr", "lsqr", "scipy-lsmr", "QR"), "singular")}
 
 
+@pytest.mark.few(1)
 @loops
 @pytest.mark.parametrize("method", mostly_slow(TURNING, ["CG", "lsmr"]))
 def test_systems_with_a_null_space_that_turns(method, names):

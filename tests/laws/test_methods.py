@@ -58,6 +58,7 @@ def test_the_solution_is_linear_in_b(name):
     assert distance(solved(name, A, 2 * b - 0.3 * c).x, parts) < 1e-8
 
 
+@pytest.mark.few(24)
 @every_method
 @pytest.mark.parametrize("exponent", [-40, 50])
 def test_the_answer_does_not_depend_on_the_units_of_b(name, exponent):
@@ -69,6 +70,7 @@ def test_the_answer_does_not_depend_on_the_units_of_b(name, exponent):
     np.testing.assert_array_equal(info.x, unit * expected.x)
 
 
+@pytest.mark.few(24)
 @every_method
 @pytest.mark.parametrize("exponent", [-40, 50])
 def test_the_answer_does_not_depend_on_the_units_of_A(name, exponent):
@@ -81,6 +83,7 @@ def test_the_answer_does_not_depend_on_the_units_of_A(name, exponent):
 
 
 @every_method
+@pytest.mark.few(48)
 # Tolerances are normal numbers here; below 2e-308 XLA may flush them to zero.
 @pytest.mark.parametrize("size", [1e-290, 1e-150, 1e150, 1e290])
 def test_right_hand_sides_near_the_ends_of_the_numbers_are_solved(name, size):
@@ -162,6 +165,7 @@ def test_whole_numbers_in_b_are_solved_in_floating_point(name):
     assert relative_residual(A, info.x, b) <= 1.01 * TIGHT
 
 
+@pytest.mark.few(24)
 @every_method
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_input_that_is_no_number_is_called_invalid(name, bad):
@@ -182,6 +186,7 @@ def test_input_is_not_changed(name):
     np.testing.assert_array_equal(b, kept[1])
 
 
+@pytest.mark.few(12)
 @every_method
 def test_new_numbers_compile_nothing(name, compilations):
     A, b = fitting(name)

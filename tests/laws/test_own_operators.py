@@ -140,7 +140,7 @@ def test_gradients_reach_the_fields_of_an_operator(name, kind, operator):
         assert distance(got, want) < 1e-7
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @pytest.mark.parametrize("operator", OPERATORS)
 @every_request
 def test_a_batch_of_operators_is_solved_lane_by_lane(name, operator):
@@ -154,6 +154,7 @@ def test_a_batch_of_operators_is_solved_lane_by_lane(name, operator):
     assert distance(X, expected("definite")[0] / lanes[:, None]) < 1e-8
 
 
+@pytest.mark.further
 def test_what_an_operator_says_is_believed():
     A = Hidden(*fields("definite"))
     dense = np.asarray(A.entries().todense())

@@ -62,6 +62,7 @@ def test_a_solve_of_real_and_complex_numbers_is_transposed():
     assert distance(found, jnp.linalg.solve(A.T, c).real) < 1e-9
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("shape", [(N + 2, N), (N, N + 2)], ids=["tall", "wide"])
 @pytest.mark.parametrize("method", ["lsmr", "QR"])
 def test_a_rectangular_solve_is_transposed(method, shape):
@@ -135,6 +136,7 @@ def test_a_rule_of_custom_jvp_may_solve(method):
     assert distance(jax.jacrev(jax.jacrev(x))(B), jax.hessian(dense)(B)) < 1e-8
 
 
+@pytest.mark.further
 @cases
 def test_a_rule_of_custom_vjp_may_solve(method):
     A, solve = by(method)
@@ -148,7 +150,7 @@ def test_a_rule_of_custom_vjp_may_solve(method):
     assert distance(found, jax.grad(lambda b: W @ jnp.sin(jnp.linalg.solve(A, b)))(B)) < 1e-9
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @cases
 def test_the_tangent_solve_of_a_custom_root_may_be_ours(method):
     A = jnp.asarray(CASES[method])
@@ -169,6 +171,7 @@ def test_the_tangent_solve_of_a_custom_root_may_be_ours(method):
     assert distance(jax.grad(lambda p: W @ root(p))(B), jnp.linalg.solve(J.T, W)) < 1e-8
 
 
+@pytest.mark.further
 @cases
 def test_custom_linear_solve_may_be_around_ours(method):
     A, solve = by(method)
@@ -181,6 +184,7 @@ def test_custom_linear_solve_may_be_around_ours(method):
     assert distance(jax.jacrev(x)(B), jnp.linalg.inv(A)) < 1e-9
 
 
+@pytest.mark.few(1)
 @cases
 def test_linearised_solves_are_those_of_the_rule(method):
     A = jnp.asarray(CASES[method])
@@ -210,7 +214,7 @@ class Model(eqx.Module):
         return jnp.sum(js.solve_linear(self.A, b, self.solve) ** self.power)
 
 
-@pytest.mark.few(1)
+@pytest.mark.further
 @cases
 def test_filtered_transformations_of_equinox(method):
     A = jnp.asarray(CASES[method])

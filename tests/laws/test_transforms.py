@@ -81,6 +81,7 @@ def test_each_lane_of_a_vmap_ends_by_its_own_tolerance(name):
     assert infos["limited"].status is js.Status.max_iterations
 
 
+@pytest.mark.few(1)
 @every_family
 def test_a_lane_that_fails_says_so_and_harms_no_other(name):
     infos = in_lanes(name)

@@ -78,6 +78,7 @@ def difference(A):
     return f
 
 
+@pytest.mark.further
 def test_functions_whose_x_has_another_structure_than_b_are_damped_under_vmap_too():
     A = problems.random(9, 6, seed=7)
     b = {"first": jnp.asarray(rhs(A)[:4]), "rest": jnp.asarray(rhs(A)[4:])}

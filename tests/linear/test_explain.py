@@ -124,6 +124,7 @@ def test_what_failed_is_not_advised_again(capsys):
         assert not any("Krylov" in line for line in found.findings)
 
 
+@pytest.mark.further
 def test_equal_condition_numbers_are_not_held_against_a_preconditioner(capsys):
     A = sps.csr_array(poisson((30, 30)) - 1.0 * sps.eye_array(900))
     info = js.solve_linear_info(A, np.ones(900), js.Solve("CG", preconditioner="jacobi", max_iterations=5))

@@ -60,6 +60,7 @@ def test_its_parameters_have_gradients():
     np.testing.assert_allclose(actual, jax.grad(dense)(3.0), rtol=1e-7)
 
 
+@pytest.mark.further
 def test_its_matrix_is_that_of_its_derivative():
     A, offset = matrix_from_function(schur, jnp.zeros(N))
     np.testing.assert_allclose(A.todense(), DENSE, atol=1e-9)

@@ -103,6 +103,7 @@ def test_their_memory_is_that_of_one(few_cores):
     assert temporaries(12) - temporaries(6) < 6 * N * 8 * 10
 
 
+@pytest.mark.further
 @pytest.mark.cpu
 def test_small_dense_unknown_and_spread_ones_are_solved_at_once(few_cores, monkeypatch):
     n = 1200

@@ -122,7 +122,7 @@ def test_factorisations_solve_singular_systems(method, way, stored):
     assert distance(info.x, pinv(path) @ B0) < 1e-8
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("stored", ["dense", "sparse"])
 @pytest.mark.parametrize("method", FACTORISATIONS)
 def test_factorisations_solve_systems_with_several_null_vectors(method, stored):
@@ -481,6 +481,7 @@ def test_a_factorisation_tells_it_of_each_solve(backend):
     assert ROUNDED in solves[0].message
 
 
+@pytest.mark.further
 def test_factors_that_are_judged_do_not_stand_in_the_way_of_a_gradient():
     # The condition number is estimated of values that stand still.
     A, b = js.SparseMatrix.from_dense(problems.convection(6)), jnp.arange(1.0, 7)

@@ -73,6 +73,7 @@ def test_gradients_of_the_fit_are_exact_for_large_residuals_too(name):
     np.testing.assert_allclose(jax.jvp(rate, (DATA,), (direction,))[1], difference, rtol=rtol)
 
 
+@pytest.mark.further
 def test_jit_and_vmap_fit_each_lane_for_itself():
     scale = jnp.array([0.5, 1.0, 2.0])
 
@@ -86,6 +87,7 @@ def test_jit_and_vmap_fit_each_lane_for_itself():
         np.testing.assert_allclose(together.x["k"][lane], alone.x["k"], rtol=1e-9)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["levenberg-marquardt", "trf"])
 def test_complex_residuals_count_by_their_parts(name):
     def signal(amplitude, frequency):
@@ -120,6 +122,7 @@ def test_bounds_hold():
     np.testing.assert_allclose(x["a"], 2.0, atol=1e-4)
 
 
+@pytest.mark.further
 def test_a_rosenbrock_of_a_thousand_unknowns_by_products():
     def residual(x):
         return 10 * (x[1:] - x[:-1] ** 2), 1 - x[:-1]

@@ -55,6 +55,7 @@ def test_leading_axes_are_a_batch_on_one_pattern():
     assert distance(x.reshape(6, -1), expected) < 1e-9
 
 
+@pytest.mark.further
 def test_traced_values_under_jit_vmap_and_grad():
     def energy(values):
         A = js.SparseMatrix.from_coo(*SQUARE, values, (N, N))

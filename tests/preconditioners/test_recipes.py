@@ -38,6 +38,7 @@ def full(n, dtype=float, definite=True):
     return js.SparseMatrix.from_dense(B @ B.conj().T + np.eye(n) if definite else B + 2 * n * np.eye(n))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("dtype", [float, complex])
 def test_on_a_full_pattern_fsai_is_the_inverse(dtype):
     for A in (full(7, dtype).declare(positive_definite=True), full(7, dtype, definite=False)):
@@ -124,6 +125,7 @@ def test_blocks_by_a_pattern_are_those_that_it_couples():
         js.BlockJacobi(A.pattern).build(sparse(poisson((4,))))
 
 
+@pytest.mark.further
 def test_deflation_is_immune_to_jumps_where_its_vectors_are():
     k = np.where(np.arange(40) // 10 % 2, 1e6, 1.0)
     flux = 2 / (1 / k[1:] + 1 / k[:-1])

@@ -76,6 +76,7 @@ def test_traced_settings_are_heard_by_their_effect():
     assert solves[js.Solve("CG", rtol=1e-2, rank_deficiency=0)] is solves[0]
 
 
+@pytest.mark.further
 def test_each_thread_has_its_tapes():
     heard, barrier = {}, threading.Barrier(2)
     one = jax.jit(lambda b: js.solve_linear(A, b, FINE))
@@ -119,6 +120,7 @@ def test_a_tape_inside_a_traced_function_holds_what_it_may_return():
     assert trajectory.residual_norm[-1] == info.residual_norm
 
 
+@pytest.mark.further
 def test_rectangular_gradients_are_heard():
     tall = jnp.array([[1.0, 2.0], [0.0, 1.0], [1.0, 1.0]])
     solve = js.Solve("lsqr", rtol=1e-8, rank_deficiency=0)

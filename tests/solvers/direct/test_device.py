@@ -74,6 +74,7 @@ def test_gradients_are_those_of_dense_elimination(kind):
         np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.further
 def test_batches_of_values_solve_in_chunks_and_a_singular_one_harms_no_other(monkeypatch):
     monkeypatch.setattr(static_factors, "SETS", 4)
     stack = np.stack([sample("real", seed) for seed in range(11)])
@@ -160,6 +161,7 @@ def test_small_systems(n):
     np.testing.assert_allclose(x, np.linalg.solve(A, b), rtol=1e-12)
 
 
+@pytest.mark.further
 def test_programs_call_no_host():
     A = matrix("real")
 
@@ -268,6 +270,7 @@ def test_values_that_are_not_finite_are_invalid_input():
     assert np.isnan(info.x).all()
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("A", [matrix("real"), jnp.asarray(sample("real"))], ids=["sparse", "dense"])
 def test_factorisations_say_what_they_are_and_close(A):
     b = np.random.default_rng(10).normal(size=(N, 2))

@@ -215,6 +215,7 @@ def test_the_factors_of_a_batch_are_used_by_vmap(b):
     assert several.description == "factors of a batch of matrices of shape (2,)"
 
 
+@pytest.mark.further
 def test_right_hand_sides_that_are_no_numbers_raise_in_solves_by_factors(b):
     solver = js.factorize(js.SparseMatrix.from_dense(sample(seed=17)))
     for bad in (np.nan, np.inf):
@@ -320,6 +321,7 @@ def test_eager_solves_by_factors_compile_once(b, compilations):
     assert not seen
 
 
+@pytest.mark.further
 def test_a_singular_matrix_raises_in_compiled_solves_by_factors_too():
     A = js.SparseMatrix.from_dense(np.array([[1.0, 2.0], [2.0, 4.0]]))
 
