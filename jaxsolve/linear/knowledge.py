@@ -6,12 +6,12 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.sparse.csgraph import structural_rank
 
 from jaxsolve.core.memo import by_identity
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.traits import Traits
 from jaxsolve.linear import probes
+from jaxsolve.operators.bipartite import paired_rows
 from jaxsolve.operators.conversion import told_entries
 from jaxsolve.operators.facts import dominance_of, proven_traits, smallest_curvature
 from jaxsolve.operators.operands import declaration
@@ -261,9 +261,8 @@ def _deficient(A: SparseMatrix | Pattern) -> bool:
     full = pattern.diagonal_positions < pattern.nnz
     if full.all() and (values[pattern.diagonal_positions] != 0).all():
         return False
-    stored = pattern.to_scipy((values != 0).astype(float)).copy()
-    stored.eliminate_zeros()
-    return structural_rank(stored) < pattern.shape[0]
+    stored = values != 0
+    return bool((paired_rows(pattern.rows[stored], pattern.indices[stored], pattern.shape) < 0).any())
 
 
 @by_identity

@@ -7,6 +7,8 @@ import numpy as np
 import scipy.linalg
 from scipy.sparse import csgraph
 
+from jaxsolve.operators.bipartite import paired_rows
+
 #: Rows count as strictly dominant by this margin, relative to the diagonal: row sums that are zero round.
 MARGIN = 1e-10
 #: Products of a probe for negative curvature.
@@ -94,7 +96,7 @@ def facts_of(matrix: Any) -> Facts:
         explicit_zeros=stored - A.nnz,
         empty_rows=int(np.sum(np.diff(A.indptr) == 0)),
         empty_columns=A.shape[1] - len(np.unique(A.indices)),
-        structural_rank=int(csgraph.structural_rank(A)) if A.nnz else 0,
+        structural_rank=int((paired_rows(*A.nonzero(), A.shape) >= 0).sum()),
         smallest=float(sizes.min()) if A.nnz else 0.0,
         largest=float(sizes.max()) if A.nnz else 0.0,
         finite=bool(np.isfinite(A.data).all()),

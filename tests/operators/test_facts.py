@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 import scipy.sparse
+from scipy.sparse.csgraph import structural_rank
 
+from jaxsolve.operators.bipartite import paired_rows
 from jaxsolve.operators.facts import facts_of, proven_traits
 
 
@@ -96,3 +98,15 @@ def test_an_empty_matrix_has_facts():
     facts = facts_of(scipy.sparse.csr_matrix((3, 4)))
     assert facts.structural_rank == 0
     assert facts.empty_columns == 4
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (30, 30), (20, 40), (40, 20), (0, 3), (3, 0)])
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.2])
+def test_as_many_rows_are_paired_with_columns_as_can_be(shape, share, rng):
+    rows, columns = np.nonzero(rng.random(shape) < share)
+    paired = paired_rows(rows, columns, shape)
+    found = np.flatnonzero(paired >= 0)
+    assert len(set(paired[found])) == len(found)
+    assert set(zip(paired[found], found, strict=True)) <= set(zip(rows, columns, strict=True))
+    A = scipy.sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
+    assert len(found) == (structural_rank(A) if A.nnz else 0)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-import scipy.sparse.csgraph
 import scipy.sparse.linalg
 
+from jaxsolve.operators.bipartite import paired_rows
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.solvers.host.factor import AbstractFactor, AbstractRecipe, Form, norm, probe
 from jaxsolve.solvers.host.handle import Handle
@@ -303,6 +303,7 @@ def matched(matrix: Any) -> np.ndarray | None:
     largest product would be better; SciPy's `min_weight_full_bipartite_matching` ran for minutes on 13 000 rows.)
     """
     rows = matrix.tocsr()
+    row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
     _, exponents = np.frexp(np.abs(rows.data))
     present = rows.data != 0
     levels = np.unique(exponents[present])
@@ -310,11 +311,8 @@ def matched(matrix: Any) -> np.ndarray | None:
     low, high = 0, len(levels) - 1
     while low <= high:
         middle = (low + high) // 2
-        kept = scipy.sparse.csr_matrix(
-            (present & (exponents >= levels[middle]), rows.indices, rows.indptr), shape=rows.shape
-        )
-        kept.eliminate_zeros()
-        order = scipy.sparse.csgraph.maximum_bipartite_matching(kept, perm_type="row")
+        kept = present & (exponents >= levels[middle])
+        order = paired_rows(row[kept], rows.indices[kept], rows.shape)
         if (order >= 0).all():
             best, low = order, middle + 1
         else:
