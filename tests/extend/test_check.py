@@ -255,7 +255,7 @@ def test_a_backend_without_its_package_is_refused_in_words(name, monkeypatch):
         extend.check(name)
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_each_backend_that_is_installed_passes_its_laws():
     for name in (*BACKENDS, "device"):
         try:

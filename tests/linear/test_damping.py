@@ -107,7 +107,7 @@ def test_a_batch_of_matrices_is_damped():
     "name",
     [
         pytest.param("wide", marks=pytest.mark.slow),
-        pytest.param("deficient", marks=pytest.mark.further),
+        pytest.param("deficient", marks=pytest.mark.slow),
         pytest.param("complex", marks=pytest.mark.slow),
     ],
 )

@@ -236,7 +236,7 @@ class Kernel(js.LinearOperator):
         return self.A @ x
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_an_estimate_is_within_its_error():
     A = spread(60)
     exact = np.linalg.slogdet(A)[1]

@@ -110,7 +110,7 @@ def test_bound_methods_compile():
     assert distance(jax.jit(js.Jacobi().build)(A).mv(x), x / jnp.diag(A.todense())) < 1e-12
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_functions_are_factorised_and_solved_by_columns():
     f = lambda x: 3 * x - jnp.roll(x, 1) + 2.0  # noqa: E731
     M = 3 * np.eye(N) - np.roll(np.eye(N), 1, axis=0)

@@ -48,7 +48,7 @@ def test_a_schur_complement_is_solved(solve):
     )
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_its_parameters_have_gradients():
     b = np.random.default_rng(4).normal(size=N)
     solve = Solve("GMres", rtol=1e-11, gradient_solve=Solve("GMres", rtol=1e-11))

@@ -90,7 +90,7 @@ def test_large_lanes_are_solved_one_after_the_other(recipe, few_cores):
 
 
 @pytest.mark.cpu
-@pytest.mark.further
+@pytest.mark.slow
 def test_their_memory_is_that_of_one(few_cores):
     def temporaries(count):
         ks = jnp.ones((count, SIDE, SIDE))
@@ -139,7 +139,7 @@ def test_a_shared_preconditioner_is_built_once(few_cores):
     assert "lu" in loops(jax.vmap(solve, (0, None)), ks, B)[4]
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_lanes_in_lanes(few_cores):
     ks = jnp.asarray([0.5, 1.0])[:, None, None] * jnp.ones((2, SIDE, SIDE))
     bs = jnp.stack([B, 2 * B, B**2])

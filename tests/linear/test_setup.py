@@ -147,7 +147,7 @@ def test_what_lags_is_refreshed_by_its_policy(refresh, ages):
         assert steps[grown[0] + 1] < steps[grown[0]]
 
 
-@pytest.mark.further
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["LU", pytest.param("sparse-direct", marks=pytest.mark.slow)])
 def test_factors_of_other_values_solve_all_the_same(method):
     # Refinement with factors of A + 0.5 diverges for 40 A - ...: the program factorises anew.
@@ -185,7 +185,7 @@ CASES = {
 @pytest.mark.parametrize("refresh", [None, 2])
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(case, marks=pytest.mark.slow if case != "pair" else pytest.mark.further) for case in CASES],
+    [pytest.param(case, marks=pytest.mark.slow) for case in CASES],
 )
 def test_methods_and_preconditioners(case, refresh):
     solve = CASES[case]
@@ -291,7 +291,7 @@ def test_functions_of_pytrees_add_their_constant():
         js.solve_linear_many(ready, jnp.ones((7, 2)))
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_functions_of_vectors():
     f = lambda x, k: k * x - 0.5 * jnp.roll(x, 1) + 2.0  # noqa: E731
     M = 3 * np.eye(N) - 0.5 * np.roll(np.eye(N), 1, axis=0)

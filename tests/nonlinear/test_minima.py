@@ -366,7 +366,7 @@ def test_what_the_function_raises_is_raised():
         js.minimize(broken, js.Solve("BFGS", x0=START))
 
 
-@pytest.mark.further
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["L-BFGS", "BFGS"])
 def test_a_solve_that_fails_inside_of_the_function_keeps_its_class(name):
     def loss(k):
@@ -388,7 +388,7 @@ def test_no_minimum_is_no_solution(name):
         js.minimize(lambda x: jnp.sum(x**2) * jnp.nan, solve)
 
 
-@pytest.mark.further
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["L-BFGS", pytest.param("L-BFGS-B", marks=pytest.mark.slow)])
 def test_functions_written_anew_that_solve_are_compiled_once(name, compilations):
     measured, other = jnp.ones(6), jnp.linspace(0.5, 1.0, 6)
@@ -473,7 +473,7 @@ def test_malformed_input_is_refused_in_words(call, error, text):
         call()
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_scales_of_fields_are_no_noise():
     b = jnp.asarray(np.random.default_rng(7).standard_normal((24, 24)))
     X, Y = jnp.meshgrid(*[jnp.linspace(0, 1, 24)] * 2)

@@ -73,7 +73,7 @@ def test_equal_patterns_are_one_object_and_hash_alike():
     assert A != "a pattern"
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_a_forgotten_pattern_is_freed():
     gc.collect()
     before = len(Pattern._interned)
