@@ -40,7 +40,7 @@ def entries_of_inverse(
 
     def block(start: Array, of_rows: Array, of_columns: Array) -> Array:
         # In the last block some unit vectors lie beyond A: they are zero, and so is what is solved for them.
-        units = (jnp.arange(n) == start + jnp.arange(width)[:, None]).astype(dtype)
+        units = (jnp.arange(n)[None, :] == start + jnp.arange(width)[:, None]).astype(dtype)
         return solve(units)[of_columns, of_rows]
 
     lists = tuple(index_array(np.ascontiguousarray(v)) for v in (starts, rows[places], local))

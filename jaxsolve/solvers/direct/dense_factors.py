@@ -76,7 +76,7 @@ class DenseFactors(LinearOperator):
             return jnp.ones((), self.dtype), 2 * jnp.sum(jnp.log(pivots)) + n * scale
         LU, swaps = self.factors
         pivots = jnp.diagonal(LU)
-        swapped = jnp.sum(swaps != jnp.arange(n)) % 2
+        swapped = jnp.sum(swaps != jnp.arange(n, dtype=swaps.dtype)) % 2
         sign = jnp.prod(jnp.sign(pivots)) * (1 - 2 * swapped).astype(pivots.dtype)
         return sign, jnp.sum(jnp.log(jnp.abs(pivots))) + n * scale
 

@@ -67,14 +67,14 @@ def _judged(A: LinearOperator, inverse: LinearOperator) -> LinearOperator:
     B = rescaled(inverse, k, real)
     t = mul(columns, B.mv(mul(rows, scattered(m, real)).astype(A.dtype)))
     length = plain_norm(t)
-    inverse_size = plain_norm(mul(rows, B.H.mv(mul(columns, t / length))))
+    inverse_size = plain_norm(mul(rows, B.H.mv(mul(columns, mul(1 / length, t)))))
     if hasattr(inverse, "status"):
         # Pivots that vanish were replaced: B = (A + E)⁻¹, and (I - B A) t = B E t is what A maps to zero, if there is.
         plain = rescaled(A, -k, real)
         for _ in range(2):
-            t = t / plain_norm(t)
-            left = plain.mv(t / columns)
-            inverse_size = jnp.maximum(inverse_size, 1 / plain_norm(left / rows))
+            t = mul(1 / plain_norm(t), t)
+            left = plain.mv(mul(1 / columns, t))
+            inverse_size = jnp.maximum(inverse_size, 1 / plain_norm(mul(1 / rows, left)))
             t = t - mul(columns, B.mv(left))
     # What is no number counts as singular; an infinite B s has t = 0.
     regular = jnp.isfinite(length) & (size * inverse_size * jnp.finfo(real).eps <= SINGULAR)

@@ -10,7 +10,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxsolve.core.tree import common
+from jaxsolve.core.tree import common, typed
 from jaxsolve.core.vector import exponent, mul, power
 from jaxsolve.solvers.direct.sparse.steps import Steps
 from jaxsolve.solvers.direct.sparse.triples import Triples
@@ -197,8 +197,8 @@ def replaced(pivot: Array) -> Array:
     size = jnp.abs(pivot)
     least = jnp.asarray(jnp.finfo(pivot.dtype).eps ** 0.5, size.dtype)
     if jnp.iscomplexobj(pivot):
-        direction = jnp.where(size > 0, pivot / jnp.where(size > 0, size, 1), 1)
-        return jnp.where(size < least, (least * direction).astype(pivot.dtype), pivot)
+        direction = jnp.where(size > 0, mul(1 / jnp.where(size > 0, size, 1), pivot), 1)
+        return jnp.where(size < least, mul(least, direction), pivot)
     return jnp.where(size < least, jnp.copysign(least, pivot), pivot)
 
 
@@ -212,7 +212,7 @@ def substituted(steps: Substitution, factors: tuple[Array, Array, Array], y: Arr
         return lambda y, window, entry, at: window - mul(read(factor, entry), read(y, at))
 
     y = steps.forward.run(steps.forward.spare(y.astype(dtype)), by(lower))
-    y = read(y[:n] / pivots, turned)
+    y = read(y[:n] / typed(pivots, dtype), turned)
     return read(steps.backward.run(steps.backward.spare(y), by(upper)), place)
 
 
