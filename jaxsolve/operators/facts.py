@@ -88,6 +88,7 @@ def facts_of(matrix: Any) -> Facts:
     A.eliminate_zeros()
     sizes = np.abs(A.data)
     square = A.shape[0] == A.shape[1]
+    rows = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
     return Facts(
         pattern_symmetry=_pattern_symmetry(A) if square else 0.0,
         asymmetry=_distance(A, A.T) if square else float("inf"),
@@ -96,7 +97,7 @@ def facts_of(matrix: Any) -> Facts:
         explicit_zeros=stored - A.nnz,
         empty_rows=int(np.sum(np.diff(A.indptr) == 0)),
         empty_columns=A.shape[1] - len(np.unique(A.indices)),
-        structural_rank=int((paired_rows(*A.nonzero(), A.shape) >= 0).sum()),
+        structural_rank=int((paired_rows(rows, A.indices, A.shape) >= 0).sum()),
         smallest=float(sizes.min()) if A.nnz else 0.0,
         largest=float(sizes.max()) if A.nnz else 0.0,
         finite=bool(np.isfinite(A.data).all()),

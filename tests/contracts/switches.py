@@ -404,6 +404,37 @@ def _of(goal: Any) -> list[str]:
     return [name for name, make in NONLINEAR.items() if goal in make().solves]
 
 
+@calls("dense", "sparse", "device")
+def determinant(kind: str) -> Call:
+    M = js.SparseMatrix.from_scipy(S)
+    request = js.Solve(js.SparseDirect("device") if kind == "device" else "auto")
+    scaled = (
+        (lambda k: k * jnp.asarray(S.toarray()))
+        if kind == "dense"
+        else lambda k: js.SparseMatrix(k * M.data, M.pattern)
+    )
+    one = lambda k: js.logdet(scaled(k), request)
+    return lambda k: (one(k), jax.grad(one)(k)), (np.linalg.slogdet(S.toarray())[1], 13.0)
+
+
+@calls()
+def complex_values_on_the_device() -> Call:
+    M = js.SparseMatrix.from_scipy(S * (1 + 0.5j))
+    request = js.Solve(js.SparseDirect("device"), rtol=TIGHT)
+    one = lambda k: js.solve_linear(
+        js.SparseMatrix(jnp.asarray(k, M.dtype) * M.data, M.pattern), jnp.asarray(B), request
+    )
+    return one, np.linalg.solve(S.toarray() * (1 + 0.5j), B)
+
+
+@calls("lsqr", "lsmr")
+def damped_least_squares(name: str) -> Call:
+    damped = {"lsqr": js.LSQR, "lsmr": js.LSMR}[name]
+    one = lambda k: js.solve_linear(jnp.asarray(A), jnp.asarray(B), js.Solve(damped(damp=k), rtol=TIGHT))
+    x = np.linalg.solve(A.T @ A + np.eye(13), A.T @ B)
+    return one, x
+
+
 @calls(*_of(ROOT))
 def root(name: str) -> Call:
     f = lambda u, k: k * u + 0.03 * u**3 + 0.1 * jnp.roll(u, 1)
