@@ -12,7 +12,7 @@ from jaxsolve.core.tree import common
 from jaxsolve.front.request import Solve
 from jaxsolve.linear.fields import IndexSet, joined, taken
 from jaxsolve.linear.linear_solve import linear_answer
-from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.operators.operator import LinearOperator, Wrapper
 
 Blocks = tuple[tuple[LinearOperator | None, ...], ...]
 
@@ -128,43 +128,40 @@ class SchurFactors(AbstractFields):
         )
 
 
-class SchurComplement(LinearOperator):
-    """A11 - A10 M A01 by its products, with an approximate inverse M of A00."""
+class SchurComplement(Wrapper):
+    """A11 - A10 M A01 by its products, with an approximate inverse M of A00.
 
-    own: LinearOperator
+    Args:
+        operator: A11.
+        lower: A10.
+        inverse: M.
+        upper: A01.
+    """
+
+    operator: LinearOperator
     lower: LinearOperator
     inverse: LinearOperator
     upper: LinearOperator
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """That of A11."""
-        return self.own.shape
-
-    @property
-    def dtype(self) -> Any:
-        """That of A11."""
-        return self.own.dtype
-
     def mv(self, x: Array) -> Array:
         """The product S x."""
-        return self.own.mv(x) - self.lower.mv(self.inverse.mv(self.upper.mv(x)))
+        return self.operator.mv(x) - self.lower.mv(self.inverse.mv(self.upper.mv(x)))
 
     def transpose(self) -> "SchurComplement":
         """The same of the transposed blocks."""
-        return SchurComplement(self.own.T, self.upper.T, self.inverse.T, self.lower.T)
+        return SchurComplement(self.operator.T, self.upper.T, self.inverse.T, self.lower.T)
 
 
-class InnerSolve(LinearOperator):
+class InnerSolve(Wrapper):
     """A⁻¹ by an iteration, as far as its request goes: no linear map.
 
     Args:
-        A: The operator.
+        operator: A.
         numbers: Those of the request.
         request: Its other parts.
     """
 
-    A: LinearOperator
+    operator: LinearOperator
     numbers: list[Any]
     request: Frozen = eqx.field(static=True)
 
@@ -174,41 +171,21 @@ class InnerSolve(LinearOperator):
         request = Frozen(solve.with_arrays())
         return cls(A, request.split(solve.with_arrays()), request)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n, n)."""
-        return self.A.shape
-
-    @property
-    def dtype(self) -> Any:
-        """That of A."""
-        return self.A.dtype
-
     def mv(self, x: Array) -> Array:
         """What the iteration ends with for the right-hand side x."""
         x = x.astype(common(self.dtype, x))
-        return linear_answer(self.A, x, self.request.join(self.numbers), throw=False).x
+        return linear_answer(self.operator, x, self.request.join(self.numbers), throw=False).x
 
     def transpose(self) -> "InnerSolve":
         """The same of the transposed operator."""
-        return InnerSolve(self.A.T, self.numbers, self.request)
+        return InnerSolve(self.operator.T, self.numbers, self.request)
 
 
-class Negated(LinearOperator):
+class Negated(Wrapper):
     """±M: the sign is a number of the program."""
 
     operator: LinearOperator
     sign: Array
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """That of M."""
-        return self.operator.shape
-
-    @property
-    def dtype(self) -> Any:
-        """That of M."""
-        return self.operator.dtype
 
     def mv(self, x: Array) -> Array:
         """The product ±M x."""

@@ -12,22 +12,43 @@ from jaxsolve.core.vector import mul
 from jaxsolve.operators.operator import LinearOperator
 
 
-class Damped(LinearOperator):
-    """[A; λ I]: ‖[b; 0] - [A; λ I] x‖² = ‖b - A x‖² + λ²‖x‖²."""
+class AbstractDamped(LinearOperator):
+    """A beside or above λ I."""
 
     operator: LinearOperator
     damp: Array
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of the entries."""
+        return common(self.operator.dtype, self.damp.dtype)
+
+    def conj(self) -> LinearOperator:
+        """The entrywise conjugate; λ is real."""
+        return type(self)(self.operator.conj(), self.damp)
+
+    def layout(self) -> LinearOperator:
+        """The same with A in its fast form."""
+        return type(self)(self.operator.layout(), self.damp)
+
+    def magnitude(self) -> Array | None:
+        """The largest absolute entry where it is cheap to know."""
+        size = self.operator.magnitude()
+        return None if size is None else jnp.maximum(size, jnp.abs(self.damp).astype(size.dtype))
+
+    def diagonal_of_damping(self) -> Array:
+        """The entries of λ I on its diagonal."""
+        return jnp.full(min(self.shape), self.damp.astype(self.dtype))
+
+
+class Damped(AbstractDamped):
+    """[A; λ I]: ‖[b; 0] - [A; λ I] x‖² = ‖b - A x‖² + λ²‖x‖²."""
 
     @property
     def shape(self) -> tuple[int, int]:
         """(m + n, n) for A of shape (m, n)."""
         m, n = self.operator.shape
         return m + n, n
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of the entries."""
-        return common(self.operator.dtype, self.damp.dtype)
 
     def mv(self, x: Array) -> Array:
         """The products A x and λ x, one after the other."""
@@ -37,22 +58,10 @@ class Damped(LinearOperator):
         """[Aᵀ, λ I]."""
         return DampedTranspose(self.operator.T, self.damp)
 
-    def conj(self) -> LinearOperator:
-        """The entrywise conjugate; λ is real."""
-        return Damped(self.operator.conj(), self.damp)
-
-    def layout(self) -> LinearOperator:
-        """The same with A in its fast form."""
-        return Damped(self.operator.layout(), self.damp)
-
-    def magnitude(self) -> Array | None:
-        """The largest absolute entry where it is cheap to know."""
-        return _magnitude(self)
-
     def row_sums(self, term: Callable[[Array, Array], Any], x: Array) -> Any:
         """Sums over the entries of each row, where they are stored."""
         sums = self.operator.row_sums(term, x)
-        return None if sums is None else jax.tree.map(_joined, sums, term(_diagonal(self), x))
+        return None if sums is None else jax.tree.map(_joined, sums, term(self.diagonal_of_damping(), x))
 
     @property
     def most_entries(self) -> tuple[int, int] | None:
@@ -61,22 +70,14 @@ class Damped(LinearOperator):
         return None if most is None else (max(most[0], 1), most[1] + 1)
 
 
-class DampedTranspose(LinearOperator):
+class DampedTranspose(AbstractDamped):
     """[A, λ I]."""
-
-    operator: LinearOperator
-    damp: Array
 
     @property
     def shape(self) -> tuple[int, int]:
         """(m, n + m) for A of shape (m, n)."""
         m, n = self.operator.shape
         return m, n + m
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of the entries."""
-        return common(self.operator.dtype, self.damp.dtype)
 
     def mv(self, x: Array) -> Array:
         """The sum of the products A y and λ z for x = [y; z]."""
@@ -87,23 +88,11 @@ class DampedTranspose(LinearOperator):
         """[Aᵀ; λ I]."""
         return Damped(self.operator.T, self.damp)
 
-    def conj(self) -> LinearOperator:
-        """The entrywise conjugate; λ is real."""
-        return DampedTranspose(self.operator.conj(), self.damp)
-
-    def layout(self) -> LinearOperator:
-        """The same with A in its fast form."""
-        return DampedTranspose(self.operator.layout(), self.damp)
-
-    def magnitude(self) -> Array | None:
-        """The largest absolute entry where it is cheap to know."""
-        return _magnitude(self)
-
     def row_sums(self, term: Callable[[Array, Array], Any], x: Array) -> Any:
         """Sums over the entries of each row, where they are stored."""
         n = self.operator.shape[1]
         sums = self.operator.row_sums(term, x[:n])
-        return None if sums is None else jax.tree.map(jnp.add, sums, term(_diagonal(self), x[n:]))
+        return None if sums is None else jax.tree.map(jnp.add, sums, term(self.diagonal_of_damping(), x[n:]))
 
     @property
     def most_entries(self) -> tuple[int, int] | None:
@@ -115,12 +104,3 @@ class DampedTranspose(LinearOperator):
 def _joined(v: Array, w: Array) -> Array:
     dtype = common(v, w)
     return jnp.concatenate([v.astype(dtype), w.astype(dtype)])
-
-
-def _diagonal(A: Damped | DampedTranspose) -> Array:
-    return jnp.full(min(A.shape), A.damp.astype(A.dtype))
-
-
-def _magnitude(A: Damped | DampedTranspose) -> Array | None:
-    size = A.operator.magnitude()
-    return None if size is None else jnp.maximum(size, jnp.abs(A.damp).astype(size.dtype))

@@ -8,8 +8,9 @@ from jaxsolve.core.vector import exponent, mul, plain_norm, power, scattered
 from jaxsolve.operators.operator import LinearOperator, Wrapper
 from jaxsolve.solvers.units import rescaled
 
-#: κ eps from which on A is called singular: of x not one digit is sure, nor its part in the null space. Of 11 000
-#: singular matrices made as U diag(s, 0) Vᴴ none gave less than 0.2 (n = 2 to 300); a condition of 1e14 gives 0.03.
+#: κ eps from which on A is called singular: of x not one digit is sure, nor its part in the null space. So were all of
+#: 10 870 singular matrices U diag(s, 0) Vᴴ (real ones up to n = 300, complex ones up to 30), and none of as many with
+#: 1e-11 in the place of the 0.
 SINGULAR = 0.1
 
 
