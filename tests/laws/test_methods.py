@@ -50,6 +50,7 @@ def test_a_fitting_system_is_solved_to_the_tolerance(name):
     assert int(info.function_evaluations) >= 1
 
 
+@pytest.mark.few(12)
 @every_method
 def test_the_solution_is_linear_in_b(name):
     A, b = fitting(name)
@@ -93,6 +94,7 @@ def test_right_hand_sides_near_the_ends_of_the_numbers_are_solved(name, size):
     assert distance(np.asarray(info.x) / size, solved(name, A, b).x) < 1e-8
 
 
+@pytest.mark.few(12)
 @every_method
 def test_zeros_in_b_do_no_harm(name):
     A, b = fitting(name)
@@ -123,6 +125,7 @@ def test_no_iterations_means_none(name):
     np.testing.assert_array_equal(info.residual, b)
 
 
+@pytest.mark.few(12)
 @every_method
 def test_a_loose_tolerance_stops_earlier_and_keeps_its_promise(name):
     A, b = fitting(name)
@@ -134,6 +137,7 @@ def test_a_loose_tolerance_stops_earlier_and_keeps_its_promise(name):
     assert steps == sorted(steps)
 
 
+@pytest.mark.few(12)
 @every_method
 def test_an_absolute_tolerance_is_in_the_units_of_b(name):
     A, b = fitting(name)
@@ -145,6 +149,7 @@ def test_an_absolute_tolerance_is_in_the_units_of_b(name):
     assert solved(name, A, b, atol=4 * atol).iterations == 0
 
 
+@pytest.mark.few(12)
 @every_method
 def test_the_whole_number_of_iterations_is_the_limit(name):
     A, b = fitting(name)
@@ -156,6 +161,7 @@ def test_the_whole_number_of_iterations_is_the_limit(name):
         np.testing.assert_allclose(info.residual, b - A @ info.x, atol=1e-13)
 
 
+@pytest.mark.few(12)
 @every_method
 def test_whole_numbers_in_b_are_solved_in_floating_point(name):
     A, _ = fitting(name)

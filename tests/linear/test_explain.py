@@ -163,7 +163,7 @@ ILU_TOLD = {
 
 
 @pytest.mark.cpu
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("case", ILU_TOLD)
 def test_it_is_told_how_incomplete_factors_were_made_and_are_applied(case, capsys):
     recipe, told = ILU_TOLD[case]

@@ -310,6 +310,7 @@ def test_gradients_where_the_transpose_has_another_null_space():
         assert float(found @ direction) == pytest.approx(float(W @ (pinv(A) @ direction)), rel=1e-7)
 
 
+@pytest.mark.further
 def test_gradients_of_a_batch_of_singular_systems():
     As = jnp.stack([NEUMANN, 2 * NEUMANN])
     found = jax.grad(lambda b: jnp.sum(W * js.solve_linear(As, b, rtol("CG", rank_deficiency=1))))(

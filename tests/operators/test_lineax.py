@@ -145,6 +145,7 @@ def test_an_operator_of_lineax_is_a_matrix(name, solve):
     assert distance(slope, -x / 2) < 1e-9
 
 
+@pytest.mark.further
 def test_structures_are_those_of_the_operator():
     x = js.solve_linear(jacobian(2.0), {"y": jnp.ones(5)})
     assert list(x) == ["u"]

@@ -191,6 +191,7 @@ def test_symmetric_recipes_build_definite_operators_of_definite_matrices(name, k
     assert np.linalg.eigvalsh((M + M.conj().T) / 2).min() > 0
 
 
+@pytest.mark.few(3)
 @every_recipe
 def test_the_lanes_of_a_batch_are_what_each_matrix_gets_alone(name):
     M = built(name, "grid", np.float64)

@@ -37,6 +37,7 @@ def test_a_program_compiled_before_is_heard_and_compiled_for_tapes_once(compilat
     assert len(solves) == 2
 
 
+@pytest.mark.further
 def test_gradients_come_after_what_they_are_of():
     def chained(b):
         return js.solve_linear(A, js.solve_linear(A, b, FINE), CG).sum()

@@ -177,6 +177,7 @@ def test_programs_call_no_host():
     np.testing.assert_allclose(stored.call(A.data, jnp.ones(N)), f(A.data, jnp.ones(N)))
 
 
+@pytest.mark.further
 def test_rows_move_to_where_the_diagonal_is_large():
     rng = np.random.default_rng(9)
     order = rng.permutation(N)
