@@ -14,6 +14,7 @@ from jaxsolve.solvers.direct.sparse.matching import matched_rows
 from jaxsolve.solvers.direct.sparse.ordering import elimination
 from jaxsolve.solvers.direct.sparse.steps import steps
 from jaxsolve.solvers.direct.sparse.sweep import Stepped
+from tests.preconditioners import problems
 
 N = 30
 DEVICE = js.Solve(js.SparseDirect("device"), rtol=1e-12)
@@ -262,6 +263,21 @@ def test_what_cannot_be_eliminated_is_refused_in_words(monkeypatch):
         js.solve_linear(A, jnp.ones(N - 1), DEVICE)
     with pytest.raises(ValueError, match="known backends: auto, superlu, klu, pardiso, device"):
         js.SparseDirect("devise")
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_what_is_far_too_much_is_refused_before_it_is_factorised(moved, monkeypatch):
+    def factorised(*_):
+        raise AssertionError("factorised")
+
+    monkeypatch.setattr(triples, "elimination", factorised)
+    A = js.SparseMatrix.from_scipy(problems.poisson((24, 24, 24)).tocsr())
+    n = A.shape[0]
+    if moved:
+        rows = np.roll(np.arange(n), 1)
+        A = js.SparseMatrix.from_scipy(A.to_scipy()[rows])
+    with pytest.raises(StructureError, match=r"takes about \S+ products and \d+ MB of indices"):
+        js.solve_linear(A, jnp.ones(n), DEVICE)
 
 
 def test_values_that_are_not_finite_are_invalid_input():

@@ -13,6 +13,8 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.solvers.direct.sparse.ordering import Elimination, elimination
 from jaxsolve.solvers.direct.sparse.steps import Steps, indices, steps
+from jaxsolve.solvers.host.fill import LARGEST, predicted_fill
+from jaxsolve.solvers.host.separator import ALWAYS
 
 #: Products at most: some 14 bytes of indices each, 70 MB, and about as long to find as SuperLU takes to factorise.
 MOST, BYTES = 5_000_000, 14
@@ -74,15 +76,14 @@ def triples(pattern: Pattern, rows: np.ndarray | None, symmetric: bool) -> Tripl
         StructureError: If there are more than `MOST` products.
     """
     n = pattern.shape[0]
+    # The counts of columns come in another order of hubs: what is far too much is refused before it is factorised.
+    if (predicted := _predicted(pattern, rows, symmetric)) > 2 * MOST:
+        raise _refusal(pattern, predicted, f"about {predicted:.2g}")
     plan = elimination(pattern, rows)
     length = np.diff(plan.starts)
     updates = int((length * (length + 1) // 2).sum()) if symmetric else plan.updates
     if updates > MOST:
-        raise StructureError(
-            f"eliminating this pattern ({n} unknowns, {pattern.nnz} entries) takes {updates:,} products and "
-            f"{BYTES * updates / 1e6:.0f} MB of indices on the device; at most {MOST:,} are made. Use a backend of the "
-            'host (js.SparseDirect("superlu")), or a Krylov method with a preconditioner.'
-        )
+        raise _refusal(pattern, updates, f"{updates:,}")
     plan = plan.by_levels()
     columns, m, levels = plan.columns, len(plan.rows), int(plan.levels.max(initial=-1)) + 1
     changed, left, right = _products(plan, symmetric)
@@ -124,6 +125,26 @@ def triples(pattern: Pattern, rows: np.ndarray | None, symmetric: bool) -> Tripl
         rows=(indices(at), indices(row_places)),
         columns=(indices(across), indices(column_places)),
         updates=updates,
+    )
+
+
+def _predicted(pattern: Pattern, rows: np.ndarray | None, symmetric: bool) -> float:
+    """The products from the counts of columns alone; 0 for patterns that are small or too large to be ordered."""
+    if not ALWAYS < pattern.shape[0] <= LARGEST:
+        return 0.0
+    if rows is not None:
+        pattern, _, _ = Pattern.from_coo(np.argsort(rows)[pattern.rows], pattern.indices, pattern.shape)
+    fill = predicted_fill(pattern)
+    # Of a wide pattern the dense block of its separator is known.
+    products = fill.separator**3 / 3 if fill.order is None else fill.products
+    return products / 2 if symmetric else products
+
+
+def _refusal(pattern: Pattern, products: float, told: str) -> StructureError:
+    return StructureError(
+        f"eliminating this pattern ({pattern.shape[0]} unknowns, {pattern.nnz} entries) takes {told} products and "
+        f"{BYTES * products / 1e6:.0f} MB of indices on the device; at most {MOST:,} are made. Use a backend of the "
+        'host (js.SparseDirect("superlu")), or a Krylov method with a preconditioner.'
     )
 
 
