@@ -26,7 +26,7 @@ import jaxsolve as js
 from benchmarks.timing import medians, report
 from jaxsolve.solvers.direct.sparse.matching import matched_rows
 from jaxsolve.solvers.direct.sparse.triples import triples
-from tests.conftest import matrix_folder
+from tests.gallery.practice import matrix_folder
 
 #: Patterns of practice, and how many sets of values fit a run of minutes.
 REAL = {

@@ -15,8 +15,7 @@ import scipy.sparse as sps
 
 import jaxsolve as js
 from benchmarks.timing import report
-from tests.conftest import matrix_folder
-from tests.gallery.practice import squares
+from tests.gallery.practice import matrix_folder, squares
 from tests.linear.test_auto import links, random_graph, recirculation, rotated, saddle
 from tests.preconditioners.problems import convection, irregular, poisson, rough
 

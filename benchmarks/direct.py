@@ -26,7 +26,7 @@ from jaxsolve.operators.pattern import Pattern
 from jaxsolve.solvers.host.factor import FACTORS
 from jaxsolve.solvers.host.scaling import equilibrated, has_symmetric_structure
 from jaxsolve.solvers.host.superlu import GENERAL, SYMMETRIC
-from tests.conftest import matrix_folder
+from tests.gallery.practice import matrix_folder
 from tests.preconditioners.problems import poisson
 
 #: Of practice, of several kinds: circuits, chemistry, structures, flow, power grids.

@@ -25,6 +25,8 @@ import scipy.sparse as sp
 from jax.scipy.sparse.linalg import cg as jax_cg
 
 import jaxsolve as js
+from benchmarks.batched_direct import mesh, solved
+from benchmarks.fields import elasticity, stokes
 
 METHODS = [
     name for name in js.methods() if not name.startswith("scipy-") and "diag" not in name and name != "banded"
@@ -364,6 +366,91 @@ def direct(small: bool) -> Iterator[dict[str, Any]]:
         yield tried("auto, five diagonals", lambda run=run: {"ms": milliseconds(run, 3)}) | {"n": n}
 
 
+def setups(small: bool) -> Iterator[dict[str, Any]]:
+    """Steps of a scan with new values: everything made in each step, or a set-up that is brought up to date or kept."""
+    n, steps = (24, 3) if small else (256, 20)
+    S = js.SparseMatrix.from_scipy(laplacian(n))
+    b = jnp.asarray(normal(n * n))
+    factors = 1 + jnp.arange(steps) / steps
+    for recipe in ("jacobi", "amg"):
+        solve = js.Solve("CG", rtol=1e-8, preconditioner=recipe)
+        ready = js.setup(S, solve, refresh="never")
+
+        def anew(k: Any, solve: js.Solve = solve) -> Any:
+            return js.solve_linear_info(js.SparseMatrix(k * S.data, S.pattern), b, solve)
+
+        def kept(k: Any, ready: Any = ready) -> Any:
+            return js.solve_linear_info(ready.update(js.SparseMatrix(k * S.data, S.pattern)), b)
+
+        for case, step in (("anew", anew), ("kept", kept)):
+
+            def measure(step: Any = step) -> dict[str, Any]:
+                def one(last: Any, k: Any) -> Any:
+                    info = step(k)
+                    return info.x, info.iterations
+
+                run = jax.jit(lambda: jax.lax.scan(one, b, factors))
+                start = time.perf_counter()
+                x, iterations = jax.block_until_ready(run())
+                first = time.perf_counter() - start
+                A = float(factors[-1]) * laplacian(n)
+                told = {"iterations": int(iterations.max()), "residual": residual(A, x, b), "first_s": first}
+                return told | {"step_ms": milliseconds(run) / steps}
+
+            yield tried(f"{recipe}, {case}", measure) | {"n": n * n}
+
+
+def sets(small: bool) -> Iterator[dict[str, Any]]:
+    """Many sets of values on one pattern, milliseconds a set: elimination on the device, dense LU, the host."""
+    sizes = ((30, 8),) if small else ((200, 1), (200, 256), (200, 4096), (1000, 1), (1000, 256), (1000, 2048))
+    for n, lanes in sizes:
+        A = mesh(n)
+        S = js.SparseMatrix.from_scipy(A)
+        values = jnp.asarray(np.asarray(S.data) * np.random.default_rng(0).uniform(0.9, 1.1, (lanes, S.nnz)))
+        b = jnp.asarray(normal(lanes, n))
+        contestants: dict[str, Any] = {
+            "device": solved(S, js.Solve(js.SparseDirect("device"), rtol=1e-10, rank_deficiency=0))
+        }
+        if lanes <= 256:
+            contestants["host"] = solved(S, js.Solve("sparse-direct", rtol=1e-10, rank_deficiency=0))
+        if n <= 200 or lanes <= 256:
+            contestants["dense LU"] = jax.jit(
+                jax.vmap(lambda v, b, S=S: jnp.linalg.solve(js.SparseMatrix(v, S.pattern).todense(), b))
+            )
+        for case, f in contestants.items():
+
+            def measure(f: Any = f, S: Any = S, values: Any = values, b: Any = b) -> dict[str, Any]:
+                start = time.perf_counter()
+                x = jax.block_until_ready(f(values, b))
+                first = time.perf_counter() - start
+                worst = residual(S.pattern.to_scipy(np.asarray(values[-1])), x[-1], b[-1])
+                return {
+                    "residual": worst,
+                    "first_s": first,
+                    "ms": milliseconds(lambda: f(values, b)) / len(b),
+                }
+
+            yield tried(case, measure) | {"n": n, "sets": lanes}
+
+
+def fields(small: bool) -> Iterator[dict[str, Any]]:
+    """Several fields, rigid motions, determinants and traces."""
+    n = 8 if small else 32
+    yield tried("Stokes", lambda: stokes(n)) | {"n": n}
+    yield tried("elasticity", lambda: elasticity(n)) | {"n": n}
+    A = graph(100 if small else 1000)
+    exact = float(np.linalg.slogdet(A.toarray())[1])
+    for method in ("sparse-direct", "device", "CG"):
+        solve = js.Solve(js.SparseDirect("device") if method == "device" else method)
+
+        key = jax.random.key(0) if method == "CG" else None
+
+        def measure(solve: js.Solve = solve, key: Any = key) -> dict[str, Any]:
+            return {"logdet": float(js.logdet(A, solve, key)), "exact": exact}
+
+        yield tried(f"logdet, {method}", measure)
+
+
 PARTS = {
     "environment": Part(environment, 40),
     "failures": Part(failures, 60),
@@ -376,6 +463,9 @@ PARTS = {
     "batch": Part(batch, 50),
     "direct": Part(direct, 40),
     "multigrid": Part(multigrid, 80),
+    "setups": Part(setups, 70),
+    "sets": Part(sets, 90),
+    "fields": Part(fields, 70),
 }
 
 

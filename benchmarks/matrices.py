@@ -15,8 +15,7 @@ import numpy as np
 import jaxsolve as js
 from benchmarks.timing import report
 from jaxsolve.solvers.host.superlu_incomplete import IncompleteLU
-from tests.conftest import matrix_folder
-from tests.gallery.practice import errors, is_false, is_solved, squares
+from tests.gallery.practice import errors, is_false, is_solved, matrix_folder, squares
 
 ITERATIVE = ("GMres", "biCG-stab")
 

@@ -13,6 +13,8 @@ import jax
 import numpy as np
 import pytest
 
+from tests.gallery.practice import matrix_folder
+
 jax.config.update("jax_enable_x64", True)
 
 # Nearly all the time of the tests is XLA's. Split into fewer parts and, in JAX 0.10, without the emitters of fusions
@@ -129,13 +131,6 @@ def compilations() -> Callable[[], contextlib.AbstractContextManager[list[str]]]
 def rng() -> np.random.Generator:
     """Random numbers that are the same in every run."""
     return np.random.default_rng(20931)
-
-
-def matrix_folder() -> pathlib.Path | None:
-    """The folder named by JAXSOLVE_MATRICES, else `../shared/matrices` beside the checkout; None where it is empty."""
-    default = pathlib.Path(__file__).parents[2] / "shared" / "matrices"
-    folder = pathlib.Path(os.environ.get("JAXSOLVE_MATRICES", default))
-    return folder if any(folder.glob("*.npz")) else None
 
 
 @pytest.fixture(scope="session")

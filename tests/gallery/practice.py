@@ -1,5 +1,6 @@
 """Matrices from practice, and how well a vector solves a system with one."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,13 @@ import scipy.sparse
 
 #: The singular one among them.
 SINGULAR = "rajat01"
+
+
+def matrix_folder() -> Path | None:
+    """The folder named by JAXSOLVE_MATRICES, else `../shared/matrices` beside the checkout; None where it is empty."""
+    default = Path(__file__).parents[3] / "shared" / "matrices"
+    folder = Path(os.environ.get("JAXSOLVE_MATRICES", default))
+    return folder if any(folder.glob("*.npz")) else None
 
 
 def squares(folder: Path) -> Iterator[tuple[str, Any]]:

@@ -13,8 +13,8 @@ import jaxsolve as js
 from jaxsolve.core.errors import StructureError
 from jaxsolve.solvers.direct.dense_factors import AbstractDense
 from jaxsolve.solvers.method_registry import METHODS
-from tests.conftest import matrix_folder
 from tests.gallery.methods import relative_residual
+from tests.gallery.practice import matrix_folder
 
 RTOL = 1e-5
 #: Larger matrices are not made dense: 6000² in double precision are 288 MB.

@@ -24,8 +24,10 @@ from jaxsolve.solvers.direct.sparse.ordering import parity
 from jaxsolve.solvers.direct.sparse.sweep import Lists, Substitution, eliminated, read, scales, substituted
 from jaxsolve.solvers.direct.sparse.triples import Triples, triples
 
-#: Sets of values that are worked on at once on a CPU, and the bytes that F takes of them at most.
+#: Sets of values that are worked on at once on a CPU, and the bytes that their factors take at most.
 SETS, BYTES = 64, 2**26
+#: The bytes elsewhere, where a step takes as long for one set as for thousands.
+FAR_BYTES = 2**32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,7 +250,9 @@ def _in_chunks(f: Any, parts: tuple[Array, ...], bytes_a_set: int) -> Any:
     Arrays are turned outside of the loop: what one loop turns back then meets what another turned, and both vanish.
     """
     sets = len(parts[0])
-    chunks = -(-sets // max(1, min(SETS, BYTES // max(bytes_a_set, 1))))
+    local = jax.default_backend() == "cpu"
+    most = min(SETS, BYTES // max(bytes_a_set, 1)) if local else FAR_BYTES // max(bytes_a_set, 1)
+    chunks = -(-sets // max(1, most))
     if chunks <= 1:
         return jax.tree.map(jnp.transpose, f(*(v.T for v in parts)))
     at_once = -(-sets // chunks)

@@ -7,11 +7,14 @@ most `TERMS` terms of each, so that it writes one window, and all it reads are r
 
 import dataclasses
 
+import jax
 import numpy as np
 
 #: Targets and terms of a step that are tried, and what a step costs beside its terms, in terms: 0.3 µs for one set of
 #: values and 1.5 µs for 64 of them, where a term takes 2.6 ns and 15 ns. A scatter in place of windows took 145 ns.
 WIDTHS, TERMS, STEP_COST = (8, 16, 32, 64, 128), (4, 8), 100
+#: The same away from a CPU, where a step launches some kernels.
+WIDE, LONG, LAUNCHES = (64, 256, 1024, 4096), (4, 8, 16, 32), 20_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,11 +43,16 @@ def steps(
         lists: What the terms are made of, sorted by target.
         fill: What stands in a list where a target of a step has no more terms.
     """
-    shapes = [(width, terms) for width in WIDTHS for terms in (TERMS if counts.max(initial=0) > 1 else (1,))]
+    widths, lengths, extra = (
+        (WIDTHS, TERMS, STEP_COST) if jax.default_backend() == "cpu" else (WIDE, LONG, LAUNCHES)
+    )
+    shapes = [
+        (width, terms) for width in widths for terms in (lengths if counts.max(initial=0) > 1 else (1,))
+    ]
 
     def cost(shape: tuple[int, int]) -> int:
         width, terms = shape
-        return int(_rounds(sizes, counts, width, terms)[0].sum()) * (width * terms + STEP_COST)
+        return int(_rounds(sizes, counts, width, terms)[0].sum()) * (width * terms + extra)
 
     width, terms = min(shapes, key=cost)
     rounds, chunk, firsts, blocks = _rounds(sizes, counts, width, terms)
