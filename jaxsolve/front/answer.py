@@ -123,10 +123,7 @@ def _arrived(posed: Posed, run: Callable[[Posed], tuple[Outcome, bool]]) -> tupl
             found, refused = error, refused or error
         else:
             told = told or also
-            if (
-                isinstance(found.status, jax.core.Tracer)
-                or (np.asarray(found.status) == Status.converged).all()
-            ):
+            if isinstance(found.status, jax.core.Tracer) or _is_sure(found):
                 return found, told, road
             if outcome is None:
                 outcome, posed = found, road
@@ -136,6 +133,12 @@ def _arrived(posed: Posed, run: Callable[[Posed], tuple[Outcome, bool]]) -> tupl
     if last is not posed:
         posed.note = last.failures
     return outcome, told, posed
+
+
+def _is_sure(outcome: Outcome) -> bool:
+    """Whether all systems are solved, and none by factors that leave a part of x open."""
+    undetermined = outcome.undetermined is not None and np.asarray(outcome.undetermined).any()
+    return bool((np.asarray(outcome.status) == Status.converged).all()) and not undetermined
 
 
 def _result(

@@ -162,12 +162,15 @@ class LinearSystem(Posed):
         else:
             codes, steps = np.asarray(outcome.status), int(np.max(outcome.iterations, initial=0))
             failed = codes[~np.isin(codes, CONVERGED)]
-            singular = bool((failed == Status.singular).any())
-            if not failed.size or not (singular or np.isin(failed, UNFIT).all()):
+            # A null space that was declared is filled up: factors that are singular still have another one.
+            filled = self.nulls.basis is not None and outcome.undetermined is not None
+            singular = (failed == Status.singular).any() or (filled and np.any(outcome.undetermined))
+            if not singular and not (failed.size and np.isin(failed, UNFIT).all()):
                 return None
             if not singular and self._rounds(outcome):
                 return None
-            why = f"ended with {Status(int(failed.flat[0])).name} after {steps} iteration{'s' * (steps != 1)}"
+            code = int(failed.flat[0]) if failed.size else Status.singular
+            why = f"ended with {Status(code).name} after {steps} iteration{'s' * (steps != 1)}"
         self.roads = (*self.roads, f"{rule.pair} {why}")
         left: Any = np.maximum(np.asarray(self.solve.max_iterations) - steps, 0)
         other = another(self.problem.A, self.solve, self.choice, why, singular) if left.any() else None

@@ -31,9 +31,12 @@ def tell(listener: Listener, *values: Any, due: Any = True, ordered: bool = Fals
         values: Arrays.
         due: Bool scalar; under vmap one lane suffices. Where it is false nothing leaves the device.
         ordered: Whether ordered calls of a program arrive in its order. On several devices none are ordered, since
-            JAX refuses that there; of JAX 0.12 on, none in functions without arguments (`can_be_ordered`).
+            JAX refuses that there; of JAX 0.12 on, none in functions without arguments (`can_be_ordered`). None away
+            from a CPU: a program that fails there (a solve that raises) makes every later ordered program of the
+            process fail with its error, by the token that it leaves behind.
     """
-    static = {"always": due is True, "ordered": ordered and jax.device_count() == 1 and can_be_ordered()}
+    orderly = jax.device_count() == 1 and jax.default_backend() == "cpu" and can_be_ordered()
+    static = {"always": due is True, "ordered": ordered and orderly}
     tell_p.bind(due, *values, listener=listener, **static)
 
 

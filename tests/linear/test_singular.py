@@ -263,6 +263,20 @@ def test_a_wrongly_declared_null_space_does_not_make_a_consistent_system_inconsi
     assert distance(info.x, np.linalg.pinv(A) @ b) < 1e-8
 
 
+def test_factors_that_rounding_makes_regular_beside_a_wrongly_declared_null_space_lead_on():
+    # In these units LU meets no pivot that is zero.
+    units = np.random.default_rng(1).uniform(0.5, 2, (2, 8))
+    A = deficient("dense")
+    A[5] = A[2] + A[3]
+    for seed in range(6):
+        order = np.random.default_rng(seed).permutation(8)
+        M = (units[0][:, None] * A * units[1])[order]
+        b = M @ np.arange(1.0, 9)
+        info = js.solve_linear_info(M, b, rtol("auto", rank_deficiency=1))
+        assert (bool(info.converged), info.method) == (True, "lsmr")
+        assert distance(info.x, np.linalg.pinv(M) @ b) < 1e-7
+
+
 @pytest.mark.parametrize("way", ["declared", "detected"])
 @pytest.mark.parametrize("method", ["CG", "LU"])
 def test_gradients_are_those_of_the_pseudo_inverse(way, method):

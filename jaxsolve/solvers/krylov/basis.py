@@ -39,6 +39,14 @@ def exhausted(r_norm: Array, start_norm: Array) -> Array:
     return r_norm <= 64 * jnp.finfo(r_norm.dtype).eps * start_norm
 
 
+def least(slope: Array) -> Array:
+    """Whether a residual of this slope ‖A r‖ / (‖A‖‖r‖) is hardly to be reduced: a step from there is mostly rounding.
+
+    Where b is out of the range of A, the next step from the least residual makes x longer by many orders.
+    """
+    return slope <= 64 * jnp.finfo(slope.dtype).eps
+
+
 def rotation(a: Array, b: Array) -> tuple[Array, Array, Array]:
     """c, s and ρ >= 0 of the Givens rotation [[c̄, s̄], [-s, c]] that takes (a, b) to (ρ, 0)."""
     rho = jnp.sqrt(jnp.square(jnp.abs(a)) + jnp.square(jnp.abs(b)))

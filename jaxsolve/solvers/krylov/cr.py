@@ -7,7 +7,7 @@ from jax import Array
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, plain_norm, real_dot
-from jaxsolve.solvers.krylov.basis import precondition, quotient
+from jaxsolve.solvers.krylov.basis import least, precondition, quotient
 from jaxsolve.solvers.method import AbstractMethod, State
 
 
@@ -100,7 +100,8 @@ class CR(AbstractMethod):
         norm = jnp.maximum(s.norm, image)
         slope = jnp.where(flat, 1, quotient(image, norm))
         kept = (None, None) if M is None else (z, M.mv(Ap))
-        halt = jnp.where(square == 0, int(Status.singular), 0)
+        halt = jnp.where(least(slope), int(Status.stagnation), 0)
+        halt = jnp.where(square == 0, int(Status.singular), halt)
         halt = jnp.where(square < 0, int(Status.breakdown), halt)
         return CRState(x, r, kept[0], p, Ap, kept[1], norm, slope, plain_norm(r), halt)
 

@@ -7,7 +7,7 @@ from jax import Array
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import mul, plain_norm, real_dot
-from jaxsolve.solvers.krylov.basis import negligible, precondition, quotient, rotation
+from jaxsolve.solvers.krylov.basis import least, negligible, precondition, quotient, rotation
 from jaxsolve.solvers.method import AbstractMethod, State
 
 
@@ -110,10 +110,13 @@ class MINRES(AbstractMethod):
         else:
             r = mul(sine**2, s.r) - mul(quotient(phi * c, beta), u)
             r_norm = plain_norm(r)
-        halt = jnp.where(negligible(gamma, norm), int(Status.singular), 0)
+        # Such a step is not made.
+        still = least(slope) & (s.norm > 0)
+        halt = jnp.where(still, int(Status.stagnation), 0)
+        halt = jnp.where(negligible(gamma, norm), int(Status.singular), halt)
         halt = jnp.where(uMu < 0, int(Status.breakdown), halt)
         return MINRESState(
-            x=s.x + mul(c * s.phi, w), u=u, u_old=s.u, v=Mu, w=w, w_old=s.w, r=r,  # x = x + c φ w
+            x=s.x + jnp.where(still, 0, mul(c * s.phi, w)), u=u, u_old=s.u, v=Mu, w=w, w_old=s.w, r=r,  # x = x + c φ w
             beta=beta, beta_old=s.beta, c=c, s=sine, delta=-s.c * beta, epsilon=s.s * beta, phi=phi,
             norm=norm, slope=slope, residual_norm=r_norm, halt=halt,
         )  # fmt: skip
