@@ -20,7 +20,7 @@ from jaxsolve.core.results import (
 from jaxsolve.core.status import CONVERGED
 from jaxsolve.front.structures import Structures, unpacked
 from jaxsolve.solvers.driver import Outcome
-from jaxsolve.telemetry.callback_primitive import tell
+from jaxsolve.telemetry.callback_primitive import disorder, tell
 from jaxsolve.telemetry.listeners import Ear
 
 
@@ -164,6 +164,7 @@ class Verdict:
         # The exception ends the program, and with it calls that have not been made: heard here, it is not lost.
         if failure is not None and self.judge.ear is not None:
             self.judge.ear.hear(info)
+            disorder()
         return failure
 
 

@@ -22,6 +22,19 @@ Listener = Callable[..., None]
 (_EFFECT,) = jax.make_jaxpr(lambda: jax.debug.callback(print))().effects
 (_ORDERED,) = jax.make_jaxpr(lambda: jax.debug.callback(print, ordered=True))().effects
 
+#: Whether programs may hold ordered calls; part of the key under which JAX keeps them.
+ORDERLY = jax.make_user_context(True)
+
+
+def disorder() -> None:
+    """Says that a program which holds ordered calls is about to fail.
+
+    Away from a CPU its token fails with it, and every later program that waits for the token fails with the old error.
+    So programs are compiled anew there, with calls that wait for nothing and arrive in any order.
+    """
+    if jax.default_backend() != "cpu":
+        ORDERLY.set_global(False)
+
 
 def tell(listener: Listener, *values: Any, due: Any = True, ordered: bool = False) -> None:
     """Calls `listener(*values)` where `due`: at once in eager mode, when the program runs under jit.
@@ -31,11 +44,10 @@ def tell(listener: Listener, *values: Any, due: Any = True, ordered: bool = Fals
         values: Arrays.
         due: Bool scalar; under vmap one lane suffices. Where it is false nothing leaves the device.
         ordered: Whether ordered calls of a program arrive in its order. On several devices none are ordered, since
-            JAX refuses that there; of JAX 0.12 on, none in functions without arguments (`can_be_ordered`). None away
-            from a CPU: a program that fails there (a solve that raises) makes every later ordered program of the
-            process fail with its error, by the token that it leaves behind.
+            JAX refuses that there; of JAX 0.12 on, none in functions without arguments (`can_be_ordered`); none away
+            from a CPU once a program has failed (`disorder`).
     """
-    orderly = jax.device_count() == 1 and jax.default_backend() == "cpu" and can_be_ordered()
+    orderly = jax.device_count() == 1 and ORDERLY.value and can_be_ordered()
     static = {"always": due is True, "ordered": ordered and orderly}
     tell_p.bind(due, *values, listener=listener, **static)
 

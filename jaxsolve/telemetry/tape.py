@@ -22,7 +22,8 @@ class SolveTape:
     """Records the `SolveInfo` of every solve inside `with SolveTape() as solves:`.
 
     Eager solves, solves of gradients (`kind` "tangent" or "adjoint", `is_adjoint`), batches (one entry each) and, in
-    program order, solves inside compiled functions. These are compiled once more for tapes and call back to the host;
+    program order, solves inside compiled functions (on a GPU in any order, once a compiled solve has raised under a
+    tape: ordered programs would fail with its error). These are compiled once more for tapes and call back to the host;
     without a tape their programs hold nothing of it. Solves made in one thread are heard by all tapes open in it. A
     tape opened inside a function that is being traced holds traced values, which the function may return; it hears the
     solves made directly in that function, not those of functions compiled inside and not those of gradients. (`vmap`

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxsolve.telemetry.callback_primitive import tell
+from jaxsolve.telemetry.callback_primitive import ORDERLY, disorder, tell
+
+ORDER = pytest.mark.skipif("not ORDERLY.value", reason="a program has failed on this device")
 
 
 class Notes:
@@ -58,6 +60,7 @@ def test_what_is_not_due_stays(notes):
         assert notes.take() == []
 
 
+@ORDER
 def test_the_order_is_that_of_the_program_wherever_it_is_told(notes):
     large, small = jnp.ones((200, 200)), jnp.ones((2, 2))
 
@@ -75,6 +78,7 @@ def test_the_order_is_that_of_the_program_wherever_it_is_told(notes):
     assert [k for k, _ in notes.take()] == [0, 1, 11, 2, 12, 4, 6]
 
 
+@ORDER
 def test_the_order_goes_through_functions_compiled_inside_others(notes):
     @jax.jit
     def inner(k, x):
@@ -94,6 +98,7 @@ def test_the_order_goes_through_functions_compiled_inside_others(notes):
     assert [k for k, _ in notes.take()] == [0, 1, 2, 3, 4, 5]
 
 
+@ORDER
 def test_functions_without_arguments_compiled_inside_others_tell_too(notes):
     # In which order, JAX 0.12 leaves open; with ordered callbacks it ended the process.
     def nothing():
@@ -137,3 +142,26 @@ def test_derivatives_pass_by(notes):
     assert notes.take() == [(3.0,)]
     assert jax.jit(jax.grad(jax.checkpoint(f)))(3.0) == 6
     assert notes.take()[0] == (3.0,)
+
+
+@pytest.mark.cpu
+def test_after_a_failure_away_from_a_cpu_programs_are_compiled_without_order(notes, monkeypatch):
+    def f(x):
+        tell(notes, x, ordered=True)
+        return 2 * x
+
+    compiled = jax.jit(f)
+    assert "ordered=True" in str(jax.make_jaxpr(f)(1.0))
+    compiled(1.0)
+    assert compiled._cache_size() == 1
+    disorder()
+    assert ORDERLY.value
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    try:
+        disorder()
+        compiled(2.0)
+        assert compiled._cache_size() == 2
+        assert "ordered=False" in str(jax.make_jaxpr(f)(1.0))
+    finally:
+        ORDERLY.set_global(True)
+    assert notes.take() == [(1.0,), (2.0,)]
