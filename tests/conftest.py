@@ -69,7 +69,7 @@ def _leave_to_others(items: list[pytest.Item]) -> None:
     """`few(k)`: k quick cases of a test function, spread evenly, stay in the default run; the others are `further`."""
     functions: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if "few" in item.keywords and "slow" not in item.keywords:
+        if "few" in item.keywords and not {"slow", "further"} & set(item.keywords):
             functions.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for cases in functions.values():
         (count,) = cases[0].get_closest_marker("few").args

@@ -192,6 +192,37 @@ def test_solutions_of_least_norm_in_scaled_columns_are_transposed_there(name, dt
         np.testing.assert_allclose(found, columns @ c, rtol=1e-8, atol=1e-8 * float(jnp.abs(columns).max()))
 
 
+@pytest.mark.parametrize(
+    ("dependent", "order"),
+    [
+        (True, 1),
+        pytest.param(False, 1, marks=pytest.mark.further),
+        *(pytest.param(d, 3, marks=pytest.mark.slow) for d in (False, True)),
+    ],
+)
+def test_derivatives_are_taken_in_scaled_columns(dependent, order, rng):
+    B0, B1, b0, b1 = (jnp.asarray(rng.normal(size=s)) for s in ((9, 3), (9, 3), (9,), (9,)))
+    # The scales are powers of two (`solvers.units`), those of columns which keep their lengths.
+    units = np.array([1.0, 2.0**10, 2.0**-10] + [1.0] * dependent)
+    lengths = units * np.sqrt(np.array([3.0, 5.0, 7.0] + [3.0 + 5.0] * dependent))
+
+    def A(p):
+        B = jnp.linalg.qr(B0 + p * B1)[0] * np.sqrt(np.array([3.0, 5.0, 7.0]))
+        return jnp.hstack([B, B[:, :1] + B[:, 1:2]] if dependent else [B]) * units
+
+    def x(p):
+        return js.solve_linear(A(p), b0 + p * b1, js.Solve("lsmr", rtol=1e-12)) * units
+
+    def expected(p):
+        S = 1 / jnp.exp2(jnp.floor(jnp.log2(lengths)))
+        scaled = A(p) * S
+        if not dependent:
+            return jnp.linalg.solve(scaled.T @ scaled, scaled.T @ (b0 + p * b1)) * S * units
+        return S * units * (jnp.linalg.pinv(scaled, rtol=1e-10) @ (b0 + p * b1))
+
+    agree(x, expected, 0.3, [order])
+
+
 def test_solves_are_transposed_in_their_right_hand_side():
     A = jnp.asarray(RNG.standard_normal((4, 4))) + 4 * jnp.eye(4)
     p = jnp.ones(4)
