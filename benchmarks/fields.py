@@ -3,7 +3,8 @@
 One JSON line a mesh. Stokes on staggered grids of n x n cells to 1e-8: GMres with all of the Schur factors, and minres
 with the diagonal ones, multigrid for the velocity and the pressure itself for the complement. Elasticity (plane stress,
 bilinear squares, one side fixed) on n x n elements to 1e-5: CG with smoothed aggregation, with rigid motions and
-without them.
+without them. Curl-curl plus a mass on Yee's grid of n x n cells to 1e-8: CG with the nodal auxiliary spaces, with
+gradients alone, with "amg".
 """
 
 import argparse
@@ -17,6 +18,7 @@ import scipy.sparse as sps
 import jaxsolve as js
 from benchmarks.timing import report
 from tests.linear.test_field_split import staggered_stokes
+from tests.preconditioners.test_auxiliary_space import yee
 
 
 def stokes(n: int) -> dict[str, int]:
@@ -40,6 +42,14 @@ def elasticity(n: int) -> dict[str, int]:
     recipes = {"rigid": js.SmoothedAggregation(B=B, block=2), "plain": js.SmoothedAggregation()}
     b = np.ones(A.shape[0])
     return {name: iterations(A, b, js.Solve("CG", preconditioner=M)) for name, M in recipes.items()}
+
+
+def maxwell(n: int, mass: float) -> dict[str, int]:
+    A, G, edges = yee(n, mass)
+    b = np.random.default_rng(0).normal(size=A.shape[0])
+    recipes = {"nodes": js.AuxiliarySpace(G, edges), "gradients": js.AuxiliarySpace(G), "amg": "amg"}
+    solves = {k: js.Solve("CG", rtol=1e-8, preconditioner=M, max_iterations=5000) for k, M in recipes.items()}
+    return {name: iterations(A, b, solve) for name, solve in solves.items()}
 
 
 def squares(n: int, poisson: float = 0.3) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -75,6 +85,8 @@ def main() -> None:
     for n in parser.parse_args().sizes:
         report(case="stokes", n=n, **stokes(n))
         report(case="elasticity", n=n, **elasticity(n))
+        for mass in (1.0, 1e-3):
+            report(case="curl-curl", n=n, mass=mass, **maxwell(n, mass))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ Nonlinear methods
   minima         LBFGS, NewtonCG, GradientDescent, SciPyMinimize
 Preconditioners
   of the matrix  Jacobi, BlockJacobi, SSOR, ILU, Cholesky0, FSAI, Chebyshev, Neumann, Nystrom
-  multigrid      Multigrid, GeometricMultigrid, SmoothedAggregation, RugeStuben
+  multigrid      Multigrid, GeometricMultigrid, SmoothedAggregation, RugeStuben, AuxiliarySpace
   coarse spaces  Cluster, Deflation
   combined       Additive, Multiplicative, Symmetrized, FieldSplit
 Further          jaxsolve.extend: methods and preconditioners of your own; `python -m jaxsolve --help`: the command line
@@ -91,6 +91,7 @@ from jaxsolve.preconditioners.jacobi import Jacobi as Jacobi
 from jaxsolve.preconditioners.multigrid.algebraic import RugeStuben as RugeStuben
 from jaxsolve.preconditioners.multigrid.algebraic import SmoothedAggregation as SmoothedAggregation
 from jaxsolve.preconditioners.multigrid.automatic import Multigrid as Multigrid
+from jaxsolve.preconditioners.multigrid.auxiliary_space import AuxiliarySpace as AuxiliarySpace
 from jaxsolve.preconditioners.multigrid.geometric import GeometricMultigrid as GeometricMultigrid
 from jaxsolve.preconditioners.multigrid.rigid_motions import rigid_body_modes as rigid_body_modes
 from jaxsolve.preconditioners.nystrom import Nystrom as Nystrom

@@ -164,7 +164,7 @@ class LinearSystem(Posed):
             failed = codes[~np.isin(codes, CONVERGED)]
             # A null space that was declared is filled up: factors that are singular still have another one.
             filled = self.nulls.basis is not None and outcome.undetermined is not None
-            singular = (failed == Status.singular).any() or (filled and np.any(outcome.undetermined))
+            singular = bool((failed == Status.singular).any() or (filled and np.any(outcome.undetermined)))
             if not singular and not (failed.size and np.isin(failed, UNFIT).all()):
                 return None
             if not singular and self._rounds(outcome):

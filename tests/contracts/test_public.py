@@ -24,7 +24,7 @@ CLASSES = """
 Solve SolveInfo SolveTape ConvergenceException NotConverged Diverged SparseMatrix LinearOperator
 CG AdaptiveCG BiCG BiCGStab GMRES FGMRES MINRES CR IDR CGS TFQMR LSQR LSMR LU Cholesky QR Banded
 SciPyDirect SciPyKrylov SparseDirect
-Jacobi BlockJacobi ILU Cholesky0 Chebyshev Cluster SmoothedAggregation FieldSplit
+Jacobi BlockJacobi ILU Cholesky0 Chebyshev Cluster SmoothedAggregation FieldSplit AuxiliarySpace
 """
 #: Beyond the documentation: what users meet in results and as further options.
 FURTHER = """
