@@ -25,7 +25,7 @@ class FitState(State):
 
     Attributes:
         model: Residuals, gradient and factors at x.
-        first: ‖r‖ at the first guess.
+        first: ‖r‖ at the first guess, as it counts.
         metric: The largest sizes of the columns of J so far.
         damping: λ.
         growth: What λ grows by after the next failure.
@@ -39,7 +39,7 @@ class FitState(State):
 
     @property
     def value(self) -> Array:
-        """½‖r‖²."""
+        """½‖r‖², or the cost by a loss."""
         return self.model.value
 
 
@@ -56,12 +56,20 @@ class AbstractFit(AbstractSearch):
         """The norms of the columns of J."""
         return s.model.sizes
 
+    def judged(self, s: FitState, status: Array) -> Array:
+        """A loss that gives no weight to any residual is flat at x, which is no minimum."""
+        if self.statement.loss is None:
+            return status
+        flat = ~jnp.any(s.model.sizes > 0) & (s.value > 0)
+        return jnp.where(flat, int(Status.unweighted), status).astype(jnp.int32)
+
     def begun(self, x: Array, damping: float) -> FitState:
         """The state at the first guess."""
         model = model_at(self.statement, self.given, x, self.linear)
         one, zero = jnp.ones((), model.gain.dtype), jnp.array(0, jnp.int32)
-        first = norm(model.residual)
-        return FitState(x, -model.gradient, zero + 1, zero, model, first, model.units, damping * one, 2 * one)
+        return FitState(
+            x, -model.gradient, zero + 1, zero, model, model.size, model.units, damping * one, 2 * one
+        )
 
     def direction(self, s: FitState, target: Array) -> tuple[Array, Array]:
         """The step by the model, and what it cost."""

@@ -18,6 +18,7 @@ from jaxsolve.nonlinear.host.limits import Limits
 from jaxsolve.nonlinear.inner import gradient_request
 from jaxsolve.nonlinear.method_choice import chosen
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
+from jaxsolve.nonlinear.robust_fit import robust
 from jaxsolve.nonlinear.search_start import search
 from jaxsolve.nonlinear.solution_gradient import Task, implicit_search
 from jaxsolve.solvers.driver import Outcome
@@ -53,6 +54,7 @@ class Search(Posed):
 
     def __init__(self, statement: Statement, given: Given, x0: Array, limits: Limits | None, asked: Solve):
         solve = chosen(asked, statement, limits is not None)
+        statement, given, solve = robust(statement, given, solve)
         linear, name = gradient_request(solve), method_name(solve.method)
         gradient = "the linear solve" if linear is None else method_name(linear.method)
         # The residual of what is minimised is its gradient, in the structure of x.
