@@ -64,7 +64,7 @@ FIGURES = ("method", "kind", "status", "iterations", "products", "residual norm"
     data_fields=[
         "x", "residual", "residual_norm", "target", "iterations", "function_evaluations", "code", "solve_time",
         "settings", "trajectory", "objective", "asymmetry", "constants",
-        "undetermined",
+        "undetermined", "fit",
     ],
     meta_fields=["request", "method", "kind", "note"],
 )  # fmt: skip
@@ -89,6 +89,7 @@ class SolveInfo:
             null space was declared, or A is not square.
         undetermined: Whether the factors of A show it to be singular to working precision, so that x may be off by
             anything in its null space; None from methods without factors.
+        fit: The residuals of a least-squares fit with their numbers, for `js.covariance`; None of others.
         method: The name of the method that ran.
         is_adjoint: Whether this was the solve of a gradient.
         note: What else there is to say, for `message`.
@@ -116,6 +117,7 @@ class SolveInfo:
     asymmetry: Any = None
     constants: Any = None
     undetermined: Any = None
+    fit: Any = None
     note: str = ""
 
     @classmethod

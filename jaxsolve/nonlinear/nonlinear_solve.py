@@ -18,6 +18,7 @@ from jaxsolve.nonlinear.host.limits import Limits
 from jaxsolve.nonlinear.inner import gradient_request
 from jaxsolve.nonlinear.method_choice import chosen
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
+from jaxsolve.nonlinear.parameter_covariance import Fit
 from jaxsolve.nonlinear.robust_fit import robust
 from jaxsolve.nonlinear.search_start import search
 from jaxsolve.nonlinear.solution_gradient import Task, implicit_search
@@ -62,6 +63,7 @@ class Search(Posed):
         self.methods = (name, f"{name} ({gradient})")
         self.structures = Structures(statement.unknown, image, statement.dtype)
         self.statement, self.given, self.x0, self.limits = statement, given, x0, limits
+        self.fit = Fit.of(statement, given)
         # Where the search starts from is an argument of its own.
         self.solve = eqx.tree_at(lambda s: s.x0, solve, None, is_leaf=lambda leaf: leaf is None)
 

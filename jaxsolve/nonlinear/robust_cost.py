@@ -58,11 +58,12 @@ class RobustCost:
         (costs,) = self.rho(*constants, jnp.square(r / scale))
         return scale**2 * jnp.sum(costs) / 2
 
-    def weighted(self, numbers: tuple[Array, ...], r: Array) -> Weighted:
+    def weighted(self, numbers: tuple[Array, ...], r: Array, least: float = LEAST) -> Weighted:
         """The correction of Triggs, McLauchlan, Hartley and Fitzgibbon (1999).
 
-        The cost of r has the slope w r and the curvature w + 2 ρ'' z with w = ρ'(z). Where that is small or negative
-        a part of w stands for it: with all of w these are the steps of reweighted least squares, which always descend.
+        The cost of r has the slope w r and the curvature w + 2 ρ'' z with w = ρ'(z). Where that is below the part
+        `least` of w, this stands for it: with all of w these are the steps of reweighted least squares, which always
+        descend.
         """
         scale, *constants = numbers
         z = jnp.square(r / scale)
@@ -73,7 +74,7 @@ class RobustCost:
         w, change = jax.jvp(slope, (z,), (jnp.ones_like(z),))
         # A loss that falls is none, and has no weights.
         w = jnp.where(w >= 0, w, jnp.nan)
-        factor = jnp.sqrt(jnp.maximum(w + 2 * change * z, LEAST * w))
+        factor = jnp.sqrt(jnp.maximum(w + 2 * change * z, least * w))
         residual = w * r / jnp.where(factor == 0, 1, factor)
         return Weighted(residual, factor, norm(jnp.sqrt(w) * r), self.value(numbers, r))
 
