@@ -161,7 +161,8 @@ def _spread(
     r, product = jax.linearize(lambda x: statement.value(given, x), x)
     J = jax.vmap(product, out_axes=1)(jnp.eye(n, dtype=x.dtype))
     if statement.loss is not None:
-        J = statement.loss.weighted(given.loss, r, least=0.0).factor[:, None] * J
+        curvature = statement.loss.weighted(given.loss, r, least=0.0).factor
+        J = J if curvature is None else curvature[:, None] * J
     sizes = lax.stop_gradient(column_sizes(J))
     sizes = jnp.where(sizes > 0, sizes, 1)
     J = J / sizes[None]
