@@ -12,9 +12,8 @@ from jax import Array
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, norm, squared_norm
-from jaxsolve.front.request import Solve
 from jaxsolve.nonlinear.linesearch import slack, wolfe
-from jaxsolve.nonlinear.model import Model, model_at, model_step
+from jaxsolve.nonlinear.model import Inner, Model, model_at, model_step
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
 from jaxsolve.nonlinear.parameter_units import target_of
 from jaxsolve.nonlinear.search_loop import AbstractSearch, State
@@ -46,7 +45,7 @@ class FitState(State):
 class AbstractFit(AbstractSearch):
     """A search for the least ‖r‖, which ends where the columns of J explain only a small part of r."""
 
-    linear: eqx.AbstractVar[Solve | None]
+    linear: eqx.AbstractVar[Inner]
 
     def target(self, s: FitState, size: Array, reference: Array, rtol: Array) -> Array:
         """‖P r‖ <= rtol ‖r‖, or a rounding error where all of r vanishes."""
@@ -98,7 +97,7 @@ class GaussNewtonSearch(AbstractFit):
 
     statement: Statement
     given: Given
-    linear: Solve | None
+    linear: Inner
 
     def start(self, x: Array) -> FitState:
         return self.begun(x, 0.0)
@@ -121,7 +120,7 @@ class LevenbergMarquardtSearch(AbstractFit):
 
     statement: Statement
     given: Given
-    linear: Solve | None
+    linear: Inner
     first: float
 
     def start(self, x: Array) -> FitState:
@@ -163,7 +162,7 @@ class DampedNewtonSearch(AbstractSearch):
 
     statement: Statement
     given: Given
-    linear: Solve | None
+    linear: Inner
     first: float
 
     def start(self, x: Array) -> DampedState:

@@ -7,15 +7,20 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxsolve.core.staging import index_array
 from jaxsolve.core.tree import Packing
-from jaxsolve.core.vector import norm, squared_norm
+from jaxsolve.core.vector import norm, power_of_two, squared_norm
 from jaxsolve.front.request import Solve, needs_entries
+from jaxsolve.nonlinear.block_elimination import BlockElimination
 from jaxsolve.nonlinear.linearisation import DENSE, inverse_of, solved
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
 from jaxsolve.nonlinear.parameter_units import COLUMN_PROBES, column_sizes, probes, vanished
 from jaxsolve.operators.function import function_operator
+from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.assembly import trace_operator
 
+#: What is asked of the steps: a request, the leaf that is eliminated, or nothing.
+Inner = Solve | BlockElimination | None
 #: Entries of a dense Jacobian.
 MOST_ENTRIES = 4_000_000
 #: The tolerance of inner least-squares solves.
@@ -31,7 +36,7 @@ class Model(eqx.Module):
         value: The cost, ½‖r‖² without a loss.
         gradient: Jᵀ r, shape (n,).
         sizes: The norms of the columns of J, shape (n,); estimates where J is not made.
-        factors: R and Qᵀ r of J D⁻¹ = Q R with D the sizes, None where J is not made.
+        factors: R and Qᵀ r of J D⁻¹ = Q R with D the sizes, or a sparse J, None where J is not made.
         gain: What is judged: ‖P r‖ with P the projection onto the range of J, or the largest |Jⱼᵀ r| / ‖Jⱼ‖, which is
             part of it.
     """
@@ -41,7 +46,7 @@ class Model(eqx.Module):
     value: Array
     gradient: Array
     sizes: Array
-    factors: tuple[Array, Array] | None
+    factors: tuple[Array, Array] | SparseMatrix | None
     gain: Array
 
     def allowed(self, x: Array, first: Array, rtol: Array) -> Array:
@@ -55,14 +60,14 @@ class Model(eqx.Module):
         return jnp.where(self.sizes > 0, self.sizes, 1)
 
 
-def model_at(
-    statement: Statement, given: Given, x: Array, linear: Solve | None, entries: bool = False
-) -> Model:
+def model_at(statement: Statement, given: Given, x: Array, linear: Inner, entries: bool = False) -> Model:
     """The model of the residuals at x; J is made for `entries`, and where it is small and nothing else is asked for."""
 
     def residual(x: Array) -> Array:
         return statement.value(given, x)
 
+    if isinstance(linear, BlockElimination):
+        return _by_entries(statement, given, x, linear.jacobian(residual, x))
     n = x.shape[0]
     m = jax.eval_shape(residual, x).shape[0]
     if entries or (linear is None and n <= DENSE and n * m <= MOST_ENTRIES):
@@ -89,12 +94,24 @@ def model_at(
     return Model(r, size, value, gradient, sizes, None, gain)
 
 
+def _by_entries(statement: Statement, given: Given, x: Array, J: SparseMatrix) -> Model:
+    r, factor, size, value = statement.weighted(given, statement.value(given, x))
+    rows, columns = index_array(J.pattern.rows), index_array(J.pattern.indices)
+    J = SparseMatrix(J.data if factor is None else factor[rows] * J.data, J.pattern)
+    gradient = jax.ops.segment_sum(J.data * r[rows], columns, x.shape[0])
+    largest = power_of_two(jax.ops.segment_max(jnp.abs(J.data), columns, x.shape[0]))
+    squares = jnp.square(J.data / largest[columns])
+    sizes = largest * jnp.sqrt(jax.ops.segment_sum(squares, columns, x.shape[0]))
+    gain = jnp.max(jnp.abs(gradient) / jnp.where(sizes > 0, sizes, 1))
+    return Model(r, size, value, gradient, sizes, J, gain)
+
+
 def model_step(
     model: Model,
     statement: Statement,
     given: Given,
     x: Array,
-    linear: Solve | None,
+    linear: Inner,
     damping: Array,
     metric: Array,
     active: Array,
@@ -111,7 +128,11 @@ def model_step(
         metric: D, positive and no less than the sizes of columns.
         active: Whether a step is wanted.
     """
-    if model.factors is not None:
+    if isinstance(linear, BlockElimination):
+        assert isinstance(model.factors, SparseMatrix)
+        step = linear.step(model.factors, jnp.where(active, model.gradient, 0), damping, metric)
+        return step, jnp.array(1, jnp.int32)
+    if isinstance(model.factors, tuple):
         R, along = model.factors
         R = R * (model.units / metric)[None]
         step = _damped(R, jnp.where(active, along, 0), damping)

@@ -54,7 +54,7 @@ def test_blocks_and_variances_are_those_of_curve_fit_in_and_out_of_jit():
 
 
 @pytest.mark.further
-@pytest.mark.parametrize("loss", ["huber", "cauchy"])
+@pytest.mark.parametrize("loss", ["huber", pytest.param("cauchy", marks=pytest.mark.slow)])
 def test_with_a_loss_it_is_that_of_scipy(loss):
     info = fitted(method=js.LevenbergMarquardt(loss=loss, scale=0.05))
     expected = scipys(method="trf", loss=loss, f_scale=0.05, gtol=1e-12)
@@ -72,7 +72,7 @@ def test_it_is_differentiable_through_the_fit():
     np.testing.assert_allclose(jax.jit(jax.grad(spread))(0.0), difference, rtol=1e-5)
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_a_batch_has_its_axes_first():
     batch = np.stack([DATA, DATA[::-1].copy(), DATA * 2])
     infos = jax.vmap(fitted)(batch)
@@ -82,6 +82,7 @@ def test_a_batch_has_its_axes_first():
     np.testing.assert_allclose(blocks["sizes"]["sizes"][2], one["sizes"]["sizes"], rtol=1e-5)
 
 
+@pytest.mark.further
 def test_what_the_data_do_not_determine_is_named():
     def residual(p):
         return (p["a"] + 2 * p["b"]) * T + p["c"] - DATA
@@ -101,7 +102,7 @@ def test_what_the_data_do_not_determine_is_named():
     np.testing.assert_allclose(blocks["c"]["c"], expected, rtol=1e-8)
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_a_parameter_that_no_residual_reads_is_named():
     info = js.least_squares_info(
         lambda x: x[:2, 0] * T[:, None] - DATA[:, None], js.Solve(x0=np.ones((3, 1)))

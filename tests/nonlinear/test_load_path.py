@@ -40,6 +40,7 @@ def test_points_are_solutions_and_derivatives_those_of_their_equations():
     np.testing.assert_allclose(by_path, np.diag(slopes), atol=1e-9)
 
 
+@pytest.mark.further
 def test_a_path_ends_at_a_limit_point_and_says_so():
     info = js.continuation(
         snap, jnp.zeros(()), js.Solve(x0=1.0, rtol=1e-8), np.array([0.0, 0.5, 0.9, 1.5, 0.0])
@@ -53,7 +54,7 @@ def test_a_path_ends_at_a_limit_point_and_says_so():
     assert "followed up to the load 0.99" in info.message
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_second_derivatives_in_a_scan_and_lanes():
     def last(k):
         def body(total, path):
@@ -95,7 +96,7 @@ def test_a_step_that_fails_is_made_in_shorter_ones():
     np.testing.assert_allclose(info.x[1], expected, atol=1e-7)
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_single_precision_is_not_widened_by_the_path():
     info = js.continuation(spring, jnp.zeros((), jnp.float32), js.Solve(), PATH)
     assert info.x.dtype == jnp.float32

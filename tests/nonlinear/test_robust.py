@@ -12,7 +12,7 @@ T = np.linspace(0, 4, 40)
 NOISE = np.random.default_rng(0).normal(size=40)
 DATA = 2.5 * np.exp(-1.3 * T) + 0.5 + 0.05 * NOISE + np.where(np.arange(40) % 7 == 0, 3 * NOISE, 0)
 START = np.array([1.0, 1.0, 0.0])
-LOSSES = ["huber", "soft-l1", "cauchy", "linear"]
+LOSSES = ["huber", "cauchy", *(pytest.param(k, marks=pytest.mark.slow) for k in ("soft-l1", "linear"))]
 #: Ways to solve without the Jacobian.
 LINEAR = {
     "lsmr": js.Solve("lsmr"),
@@ -74,7 +74,9 @@ def test_outliers_do_not_move_the_fit_of_tukey():
 
 
 @pytest.mark.further
-@pytest.mark.parametrize("name", ["lsmr", "traced", pytest.param("CG", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["lsmr", *(pytest.param(k, marks=pytest.mark.slow) for k in ("CG", "traced"))]
+)
 def test_inner_solves_reach_the_same_fit(name):
     info = fitted("huber", linear=LINEAR[name])
     assert info.converged
@@ -109,7 +111,7 @@ def test_second_derivatives_inside_a_scan_are_those_of_differences():
     np.testing.assert_allclose(second, (slopes[2] - slopes[0]) / (2 * h), rtol=1e-5)
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_the_cost_has_the_derivative_of_its_envelope():
     def cost(scale):
         return fitted("soft-l1", scale, rtol=1e-11).objective
@@ -118,7 +120,7 @@ def test_the_cost_has_the_derivative_of_its_envelope():
     np.testing.assert_allclose(jax.grad(cost)(0.1), difference, rtol=1e-7)
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_each_lane_has_its_own_scale():
     scales = jnp.array([0.05, 0.1, 1.0])
     infos = jax.jit(jax.vmap(lambda s: fitted("huber", s)))(scales)
@@ -127,7 +129,7 @@ def test_each_lane_has_its_own_scale():
         np.testing.assert_allclose(x, fitted("huber", float(scale)).x, atol=1e-7)
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_single_precision_and_one_parameter_keep_their_dtype():
     data = jnp.asarray([1.0, 1.1, 0.9, 50.0], jnp.float32)
     solve = js.Solve(js.LevenbergMarquardt(loss="cauchy", scale=0.2), x0=jnp.float32(0.5))
@@ -136,7 +138,7 @@ def test_single_precision_and_one_parameter_keep_their_dtype():
     assert abs(float(x) - 1.0) < 0.02
 
 
-@pytest.mark.further
+@pytest.mark.slow
 def test_complex_residuals_cost_by_their_parts():
     target = np.array([1 + 2j, 1.1 + 2.1j, 0.9 + 1.9j, 30 - 40j])
     solve = js.Solve(js.LevenbergMarquardt(loss="huber", scale=0.1), x0=0j, rtol=1e-9)
@@ -151,6 +153,7 @@ def test_complex_residuals_cost_by_their_parts():
     np.testing.assert_allclose(info.x, expected.x[0] + 1j * expected.x[1], atol=1e-6)
 
 
+@pytest.mark.further
 def test_where_no_residual_has_weight_nothing_is_called_a_fit():
     info = fitted("tukey", 1e-3)
     assert info.status is js.Status.unweighted
@@ -186,7 +189,7 @@ def test_what_is_no_loss_is_refused(make, error, words):
     assert words in str(caught.value)
 
 
-@pytest.mark.further
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", [lambda z: -z, "huber"])
 def test_a_falling_loss_or_a_scale_that_shows_to_be_none_fits_nothing(loss):
     scale = 0.1 if callable(loss) else jnp.asarray(-1.0)
