@@ -36,9 +36,10 @@ class Model(eqx.Module):
         value: The cost, ½‖r‖² without a loss.
         gradient: Jᵀ r, shape (n,).
         sizes: The norms of the columns of J, shape (n,); estimates where J is not made.
-        factors: R and Qᵀ r of J D⁻¹ = Q R with D the sizes, or a sparse J, None where J is not made.
+        factors: R and Qᵀ r of J D⁻¹ = Q R with D the sizes, None where J is not made.
         gain: What is judged: ‖P r‖ with P the projection onto the range of J, or the largest |Jⱼᵀ r| / ‖Jⱼ‖, which is
             part of it.
+        J: The sparse J where a leaf is eliminated.
     """
 
     residual: Array
@@ -46,8 +47,9 @@ class Model(eqx.Module):
     value: Array
     gradient: Array
     sizes: Array
-    factors: tuple[Array, Array] | SparseMatrix | None
+    factors: tuple[Array, Array] | None
     gain: Array
+    J: SparseMatrix | None = None
 
     def allowed(self, x: Array, first: Array, rtol: Array) -> Array:
         """What the gain may be at x; `first` is ‖r‖ at the first guess."""
@@ -103,7 +105,7 @@ def _by_entries(statement: Statement, given: Given, x: Array, J: SparseMatrix) -
     squares = jnp.square(J.data / largest[columns])
     sizes = largest * jnp.sqrt(jax.ops.segment_sum(squares, columns, x.shape[0]))
     gain = jnp.max(jnp.abs(gradient) / jnp.where(sizes > 0, sizes, 1))
-    return Model(r, size, value, gradient, sizes, J, gain)
+    return Model(r, size, value, gradient, sizes, None, gain, J)
 
 
 def model_step(
@@ -129,10 +131,10 @@ def model_step(
         active: Whether a step is wanted.
     """
     if isinstance(linear, BlockElimination):
-        assert isinstance(model.factors, SparseMatrix)
-        step = linear.step(model.factors, jnp.where(active, model.gradient, 0), damping, metric)
+        assert model.J is not None
+        step = linear.step(model.J, jnp.where(active, model.gradient, 0), damping, metric)
         return step, jnp.array(1, jnp.int32)
-    if isinstance(model.factors, tuple):
+    if model.factors is not None:
         R, along = model.factors
         R = R * (model.units / metric)[None]
         step = _damped(R, jnp.where(active, along, 0), damping)
