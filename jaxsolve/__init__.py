@@ -11,7 +11,7 @@ Answers     SolveInfo, Status, explain, Explanation, jit
 Failures    ConvergenceException, NotConverged, Diverged; StructureError, TraceError, NotLinearError,
             MissingBackendError
 Nonlinear   solve_nonlinear, solve_fixed_point, least_squares, minimize, and each with _info:
-            solve_nonlinear_info, solve_fixed_point_info, least_squares_info, minimize_info
+            solve_nonlinear_info, solve_fixed_point_info, least_squares_info, minimize_info; covariance, continuation
 Inverses    logdet, logdet_info, trace_inverse, inverse_diagonal
 Matrices    SparseMatrix, DenseMatrix, LinearOperator, Diagonal, Identity, Block, Pattern, read_matrix,
             rigid_body_modes
@@ -68,10 +68,12 @@ from jaxsolve.nonlinear.equations import solve_fixed_point as solve_fixed_point
 from jaxsolve.nonlinear.equations import solve_fixed_point_info as solve_fixed_point_info
 from jaxsolve.nonlinear.equations import solve_nonlinear as solve_nonlinear
 from jaxsolve.nonlinear.equations import solve_nonlinear_info as solve_nonlinear_info
+from jaxsolve.nonlinear.load_path import continuation as continuation
 from jaxsolve.nonlinear.minima import least_squares as least_squares
 from jaxsolve.nonlinear.minima import least_squares_info as least_squares_info
 from jaxsolve.nonlinear.minima import minimize as minimize
 from jaxsolve.nonlinear.minima import minimize_info as minimize_info
+from jaxsolve.nonlinear.parameter_covariance import covariance as covariance
 from jaxsolve.operators.algebra import Block as Block
 from jaxsolve.operators.algebra import Diagonal as Diagonal
 from jaxsolve.operators.algebra import Identity as Identity

@@ -110,3 +110,26 @@ def as_damping(value: Any) -> Any:
     if not 0 <= float(value) < math.inf:
         raise StructureError(f"damp must be a number of at least 0; got {value!r}.")
     return value
+
+
+def as_scale(value: Any) -> Any:
+    """A size s > 0, a number or a traced scalar.
+
+    >>> as_scale(2), as_scale(-1.0)
+    Traceback (most recent call last):
+    jaxsolve.core.errors.StructureError: scale must be a number above 0; got -1.0.
+    """
+    if isinstance(value, jax.Array | np.ndarray | np.number):
+        if value.shape or not jnp.issubdtype(value.dtype, jnp.floating):
+            kind = f"an array of shape {value.shape} and dtype {value.dtype}"
+            raise StructureError(
+                f"scale must be one real number, float or traced; got {kind}. Residuals of different sizes are divided "
+                "by theirs in the function that returns them."
+            )
+        if isinstance(value, jax.core.Tracer):
+            return value
+    elif isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise StructureError(f"scale must be a number above 0; got {value!r}.")
+    if not 0 < float(value) < math.inf:
+        raise StructureError(f"scale must be a number above 0; got {value!r}.")
+    return value

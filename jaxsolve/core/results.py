@@ -64,7 +64,7 @@ FIGURES = ("method", "kind", "status", "iterations", "products", "residual norm"
     data_fields=[
         "x", "residual", "residual_norm", "target", "iterations", "function_evaluations", "code", "solve_time",
         "settings", "trajectory", "objective", "asymmetry", "constants",
-        "undetermined",
+        "undetermined", "fit", "load",
     ],
     meta_fields=["request", "method", "kind", "note"],
 )  # fmt: skip
@@ -89,6 +89,8 @@ class SolveInfo:
             null space was declared, or A is not square.
         undetermined: Whether the factors of A show it to be singular to working precision, so that x may be off by
             anything in its null space; None from methods without factors.
+        load: The load at which x was found, by `js.continuation`; None otherwise.
+        fit: The residuals of a least-squares fit with their numbers, for `js.covariance`; None of others.
         method: The name of the method that ran.
         is_adjoint: Whether this was the solve of a gradient.
         note: What else there is to say, for `message`.
@@ -116,6 +118,8 @@ class SolveInfo:
     asymmetry: Any = None
     constants: Any = None
     undetermined: Any = None
+    fit: Any = None
+    load: Any = None
     note: str = ""
 
     @classmethod
@@ -131,6 +135,7 @@ class SolveInfo:
             asymmetry=outcome.asymmetry,
             constants=outcome.constants,
             undetermined=outcome.undetermined,
+            load=outcome.load,
             **others,
         )
 
@@ -255,7 +260,22 @@ def describe(info: SolveInfo, advice: bool = True) -> str:
         return text
     rounding = _rounding(info, norms[worst], targets[worst]) if status == Status.stagnation else ""
     tried = f" {info.note}" if info.note.startswith(TRIED) else ""
-    return f"{text}. {rounding}{_asymmetry(info, worst) or status.message}{tried}"
+    advised = _reached(info, worst) or f"{rounding}{_asymmetry(info, worst) or status.message}"
+    return f"{text}. {advised}{tried}"
+
+
+def _reached(info: SolveInfo, system: int) -> str:
+    """How far a path was followed."""
+    if info.load is None or np.ndim(info.code) == 0:
+        return ""
+    count = np.shape(info.code)[-1]
+    path = np.asarray(info.load).reshape(-1, count)[system // count]
+    if int(np.asarray(info.code).reshape(-1, count)[system // count, 0]) not in CONVERGED:
+        return f"No solution was found at the first load, {path[0]:.6g}. Begin with one that is easier, or a better x0."
+    return (
+        f"The path was followed up to the load {path[system % count]:.6g}: near what was found there is no solution "
+        "that steps of a thousandth of the way to the next point reach. It may turn back at a limit point."
+    )
 
 
 #: What a singular A that was found out by its factors means for x.

@@ -29,6 +29,7 @@ class Status(enum.IntEnum):
     nonfinite = 10
     invalid_input = 11
     host_failure = 12
+    unweighted = 13
 
     def __str__(self) -> str:
         return self.name
@@ -87,6 +88,10 @@ _MESSAGES = {
         "(`GMres`) or preconditioner."
     ),
     Status.host_failure: "Code on the host raised an exception. Check the function and what it was given.",
+    Status.unweighted: (
+        "At x the loss gives no weight to any residual, so that nothing tells where to go: all lie far beyond `scale`. "
+        "Raise `scale`, or start at the x of a fit with the loss 'huber' or 'linear'."
+    ),
     Status.invalid_input: (
         "b, x0 or A (of a nonlinear problem y, x0 or what the function or its derivative is at x0) holds NaN or "
         "infinity, or numbers whose norm overflows. Check the input; no method can help."

@@ -28,11 +28,13 @@ class Posed(abc.ABC):
         structures: Those of its vectors.
         methods: The names of the method that runs and of that of gradients.
         note: What else there is to say of its result.
+        fit: What its result keeps of a fit.
     """
 
     structures: Structures
     methods: tuple[str, str]
     note: str = ""
+    fit: Any = None
 
     @abc.abstractmethod
     def at_once(self, watch: Watch) -> Outcome | None:
@@ -156,4 +158,5 @@ def _result(
         method=posed.methods[0],
         solve_time=seconds,
         note=posed.note,
+        fit=posed.fit,
     )

@@ -160,7 +160,7 @@ def _equations(f: Any, y: Any, solve: Any, args: tuple, kwargs: dict) -> Callabl
         x0, rhs = requested(solve).x0, arrays("y", y)
         if x0 is None:
             x0 = jax.tree.map(jnp.zeros_like, rhs)
-        return (*state(ROOT, f, x0, rhs, args, kwargs, _real(solve)), None)
+        return (*state(ROOT, f, x0, rhs, args, kwargs, is_real(solve)), None)
 
     return pose
 
@@ -168,11 +168,11 @@ def _equations(f: Any, y: Any, solve: Any, args: tuple, kwargs: dict) -> Callabl
 def _fixed_point(g: Any, solve: Any, args: tuple, kwargs: dict) -> Callable[[], Stated]:
     def pose() -> Stated:
         x0 = guess(solve, "solve_fixed_point")
-        return (*state(FIXED_POINT, g, x0, None, args, kwargs, _real(solve)), None)
+        return (*state(FIXED_POINT, g, x0, None, args, kwargs, is_real(solve)), None)
 
     return pose
 
 
-def _real(solve: Any) -> bool:
+def is_real(solve: Any) -> bool:
     """Whether the method knows real numbers only."""
     return isinstance(requested(solve).method, LevenbergMarquardt)

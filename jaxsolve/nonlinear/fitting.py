@@ -12,9 +12,8 @@ from jax import Array
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, norm, squared_norm
-from jaxsolve.front.request import Solve
 from jaxsolve.nonlinear.linesearch import slack, wolfe
-from jaxsolve.nonlinear.model import Model, model_at, model_step
+from jaxsolve.nonlinear.model import Inner, Model, model_at, model_step
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
 from jaxsolve.nonlinear.parameter_units import target_of
 from jaxsolve.nonlinear.search_loop import AbstractSearch, State
@@ -25,7 +24,7 @@ class FitState(State):
 
     Attributes:
         model: Residuals, gradient and factors at x.
-        first: ‖r‖ at the first guess.
+        first: ‖r‖ at the first guess, as it counts.
         metric: The largest sizes of the columns of J so far.
         damping: λ.
         growth: What λ grows by after the next failure.
@@ -39,14 +38,14 @@ class FitState(State):
 
     @property
     def value(self) -> Array:
-        """½‖r‖²."""
+        """½‖r‖², or the cost by a loss."""
         return self.model.value
 
 
 class AbstractFit(AbstractSearch):
     """A search for the least ‖r‖, which ends where the columns of J explain only a small part of r."""
 
-    linear: eqx.AbstractVar[Solve | None]
+    linear: eqx.AbstractVar[Inner]
 
     def target(self, s: FitState, size: Array, reference: Array, rtol: Array) -> Array:
         """‖P r‖ <= rtol ‖r‖, or a rounding error where all of r vanishes."""
@@ -56,12 +55,20 @@ class AbstractFit(AbstractSearch):
         """The norms of the columns of J."""
         return s.model.sizes
 
+    def judged(self, s: FitState, status: Array) -> Array:
+        """A loss that gives no weight to any residual is flat at x, which is no minimum."""
+        if self.statement.loss is None:
+            return status
+        flat = ~jnp.any(s.model.sizes > 0) & (s.value > 0)
+        return jnp.where(flat, int(Status.unweighted), status).astype(jnp.int32)
+
     def begun(self, x: Array, damping: float) -> FitState:
         """The state at the first guess."""
         model = model_at(self.statement, self.given, x, self.linear)
         one, zero = jnp.ones((), model.gain.dtype), jnp.array(0, jnp.int32)
-        first = norm(model.residual)
-        return FitState(x, -model.gradient, zero + 1, zero, model, first, model.units, damping * one, 2 * one)
+        return FitState(
+            x, -model.gradient, zero + 1, zero, model, model.size, model.units, damping * one, 2 * one
+        )
 
     def direction(self, s: FitState, target: Array) -> tuple[Array, Array]:
         """The step by the model, and what it cost."""
@@ -90,7 +97,7 @@ class GaussNewtonSearch(AbstractFit):
 
     statement: Statement
     given: Given
-    linear: Solve | None
+    linear: Inner
 
     def start(self, x: Array) -> FitState:
         return self.begun(x, 0.0)
@@ -113,7 +120,7 @@ class LevenbergMarquardtSearch(AbstractFit):
 
     statement: Statement
     given: Given
-    linear: Solve | None
+    linear: Inner
     first: float
 
     def start(self, x: Array) -> FitState:
@@ -155,7 +162,7 @@ class DampedNewtonSearch(AbstractSearch):
 
     statement: Statement
     given: Given
-    linear: Solve | None
+    linear: Inner
     first: float
 
     def start(self, x: Array) -> DampedState:

@@ -82,6 +82,16 @@ def _checked(solve: Solve, method: Any, statement: Statement) -> AbstractNonline
         raise ValueError(
             f"`{method.name}` is for {others}; {FUNCTIONS[goal]} needs one of {fitting}, or 'auto'."
         )
+    if isinstance(method, LevenbergMarquardt) and method.eliminate is not None:
+        if goal != FIT:
+            raise ValueError(
+                f"LevenbergMarquardt: eliminate is for least_squares, not for {goal}; leave it out."
+            )
+        if method.linear is not None or solve.preconditioner is not None:
+            raise ValueError(
+                "LevenbergMarquardt: eliminate solves what it leaves with dense factors; leave out `linear` and "
+                "`preconditioner`."
+            )
     if solve.preprocess is not None:
         raise ValueError("preprocess acts on the operator of a linear system; give it to the inner Solve.")
     if solve.preconditioner is not None and not method.inner:

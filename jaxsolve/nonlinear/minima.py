@@ -128,6 +128,10 @@ def least_squares(
     result is -Jᵀr, and `target` the norm of it that would do. Complex x and complex residuals are taken by their real
     and imaginary parts.
 
+    With a loss, as in `js.LevenbergMarquardt(loss="huber")`, the cost ½ s² Σ ρ((rᵢ/s)²) is minimised: it is the
+    `objective` then, `residual` its negative gradient, and in the criterion residuals count by the roots of their
+    weights ρ'.
+
     Args:
         r: Called as r(x, *args, **kwargs); returns any pytree of residuals.
         solve: What is asked: a method ("levenberg-marquardt", "gauss-newton" on the device; SciPy's "trf", "dogbox",

@@ -7,15 +7,20 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxsolve.core.staging import index_array
 from jaxsolve.core.tree import Packing
-from jaxsolve.core.vector import norm, squared_norm
+from jaxsolve.core.vector import norm, power_of_two, squared_norm
 from jaxsolve.front.request import Solve, needs_entries
+from jaxsolve.nonlinear.block_elimination import BlockElimination
 from jaxsolve.nonlinear.linearisation import DENSE, inverse_of, solved
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
 from jaxsolve.nonlinear.parameter_units import COLUMN_PROBES, column_sizes, probes, vanished
 from jaxsolve.operators.function import function_operator
+from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.assembly import trace_operator
 
+#: What is asked of the steps: a request, the leaf that is eliminated, or nothing.
+Inner = Solve | BlockElimination | None
 #: Entries of a dense Jacobian.
 MOST_ENTRIES = 4_000_000
 #: The tolerance of inner least-squares solves.
@@ -26,29 +31,30 @@ class Model(eqx.Module):
     """The residuals near a point, r + J d, as far as it is kept from one step to the next.
 
     Attributes:
-        residual: r, shape (m,).
+        residual: r, shape (m,); with a loss, here and below r and J stand for r̃ and J̃ of `Weighted`.
+        size: The norm of what counts of the residuals.
+        value: The cost, ½‖r‖² without a loss.
         gradient: Jᵀ r, shape (n,).
         sizes: The norms of the columns of J, shape (n,); estimates where J is not made.
         factors: R and Qᵀ r of J D⁻¹ = Q R with D the sizes, None where J is not made.
         gain: What is judged: ‖P r‖ with P the projection onto the range of J, or the largest |Jⱼᵀ r| / ‖Jⱼ‖, which is
             part of it.
+        J: The sparse J where a leaf is eliminated.
     """
 
     residual: Array
+    size: Array
+    value: Array
     gradient: Array
     sizes: Array
     factors: tuple[Array, Array] | None
     gain: Array
-
-    @property
-    def value(self) -> Array:
-        """½‖r‖²."""
-        return squared_norm(self.residual) / 2
+    J: SparseMatrix | None = None
 
     def allowed(self, x: Array, first: Array, rtol: Array) -> Array:
         """What the gain may be at x; `first` is ‖r‖ at the first guess."""
         none = vanished(rtol, first, norm(self.sizes * x), float(jnp.finfo(x.dtype).eps))
-        return jnp.maximum(rtol * norm(self.residual), none)
+        return jnp.maximum(rtol * self.size, none)
 
     @property
     def units(self) -> Array:
@@ -56,33 +62,50 @@ class Model(eqx.Module):
         return jnp.where(self.sizes > 0, self.sizes, 1)
 
 
-def model_at(
-    statement: Statement, given: Given, x: Array, linear: Solve | None, entries: bool = False
-) -> Model:
+def model_at(statement: Statement, given: Given, x: Array, linear: Inner, entries: bool = False) -> Model:
     """The model of the residuals at x; J is made for `entries`, and where it is small and nothing else is asked for."""
 
     def residual(x: Array) -> Array:
         return statement.value(given, x)
 
+    if isinstance(linear, BlockElimination):
+        return _by_entries(statement, given, x, linear.jacobian(residual, x))
     n = x.shape[0]
     m = jax.eval_shape(residual, x).shape[0]
     if entries or (linear is None and n <= DENSE and n * m <= MOST_ENTRIES):
         r, product = jax.linearize(residual, x)
         J = jax.vmap(product, out_axes=1)(jnp.eye(n, dtype=x.dtype))
+        r, factor, size, value = statement.weighted(given, r)
+        J = J if factor is None else factor[:, None] * J
         sizes = column_sizes(J)
         Q, R = jnp.linalg.qr(J / jnp.where(sizes > 0, sizes, 1)[None])
         along = Q.T @ r
         # Directions are damped as far as rounding hides J along them.
         hidden = jnp.asarray(n * jnp.finfo(x.dtype).eps, x.dtype)
         gain = norm(R @ _ridge(R, along, hidden)[0])
-        return Model(r, r @ J, sizes, (R, along), gain)
+        return Model(r, size, value, r @ J, sizes, (R, along), gain)
     r, pull = jax.vjp(residual, x)
-    (gradient,) = pull(r)
-    (seen,) = jax.vmap(pull)(probes(COLUMN_PROBES, m, r.dtype))
-    size = norm(r)
-    shares = jnp.abs(gradient) / jnp.where(size > 0, size, 1)
+    r, factor, size, value = statement.weighted(given, r)
+    seeds = probes(COLUMN_PROBES, m, r.dtype)
+    (gradient,) = pull(_times(factor, r))
+    (seen,) = jax.vmap(pull)(seeds if factor is None else factor[None] * seeds)
+    length = norm(r)
+    shares = jnp.abs(gradient) / jnp.where(length > 0, length, 1)
     sizes = jnp.maximum(column_sizes(seen) / COLUMN_PROBES**0.5, shares)
-    return Model(r, gradient, sizes, None, jnp.max(jnp.abs(gradient) / jnp.where(sizes > 0, sizes, 1)))
+    gain = jnp.max(jnp.abs(gradient) / jnp.where(sizes > 0, sizes, 1))
+    return Model(r, size, value, gradient, sizes, None, gain)
+
+
+def _by_entries(statement: Statement, given: Given, x: Array, J: SparseMatrix) -> Model:
+    r, factor, size, value = statement.weighted(given, statement.value(given, x))
+    rows, columns = index_array(J.pattern.rows), index_array(J.pattern.indices)
+    J = SparseMatrix(J.data if factor is None else factor[rows] * J.data, J.pattern)
+    gradient = jax.ops.segment_sum(J.data * r[rows], columns, x.shape[0])
+    largest = power_of_two(jax.ops.segment_max(jnp.abs(J.data), columns, x.shape[0]))
+    squares = jnp.square(J.data / largest[columns])
+    sizes = largest * jnp.sqrt(jax.ops.segment_sum(squares, columns, x.shape[0]))
+    gain = jnp.max(jnp.abs(gradient) / jnp.where(sizes > 0, sizes, 1))
+    return Model(r, size, value, gradient, sizes, None, gain, J)
 
 
 def model_step(
@@ -90,7 +113,7 @@ def model_step(
     statement: Statement,
     given: Given,
     x: Array,
-    linear: Solve | None,
+    linear: Inner,
     damping: Array,
     metric: Array,
     active: Array,
@@ -107,23 +130,32 @@ def model_step(
         metric: D, positive and no less than the sizes of columns.
         active: Whether a step is wanted.
     """
+    if isinstance(linear, BlockElimination):
+        assert model.J is not None
+        step = linear.step(model.J, jnp.where(active, model.gradient, 0), damping, metric)
+        return step, jnp.array(1, jnp.int32)
     if model.factors is not None:
         R, along = model.factors
         R = R * (model.units / metric)[None]
         step = _damped(R, jnp.where(active, along, 0), damping)
         return -step / metric, jnp.array(x.shape[0], jnp.int32)
-    _, J = jax.linearize(lambda x: statement.value(given, x), x)
+    r, J = jax.linearize(lambda x: statement.value(given, x), x)
     transposed = jax.linear_transpose(J, x)
+    factor = statement.weighted(given, r).factor
     # A preconditioner is made for JᵀJ in the units of x.
     scale = metric if linear is None or linear.preconditioner is None else jnp.ones_like(metric)
     ridge = jnp.sqrt(damping) * (metric / scale)
-    products = lambda v: J(v / scale), lambda w: transposed(w)[0] / scale
+    products = lambda v: _times(factor, J(v / scale)), lambda w: transposed(_times(factor, w))[0] / scale
     rhs = jnp.where(active, -model.residual, 0)
     if linear is None or _rectangular(linear):
         step, count = _by_augmented_system(products, ridge, rhs, linear)
     else:
         step, count = _by_normal_equations(products, ridge, products[1](rhs), linear)
     return step / scale, count
+
+
+def _times(factor: Array | None, v: Array) -> Array:
+    return v if factor is None else factor * v
 
 
 #: v -> J v and w -> Jᵀ w.

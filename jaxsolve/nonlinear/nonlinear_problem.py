@@ -15,6 +15,7 @@ from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import Packing, common, inexact, refuse_posing, typed
 from jaxsolve.core.vector import squared_norm
 from jaxsolve.nonlinear.differentiation_modes import differentiable
+from jaxsolve.nonlinear.robust_cost import RobustCost, Weighted, unweighted
 from jaxsolve.operators.linearity import Degree, degree
 from jaxsolve.operators.program import Program, separated, trace_program
 from jaxsolve.solvers.nonlinear_methods import FIT, FIXED_POINT, MINIMUM, ROOT
@@ -30,6 +31,7 @@ class Given(NamedTuple):
         lower: Lower bounds of shape (n,), None for none.
         upper: Upper bounds.
         constants: What constraints close over.
+        loss: The scale of a loss, and what the loss closes over.
     """
 
     parameters: tuple[Array, ...]
@@ -37,6 +39,7 @@ class Given(NamedTuple):
     lower: Array | None = None
     upper: Array | None = None
     constants: tuple[Array, ...] = ()
+    loss: tuple[Array, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Statement:
         image: The structure of what the function returns.
         dtype: The dtype of flat vectors.
         bounded: Whether there are bounds.
+        loss: What residuals cost, None for half the sum of their squares.
     """
 
     goal: str
@@ -58,6 +62,7 @@ class Statement:
     image: Packing
     dtype: Any
     bounded: bool = False
+    loss: RobustCost | None = None
 
     def value(self, given: Given, x: Array) -> Array:
         """y - f(x), g(x) - x, the residuals r(x), or the number to minimise."""
@@ -67,9 +72,15 @@ class Statement:
         return y - x if self.goal == FIXED_POINT else y
 
     def objective(self, given: Given, x: Array) -> Array:
-        """What is minimised: f(x), or ½‖r(x)‖²."""
+        """What is minimised: f(x), or ½‖r(x)‖², or the cost of r(x) by a loss."""
         value = self.value(given, x)
-        return value if self.goal == MINIMUM else squared_norm(value) / 2
+        if self.goal == MINIMUM:
+            return value
+        return squared_norm(value) / 2 if self.loss is None else self.loss.value(given.loss, value)
+
+    def weighted(self, given: Given, r: Array) -> Weighted:
+        """Residuals as those of a least-squares problem."""
+        return unweighted(r) if self.loss is None else self.loss.weighted(given.loss, r)
 
     def gradient(self, given: Given, x: Array) -> tuple[Array, Array]:
         """The objective and its gradient."""

@@ -18,6 +18,8 @@ from jaxsolve.nonlinear.host.limits import Limits
 from jaxsolve.nonlinear.inner import gradient_request
 from jaxsolve.nonlinear.method_choice import chosen
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
+from jaxsolve.nonlinear.parameter_covariance import Fit
+from jaxsolve.nonlinear.robust_fit import robust
 from jaxsolve.nonlinear.search_start import search
 from jaxsolve.nonlinear.solution_gradient import Task, implicit_search
 from jaxsolve.solvers.driver import Outcome
@@ -53,6 +55,7 @@ class Search(Posed):
 
     def __init__(self, statement: Statement, given: Given, x0: Array, limits: Limits | None, asked: Solve):
         solve = chosen(asked, statement, limits is not None)
+        statement, given, solve = robust(statement, given, solve)
         linear, name = gradient_request(solve), method_name(solve.method)
         gradient = "the linear solve" if linear is None else method_name(linear.method)
         # The residual of what is minimised is its gradient, in the structure of x.
@@ -60,6 +63,7 @@ class Search(Posed):
         self.methods = (name, f"{name} ({gradient})")
         self.structures = Structures(statement.unknown, image, statement.dtype)
         self.statement, self.given, self.x0, self.limits = statement, given, x0, limits
+        self.fit = Fit.of(statement, given)
         # Where the search starts from is an argument of its own.
         self.solve = eqx.tree_at(lambda s: s.x0, solve, None, is_leaf=lambda leaf: leaf is None)
 

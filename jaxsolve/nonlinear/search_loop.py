@@ -73,6 +73,10 @@ class AbstractSearch(eqx.Module):
         """The sizes by which entries of the gap are divided before they are compared."""
         return 1.0
 
+    def judged(self, s: Any, status: Array) -> Array:
+        """The status at the end, where the search knows more than that its condition is small."""
+        return status
+
 
 def iterate(search: AbstractSearch, x0: Array, scale: Array, control: Control, watch: Watch) -> Outcome:
     """Runs a search until the norm of its condition reaches the target, or the search cannot go on.
@@ -128,6 +132,7 @@ def iterate(search: AbstractSearch, x0: Array, scale: Array, control: Control, w
     status, target = settled(
         search.statement, search.given, s.x, s.gap, size, target, status, search.sizes(s)
     )
+    status = search.judged(s, status)
     trajectory = watch.end(seen, k, size, target)
     objective = s.value if search.statement.goal in (FIT, MINIMUM) else None
     return Outcome(s.x, s.gap, size, target, k, s.evaluations, status, trajectory, objective)

@@ -11,6 +11,7 @@ from jaxsolve.core.results import Frozen
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import norm
 from jaxsolve.front.request import Solve
+from jaxsolve.nonlinear.block_elimination import BlockElimination
 from jaxsolve.nonlinear.descent import DescentSearch, TrustSearch
 from jaxsolve.nonlinear.fitting import DampedNewtonSearch, GaussNewtonSearch, LevenbergMarquardtSearch
 from jaxsolve.nonlinear.host.limits import Limits
@@ -102,5 +103,8 @@ def _search(statement: Statement, given: Given, solve: Solve) -> AbstractSearch:
         case LevenbergMarquardt() if statement.goal != FIT:
             return DampedNewtonSearch(statement, given, linear, method.damping)
         case LevenbergMarquardt():
-            return LevenbergMarquardtSearch(statement, given, linear, method.damping)
+            inner = linear
+            if method.eliminate is not None:
+                inner = BlockElimination.of(method.eliminate, statement.unknown)
+            return LevenbergMarquardtSearch(statement, given, inner, method.damping)
     return OwnSearch(statement, given, linear, method)

@@ -43,6 +43,7 @@ class Outcome(NamedTuple):
         asymmetry: ‖A - Aᴴ‖ / ‖A‖, estimated where a method failed that needs A = Aᴴ; else 0, None of others.
         constants: Whether A was found to map constants to zero, None where that was not looked for.
         undetermined: Whether factors show A to be singular to working precision, None where there are none.
+        load: The load at which x was found, None but along a path.
     """
 
     x: Array
@@ -57,6 +58,7 @@ class Outcome(NamedTuple):
     asymmetry: Any = None
     constants: Any = None
     undetermined: Any = None
+    load: Any = None
 
 
 class _Pass(NamedTuple):

@@ -4,7 +4,10 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 
-from jaxsolve.core.options import require_count, require_number
+from jaxsolve.core.array_likes import told
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.options import as_scale, is_count, require_count, require_number
+from jaxsolve.solvers.losses import as_loss
 
 #: What can be asked of a nonlinear method.
 ROOT, FIXED_POINT, FIT, MINIMUM = "equations", "fixed points", "least squares", "minima"
@@ -247,14 +250,26 @@ class LevenbergMarquardt(AbstractNonlinearMethod):
         linear: As in `GaussNewton`.
         damping: The first damping of D d, with D the largest norms of the columns of the Jacobian so far (Moré
             1978).
+        loss: What residuals of a fit cost: "linear" (their squares), "huber", "soft-l1", "cauchy", "tukey", or a
+            function rho(z) of the squares, elementwise, rising from rho(0) = 0 with slope 1. Minimised is
+            ½ s² Σ rho((rᵢ/s)²), as by SciPy; gradients reach what rho closes over.
+        scale: s, the size from which residuals count as far off. May be traced; gradients reach it.
+        eliminate: A top-level leaf of x by name (position of a tuple), such as the points of a bundle adjustment: an
+            array with a row for each block, of which each residual reads one at most. Its rows are eliminated by small
+            dense factors, all at once, and what is left by a dense factorisation, whose size is that of the other
+            leaves. The residuals are read into a sparse Jacobian. None for no leaf.
 
     Raises:
-        StructureError: If `damping` is no number of at least 0.
-        NotConverged: Out of a solve: `stagnation` where no damping makes a step that lowers ½‖r‖².
+        StructureError: If `damping` is no number of at least 0, or `scale` none above 0, or `loss` joins residuals, or
+            `eliminate` is no such leaf.
+        ValueError: If there is no such loss, or one is given for equations.
+        NotConverged: Out of a solve: `stagnation` where no damping makes a step that lowers the cost; `unweighted`
+            where the loss gives no weight to any residual.
 
-    Solves: least squares, min ½‖r(x)‖² with m residuals of n parameters; f(x) = y and x = g(x).
+    Solves: least squares, min ½‖r(x)‖² with m residuals of n parameters, or its robust form; f(x) = y and x = g(x).
     Cost: one Jacobian, one least-squares solve, one evaluation an iteration; memory m n where J is made.
-    Source: Moré (1978) for the scaling; Nielsen (1999), Damping parameter in Marquardt's method.
+    Source: Moré (1978) for the scaling; Nielsen (1999), Damping parameter in Marquardt's method; Triggs, McLauchlan,
+        Hartley and Fitzgibbon (1999), Bundle adjustment, for losses.
 
     >>> import jax.numpy as jnp, jaxsolve as js
     >>> r = lambda k: jnp.exp(-k * jnp.arange(5.0)) - jnp.exp(-0.5 * jnp.arange(5.0))
@@ -269,9 +284,17 @@ class LevenbergMarquardt(AbstractNonlinearMethod):
 
     linear: Any = None
     damping: float = eqx.field(static=True, default=1e-3)
+    loss: Any = eqx.field(converter=as_loss, default="linear")
+    scale: Any = eqx.field(converter=as_scale, default=1.0)
+    eliminate: str | int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
         require_number("LevenbergMarquardt", "damping", self.damping, 0)
+        if not (self.eliminate is None or isinstance(self.eliminate, str) or is_count(self.eliminate, 0)):
+            raise StructureError(
+                f"LevenbergMarquardt: eliminate is the name of a leaf of x, or its position in a tuple; got "
+                f"{told(self.eliminate)}."
+            )
 
 
 class GradientDescent(AbstractNonlinearMethod):

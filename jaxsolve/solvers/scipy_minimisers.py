@@ -120,7 +120,8 @@ class SciPyLeastSquares(AbstractNonlinearMethod):
             )
         if dict(self.options).get("loss", "linear") != "linear":
             raise ValueError(
-                "least_squares minimises ½‖r‖², which a loss changes; use minimize with the sum of the loss of r."
+                "SciPyLeastSquares minimises ½‖r‖², which a loss changes; use js.LevenbergMarquardt(loss=...), or use "
+                "minimize with the sum of the loss of r, within bounds too."
             )
 
     @property

@@ -18,7 +18,7 @@ solve_linear solve_linear_info solve_linear_many matrix_from_function jit_compil
 factorize setup explain plot spy read_matrix methods preconditioners jit set_logging_level
 logdet logdet_info trace_inverse inverse_diagonal rigid_body_modes
 solve_nonlinear solve_nonlinear_info solve_fixed_point solve_fixed_point_info
-least_squares least_squares_info minimize minimize_info
+least_squares least_squares_info minimize minimize_info covariance continuation
 """
 CLASSES = """
 Solve SolveInfo SolveTape ConvergenceException NotConverged Diverged SparseMatrix LinearOperator
