@@ -28,8 +28,8 @@ BY_ENTRIES = (DenseMatrix, SparseMatrix, DiagonalsOperator, RowsOperator, Coordi
 def narrow(dtype: Any, real: Any) -> Any:
     """The dtype of numbers of `dtype` in the precision of `real`: complex ones stay complex.
 
-    >>> narrow(jnp.complex128, jnp.float32).__name__
-    'complex64'
+    >>> narrow(jnp.complex128, jnp.float32), narrow(jnp.float64, jnp.float32)
+    (dtype('complex64'), dtype('float32'))
     """
     return common(real, jnp.complex64) if jnp.issubdtype(dtype, jnp.complexfloating) else jnp.dtype(real)
 
