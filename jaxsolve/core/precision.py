@@ -7,9 +7,12 @@ JAX reads the setting where an operation is traced, so all that traces a solve s
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
+
+from jaxsolve.core.array_likes import told
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,3 +32,29 @@ def in_full(f: Callable[P, T]) -> Callable[P, T]:
             return f(*args, **kwargs)
 
     return of
+
+
+def inner_precision(dtype: Any) -> Any:
+    """The real dtype of an inner precision; None for none.
+
+    Raises:
+        TypeError: If it is no dtype.
+        ValueError: If nothing is solved in it.
+
+    >>> inner_precision(jnp.complex64)
+    dtype('float32')
+    """
+    if dtype is None:
+        return None
+    try:
+        kind = jnp.dtype(dtype)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"inner_dtype expects None or a dtype such as jnp.float32; got {told(dtype)}."
+        ) from None
+    if not jnp.issubdtype(kind, jnp.inexact) or jnp.finfo(kind).bits < 32:
+        raise ValueError(
+            f"inner_dtype expects jnp.float32 (complex64 follows where the system is complex), or None; got "
+            f"{kind.name}, in which no system is solved."
+        )
+    return jnp.finfo(kind).dtype

@@ -260,7 +260,7 @@ def describe(info: SolveInfo, advice: bool = True) -> str:
         return text
     rounding = _rounding(info, norms[worst], targets[worst]) if status == Status.stagnation else ""
     tried = f" {info.note}" if info.note.startswith(TRIED) else ""
-    advised = _reached(info, worst) or f"{rounding}{_asymmetry(info, worst) or status.message}"
+    advised = _reached(info, worst) or f"{rounding}{_asymmetry(info, worst) or status.message}{_narrowed(info)}"
     return f"{text}. {advised}{tried}"
 
 
@@ -312,6 +312,17 @@ def _asymmetry(info: SolveInfo, system: int) -> str:
     return (
         f"{info.method} needs a {word} matrix and A is not: ‖A - {turned}‖ is roughly {skew:.1g} of ‖A‖. Use `GMres`, "
         "`biCG-stab`, or `LU`; or mend A, if it should be."
+    )
+
+
+def _narrowed(info: SolveInfo) -> str:
+    """That a lower precision may be the cause of a failure."""
+    inner = getattr(info.solve, "inner_dtype", None)
+    if inner is None or inner.itemsize >= np.asarray(info.residual_norm).dtype.itemsize:
+        return ""
+    return (
+        f" The iterations ran in {inner.name} (`inner_dtype`), which loses ground from condition numbers of about "
+        f"{0.1 / np.finfo(inner).eps:.0e} on: leave it out for the full precision."
     )
 
 

@@ -14,6 +14,7 @@ from jaxsolve.core.array_likes import told, unwrapped
 from jaxsolve.core.foreign_names import refuse_option
 from jaxsolve.core.names import normalized, unknown_name
 from jaxsolve.core.options import is_count
+from jaxsolve.core.precision import inner_precision
 from jaxsolve.core.results import ConvergenceException
 from jaxsolve.operators.conversion import is_operator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
@@ -68,6 +69,8 @@ class Solve(eqx.Module):
         gradient_solve: The `Solve` for tangent and adjoint systems; None for this one (without x0 and atol).
         preprocess: Called with the operator before anything else; returns the operator to solve with.
         progress: Whether to show a progress bar.
+        inner_dtype: jnp.float32 for iterations, preconditioner and factors in single precision, refined to the dtype of
+            b (mixed-precision refinement); the verdict is the same. None for the dtype of b throughout.
         rel_tol: Alias of `rtol`.
         abs_tol: Alias of `atol`.
 
@@ -91,6 +94,7 @@ class Solve(eqx.Module):
     gradient_solve: "Solve | None"
     preprocess: Any
     progress: Any = eqx.field(static=True)
+    inner_dtype: Any = eqx.field(static=True)
 
     @_knows_its_options
     def __init__(
@@ -108,6 +112,7 @@ class Solve(eqx.Module):
         preprocess: Any = None,
         progress: Any = None,
         *,
+        inner_dtype: Any = None,
         rel_tol: Any = None,
         abs_tol: Any = None,
     ):
@@ -138,6 +143,7 @@ class Solve(eqx.Module):
         if not (progress is None or isinstance(progress, bool) or is_count(progress)):
             raise TypeError(f"progress expects True, False or a number of iterations; got {told(progress)}.")
         self.progress = progress
+        self.inner_dtype = inner_precision(inner_dtype)
 
     def with_arrays(self) -> "Solve":
         """The same request with its numbers as arrays: `js.jit` traces these, so that new ones compile nothing."""
@@ -159,6 +165,8 @@ class Solve(eqx.Module):
                 parts.append(f"{name}={value!r}")
         if self.preconditioner is not None:
             parts.append(f"preconditioner={preconditioner_name(self.preconditioner)}")
+        if self.inner_dtype is not None:
+            parts.append(f"inner_dtype={self.inner_dtype.name}")
         return f"Solve({', '.join(parts)})"
 
 

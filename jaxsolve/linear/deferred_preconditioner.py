@@ -13,6 +13,7 @@ from jaxsolve.core.staging import detached, made_once
 from jaxsolve.linear.lagging import Lagged
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
+from jaxsolve.solvers.inner_precision import InnerPrecision
 from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.split import Split
 
@@ -58,6 +59,8 @@ def built(inverse: Any) -> Any:
     """The inverse with nothing in it that is unbuilt."""
     if isinstance(inverse, Split):
         return Split(built(inverse.left), built(inverse.right))
+    if isinstance(inverse, InnerPrecision):
+        return InnerPrecision(built(inverse.inverse), inverse.unit, inverse.low, inverse.real)
     if isinstance(inverse, Lagged):
         return Lagged(built(inverse.old), inverse.renewal)
     if not isinstance(inverse, Unbuilt):

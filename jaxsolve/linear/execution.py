@@ -17,10 +17,10 @@ from jaxsolve.front.answer import Posed, frozen
 from jaxsolve.front.reporting import Judge
 from jaxsolve.front.request import Solve, method_name
 from jaxsolve.linear.auto import DEFICIENT, Choice, another
-from jaxsolve.linear.deferred_preconditioner import Made
 from jaxsolve.linear.diagnosis import remember
 from jaxsolve.linear.forward import Plan, System, driver, on_device
 from jaxsolve.linear.gradient import implicit_solve
+from jaxsolve.linear.mixed_precision import mixed
 from jaxsolve.linear.preparation import chosen, limits, prepared
 from jaxsolve.linear.problem import Problem, null_space
 from jaxsolve.operators.conversion import told_entries
@@ -95,7 +95,7 @@ class LinearSystem(Posed):
     def together(self) -> bool:
         """Whether a dense matrix is factorised by the program that solves with it: one call less."""
         dense = isinstance(self.choice.method, AbstractDense) and self.problem.A.dense_form is not None
-        return self.eager and dense and not isinstance(self.choice.preconditioner, Made)
+        return self.eager and dense and self.choice.preconditioner is None
 
     @functools.cached_property
     def inverse(self) -> Any:
@@ -149,7 +149,8 @@ class LinearSystem(Posed):
             # The user's atol is in the units of b, which those systems do not have.
             limited = Control(control.rtol, jnp.zeros_like(control.atol), control.max_iterations)
             return self.choice.method, self.inverse, limited
-        choice = chosen(other, self.problem.A) if self.of_gradient is None else self.of_gradient
+        A, dtype = self.problem.A, self.structures.dtype
+        choice = chosen(other, A, dtype) if self.of_gradient is None else self.of_gradient
         own = self.prepared(choice, eager=False)
         return choice.method, own, limits(eqx.tree_at(lambda s: s.atol, other, 0.0), self.structures)
 
@@ -176,6 +177,7 @@ class LinearSystem(Posed):
         other = another(self.problem.A, self.solve, self.choice, why, singular) if left.any() else None
         if other is None:
             return None
+        other = mixed(other, self.solve, self.problem.A, self.structures.dtype)
         # A number stays a number, which costs no transfer.
         limited = eqx.tree_at(lambda s: s.max_iterations, self.solve, left if left.ndim else int(left))
         # Factors that stay singular say that what was declared is not the null space, or not all of it.

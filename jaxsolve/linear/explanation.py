@@ -122,7 +122,7 @@ def explain(
 
 def _choice(A: Any, b: Any, solve: Solve, f_args: tuple, f_kwargs: dict) -> Explanation:
     problem = pose(A, b, solve, f_args, f_kwargs, True)
-    choice, reasons = chosen(solve, problem.A), ()
+    choice, reasons = chosen(solve, problem.A, problem.structures.dtype), ()
     if is_function(A):
         reasons = (_reading(A, solve, Knowledge.of(problem.A).sparse),)
     others = () if choice.rule is None else alternatives(problem.A, solve, choice.rule)
@@ -171,6 +171,8 @@ def _reading(f: Any, solve: Solve, read: bool) -> str:
         return "the function is read as a sparse matrix: it can be, and then any method can be chosen"
     if solve.method == AUTO and solve.preconditioner is None:
         return "the function stays matrix-free: it can't be read as a sparse matrix (js.jit_compile_linear says why)"
+    if solve.inner_dtype is not None:
+        return "the function stays matrix-free, in its own precision: it can't be read as a sparse matrix"
     return "the function stays matrix-free: only products are needed (decorate it with jit_compile_linear to read it)"
 
 

@@ -13,9 +13,11 @@ from jaxsolve.front.request import is_recipe
 from jaxsolve.front.structures import Structures
 from jaxsolve.linear.deferred_preconditioner import built, frozen_recipe
 from jaxsolve.linear.lagging import Lagged, Refresh, Renewal
+from jaxsolve.linear.mixed_precision import Mixed
 from jaxsolve.linear.preparation import prepared
 from jaxsolve.linear.problem import Problem
 from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.solvers.inner_precision import InnerPrecision
 from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
 
@@ -84,12 +86,18 @@ def _inverse(
 
     if refresh is None or not refresh.lags or not _follows(method, recipe):
         return make()
+
+    def made() -> Any:
+        inverse = make()
+        # A matrix that is rounded for the passes is that of the present.
+        return inverse.without_matrix() if isinstance(inverse, InnerPrecision) else inverse
+
     if held is None:
-        old = make()
+        old = made()
     elif is_traced(due):
-        old = lax.cond(due, make, lambda: held.old)
+        old = lax.cond(due, made, lambda: held.old)
     else:
-        old = make() if due else held.old
+        old = made() if due else held.old
 
     def lagged(A: LinearOperator, old: Any) -> Lagged:
         return Lagged(old, Renewal(A, nulls, settings, frozen, structures, _made))
@@ -110,6 +118,7 @@ def _by_lanes(tree: Any, problem: Problem) -> Any:
 
 def _follows(method: AbstractMethod, recipe: Any) -> bool:
     """Whether something is made of the matrix, and not given as it is."""
+    recipe = recipe.recipe if isinstance(recipe, Mixed) else recipe
     parts = recipe if isinstance(recipe, tuple) else (recipe,)
     return not method.preconditioned or any(map(is_recipe, parts))
 

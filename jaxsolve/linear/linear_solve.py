@@ -197,5 +197,7 @@ def _posed(
         operator = as_operator(solve.preprocess(problem.A), "what preprocess returns")
         problem = dataclasses.replace(problem, A=operator)
     kind = StackedSystems if problem.matrices else LinearSystem
-    problem, choice = damped(problem, solve, chosen(solve, problem.A) if choice is None else choice)
+    if choice is None:
+        choice = chosen(solve, problem.A, problem.structures.dtype)
+    problem, choice = damped(problem, solve, choice)
     return kind(problem, solve, choice)

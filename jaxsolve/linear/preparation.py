@@ -14,6 +14,7 @@ from jaxsolve.front.structures import Structures
 from jaxsolve.linear.auto import Choice, choose
 from jaxsolve.linear.deferred_preconditioner import Made, Unbuilt, build
 from jaxsolve.linear.forward import MOST_STEPS, factorised
+from jaxsolve.linear.mixed_precision import Mixed, mixed, mixed_inverse
 from jaxsolve.operators.conversion import as_operator, is_function, is_operator
 from jaxsolve.operators.function import function_operator
 from jaxsolve.operators.operator import LinearOperator
@@ -29,8 +30,13 @@ from jaxsolve.solvers.split import Split
 from jaxsolve.tracer.explicit_matrix import with_known_entries
 
 
-def chosen(solve: Solve, A: LinearOperator) -> Choice:
+def chosen(solve: Solve, A: LinearOperator, dtype: Any = None) -> Choice:
     """The method and the preconditioner asked for, or those that suit A.
+
+    Args:
+        solve: The request.
+        A: The operator.
+        dtype: The dtype of the system, where it is not that of A.
 
     Raises:
         StructureError: If the method cannot solve a system of this shape.
@@ -52,7 +58,7 @@ def chosen(solve: Solve, A: LinearOperator) -> Choice:
         raise StructureError(
             f"`{solve.method.name}` solves square systems; A has shape {A.shape}. Use 'lsqr', 'lsmr' or 'QR'."
         )
-    return choose(A, solve)
+    return mixed(choose(A, solve), solve, A, dtype)
 
 
 def limits(solve: Solve, structures: Structures) -> Control:
@@ -92,6 +98,8 @@ def prepared(
         return None
     if isinstance(recipe, Made):
         return detached(recipe.inverse)
+    if isinstance(recipe, Mixed):
+        return mixed_inverse(prepared, method, recipe, A, structures, nulls, eager)
     A = A if eager else detached(A)
     if method.entries:
         A = with_known_entries(A)
@@ -124,6 +132,7 @@ def prepared(
 
 def described(method: AbstractMethod, recipe: Any, A: LinearOperator) -> str | None:
     """How the preconditioner is made of A and applied, for people; None where its name says so."""
+    recipe = recipe.recipe if isinstance(recipe, Mixed) else recipe
     parts = [
         p
         for p in (recipe if isinstance(recipe, tuple) else (recipe,))

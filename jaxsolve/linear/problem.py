@@ -98,9 +98,9 @@ def _pose_function(
     rhs = Packing.of(b)
     unknown = rhs if x0 is None else Packing.of(x0)
     needed = needs_entries(solve)
-    # With entries any method can be chosen, and one that was compiled to be read is read.
+    # With entries any method can be chosen, they can be rounded, and what was compiled to be read is read.
     automatic = solve.method == AUTO and solve.preconditioner is None
-    wanted = needed or automatic or isinstance(f, LinearFunction)
+    wanted = needed or automatic or solve.inner_dtype is not None or isinstance(f, LinearFunction)
 
     def posed(f: Any, b: Any, x0: Any, unknown: Packing, rhs: Packing) -> Problem:
         dtype = inexact(*rhs.dtypes, *([] if x0 is None else unknown.dtypes))

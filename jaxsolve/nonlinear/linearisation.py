@@ -109,14 +109,15 @@ def inverse_of(A: LinearOperator, solve: Solve) -> Any:
 
 
 def _eliminated(A: LinearOperator, solve: Solve) -> bool:
-    known = solve.null_space is not None or bool(solve.rank_deficiency)
+    known = solve.null_space is not None or bool(solve.rank_deficiency) or solve.inner_dtype is not None
     return A.dense_form is not None and isinstance(solve.method, LU) and not known
 
 
 def lasts(A: LinearOperator, solve: Solve) -> bool:
     """Whether what `inverse_of` gives for A is of use for other matrices near A: preconditioners, not factors."""
     method, recipe, *_ = chosen(solve, A)
-    return method.preconditioned and recipe is not None
+    # What is in a lower precision holds A in it, too.
+    return method.preconditioned and recipe is not None and solve.inner_dtype is None
 
 
 def solved(A: LinearOperator, solve: Solve, inverse: Any, rhs: Array, rtol: Any) -> Outcome:

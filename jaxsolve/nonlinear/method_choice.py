@@ -94,6 +94,11 @@ def _checked(solve: Solve, method: Any, statement: Statement) -> AbstractNonline
             )
     if solve.preprocess is not None:
         raise ValueError("preprocess acts on the operator of a linear system; give it to the inner Solve.")
+    if solve.inner_dtype is not None:
+        raise ValueError(
+            "inner_dtype is for the iterations of a linear system; give it to the Solve of these, for instance "
+            "js.Newton(linear=js.Solve('GMres', inner_dtype=jnp.float32))."
+        )
     if solve.preconditioner is not None and not method.inner:
         raise ValueError(
             f"`{method.name}` solves no linear systems and takes no preconditioner; leave it out, or use "

@@ -7,9 +7,11 @@ from jax import Array, lax
 
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED, Status
+from jaxsolve.core.tree import typed
 from jaxsolve.core.vector import exponent, mul, power
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers import symmetry
+from jaxsolve.solvers.inner_precision import InnerPrecision, believed
 from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.solvers.scaled_system import Control as Control
@@ -90,7 +92,7 @@ _KEPT = (
 def iterate(
     method: AbstractMethod,
     A: LinearOperator,
-    M: LinearOperator | Split | None,
+    M: LinearOperator | Split | InnerPrecision | None,
     b: Array,
     x0: Array | None,
     control: Control,
@@ -105,7 +107,8 @@ def iterate(
     Args:
         method: What to run.
         A: Operator of shape (m, n).
-        M: Approximate inverse of A, a `Split` into a left and a right one, or None.
+        M: Approximate inverse of A, a `Split` into a left and a right one, or None; or an `InnerPrecision`, for passes
+            in a lower precision.
         b: Shape (m,), of the dtype of the solution.
         x0: First guess of shape (n,); None for zero, which saves a product.
         control: Tolerances and limit, scalars that may be traced.
@@ -127,7 +130,8 @@ def iterate(
         end = lax.while_loop(
             lambda c: c.status == _RUNNING, lambda c: one_pass(method, system, watch, c), end
         )
-    return outcome(method, system, watch, end)._replace(undetermined=method.undetermined(M))
+    factors = M.inverse if isinstance(M, InnerPrecision) else M
+    return outcome(method, system, watch, end)._replace(undetermined=method.undetermined(factors))
 
 
 def one_pass(method: AbstractMethod, system: ScaledSystem, watch: Watch, c: _Pass) -> _Pass:
@@ -139,20 +143,26 @@ def one_pass(method: AbstractMethod, system: ScaledSystem, watch: Watch, c: _Pas
     # divides by the diagonal of A next. For A and b of 1e-20 each the product is zero in float32.
     start: Any = method.start(system.A, system.M, system.incoming(mul(power(-of_r, real), c.r)))
     # Estimates are proportional to the true norm at the start; 0.9 spares a second pass for rounding.
-    ratio = start.residual_norm / jnp.where(c.residual_norm > 0, c.residual_norm, 1)
+    first = typed(start.residual_norm, real)
+    ratio = first / jnp.where(c.residual_norm > 0, c.residual_norm, 1)
     # No pass reduces the true residual by more than rounding allows; the rest is for the next one.
-    goal = jnp.maximum(0.9 * target * ratio, system.eps * start.residual_norm)
+    goal = jnp.maximum(0.9 * target * ratio, system.resolution * first)
     growth = system.limit * ratio
     unit_of_d = power(of_r + system.of_b - system.of_A, real)
     strictness = system.strictness(c.slope, c.residual_norm)
 
     def unfinished(s: Any) -> Any:
-        slope = method.slope(s)
-        steep = True if slope is None else slope > strictness * system.flat(s.residual_norm / ratio)
-        return (s.residual_norm > goal) & (s.residual_norm <= growth) & (s.halt == 0) & steep
+        slope, norm = method.slope(s), typed(s.residual_norm, real)
+        steep = True if slope is None else typed(slope, real) > strictness * system.flat(norm / ratio)
+        return (norm > goal) & (norm <= growth) & (s.halt == 0) & steep
 
     def iterate_of(s: Any) -> Array:
-        return c.x + mul(unit_of_d, system.outgoing(method.finish(system.A, system.M, s)))
+        d = system.outgoing(method.finish(system.A, system.M, s))
+        if system.inner is None:
+            return c.x + mul(unit_of_d, d)
+        # Corrections become as small as the last digits of x, which may itself be near the end of the range.
+        k = system.of_b - system.of_A
+        return mul(power(k, real), mul(power(-k, real), c.x) + mul(scale, d))
 
     def running(carry: tuple) -> Any:
         k, s, _ = carry
@@ -161,12 +171,12 @@ def one_pass(method: AbstractMethod, system: ScaledSystem, watch: Watch, c: _Pas
 
     def advance(carry: tuple) -> tuple:
         before, s, seen = carry
-        k, s = method.advance(system.A, system.M, s, before, goal, most)
+        k, s = method.advance(system.A, system.M, s, before, typed(goal, s.residual_norm.dtype), most)
         seen = watch.note(
             seen,
             before,
             k,
-            lambda: s.residual_norm / ratio * system.unit_of_b,
+            lambda: typed(s.residual_norm, real) / ratio * system.unit_of_b,
             system.told,
             lambda: iterate_of(s),
         )
@@ -175,7 +185,8 @@ def one_pass(method: AbstractMethod, system: ScaledSystem, watch: Watch, c: _Pas
     k, s, seen = lax.while_loop(running, advance, (c.iterations, start, c.seen))
     new, rounding = _checked(method, system, c, k, s, iterate_of(s), scale)
     cut = (k >= most) & unfinished(s)
-    status = _judge(method, system, c, new, s.halt, cut, rounding)
+    halt = s.halt if system.inner is None else believed(s.halt)
+    status = _judge(method, system, c, new, halt, cut, rounding)
     # A pass that left the numbers, or that failed and made things worse, is undone.
     undo = ~jnp.isfinite(new.residual_norm) | (
         ~is_any_of(status, _KEPT) & (new.residual_norm > c.residual_norm)
@@ -196,15 +207,20 @@ def _checked(
     if estimate is not None or system.columns is not None:
         asked = (s.halt == int(Status.least_squares)) & (norm > system.target)
         if estimate is not None:
-            asked |= (estimate <= system.flat(norm)) & (norm > system.target)
+            asked |= (typed(estimate, system.real) <= system.flat(norm)) & (norm > system.target)
         rhs = mul(power(-exponent(jnp.max(jnp.abs(r), initial=0)), system.real), r)
         if system.columns is None:
             rhs = system.incoming(rhs)
-            slope = lax.cond(asked, lambda: method.true_slope(system.A, system.M, s, rhs), lambda: slope)
+            slope = lax.cond(
+                asked,
+                lambda: typed(method.true_slope(system.A, system.M, s, rhs), system.real),
+                lambda: slope,
+            )
         else:
             slope = lax.cond(asked, lambda: system.slope_by_columns(rhs), lambda: slope)
         tests = asked.astype(jnp.int32)
-    hint = jnp.maximum(c.hint, jnp.asarray(method.diagnose(s), jnp.int32))
+    found = jnp.asarray(method.diagnose(s), jnp.int32)
+    hint = jnp.maximum(c.hint, found if system.inner is None else believed(found))
     steps = (k - c.iterations) // method.stride
     evaluations = c.evaluations + spent + method.spent(s, steps) + tests
     return _Pass(x, r, norm, k, evaluations, c.status, hint, slope, c.seen), rounding

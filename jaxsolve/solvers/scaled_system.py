@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsolve.core.tree import typed
 from jaxsolve.core.vector import exponent, mul, plain_norm, power
 from jaxsolve.operators.adjoint_pair import Paired
 from jaxsolve.operators.algebra import Diagonal
 from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.solvers.inner_precision import InnerPrecision
 from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.solvers.residual import Residual
@@ -60,6 +62,7 @@ class ScaledSystem:
         told: The same in those of the user.
         limit: The norm that is called divergence.
         control: Tolerances and limit.
+        inner: The precision of the method where it is a lower one; None for that of b. A, M, left and right have it.
     """
 
     A: LinearOperator
@@ -80,6 +83,7 @@ class ScaledSystem:
     told: Array
     limit: Array
     control: Control
+    inner: InnerPrecision | None = None
 
     @property
     def real(self) -> Any:
@@ -94,11 +98,18 @@ class ScaledSystem:
     def incoming(self, v: Array) -> Array:
         """A residual as the method gets it."""
         v = self.nulls.project(v)
+        v = v if self.inner is None else self.inner.entering(v)
         return v if self.left is None else self.left.mv(v)
 
     def outgoing(self, d: Array) -> Array:
         """The correction of x from that of the method."""
-        return self.nulls.project_solution(d if self.right is None else self.right.mv(d))
+        d = d if self.right is None else self.right.mv(d)
+        return self.nulls.project_solution(typed(d, self.residual.b.dtype))
+
+    @property
+    def resolution(self) -> Any:
+        """The share of its first residual below which a pass sees nothing but rounding."""
+        return self.eps if self.inner is None else self.inner.resolution()
 
     def slope_by_columns(self, r: Array) -> Array:
         """The largest |aᴴr| / (‖a‖‖r‖) over the columns a of A."""
@@ -136,7 +147,7 @@ Start = tuple[Array, Array, Array, Any]
 def scaled_system(
     method: AbstractMethod,
     A: LinearOperator,
-    M: LinearOperator | Split | None,
+    M: LinearOperator | Split | InnerPrecision | None,
     b: Array,
     x0: Array | None,
     control: Control,
@@ -149,7 +160,7 @@ def scaled_system(
     unit_of_b = power(of_b, real)
     b_norm = plain_norm(mul(power(-of_b, real), b))
     target = jnp.maximum(control.rtol * b_norm, control.atol * power(-of_b, real)).astype(real)
-    unit, probes = unit_of(A, b)
+    unit, probes = M.unit_of(A, b) if isinstance(M, InnerPrecision) else unit_of(A, b)
     of_A = exponent(unit)
     plain = rescaled(A, -of_A, real)
     nulls, null_probes = nulls.detected(plain, jnp.ones((), real))
@@ -168,12 +179,17 @@ def scaled_system(
         # A guess far off leaves a residual of other size than b, and one in the null space one of its size.
         r, norm, _, products = residual(x, target, None)
 
+    inner, worked, own = M if isinstance(M, InnerPrecision) else None, plain, nulls
+    if isinstance(M, InnerPrecision):
+        worked, own, verified, M = M.matrix(A, of_A), M.nulls(nulls), M.nulls(verified), M.scaled(of_A)
+    elif not (M is None or isinstance(M, Split)):
+        M = rescaled(M, of_A, real)
     left, right, Mu = None, None, None
     if isinstance(M, Split):
-        left, right = (None if part is None else nulls.compressed(part) for part in (M.left, M.right))
+        left, right = (None if part is None else own.compressed(part) for part in (M.left, M.right))
     elif M is not None:
         # Of the part that a diagonal M brings in A takes no notice. That of others may be huge.
-        Mu = (verified if M.traits.diagonal else nulls).compressed(rescaled(M, of_A, real))
+        Mu = (verified if M.traits.diagonal else own).compressed(M)
     columns, slope_of_b = None, jnp.zeros((), real)
     if m > n and method.rectangular:
         found = column_norms(A, of_A, real)
@@ -182,7 +198,7 @@ def scaled_system(
         if columns is not None:
             slope_of_b, products = _slope(plain, columns, residual.b), products + 1
             right = Diagonal(column_scales(columns)) if M is None else right
-    Au = verified.compressed(plain)
+    Au = verified.compressed(worked)
     Au = Au if left is None else left @ Au
     Au = Au if right is None else Au @ right
     if method.adjoint:
@@ -209,6 +225,7 @@ def scaled_system(
         told=told,
         limit=limit,
         control=control,
+        inner=inner,
     )
     return system, (x, r, norm, products + probes + null_probes)
 
