@@ -14,6 +14,7 @@ from jax import Array
 
 from jaxsolve.core.host_call import FAILURES
 from jaxsolve.core.html import facts_table
+from jaxsolve.core.recycled import Recycled
 from jaxsolve.core.status import CONVERGED, DIVERGED, Status
 
 #: How a note on several roads begins.
@@ -64,7 +65,7 @@ FIGURES = ("method", "kind", "status", "iterations", "products", "residual norm"
     data_fields=[
         "x", "residual", "residual_norm", "target", "iterations", "function_evaluations", "code", "solve_time",
         "settings", "trajectory", "objective", "asymmetry", "constants",
-        "undetermined",
+        "undetermined", "recycled",
     ],
     meta_fields=["request", "method", "kind", "note"],
 )  # fmt: skip
@@ -89,6 +90,7 @@ class SolveInfo:
             null space was declared, or A is not square.
         undetermined: Whether the factors of A show it to be singular to working precision, so that x may be off by
             anything in its null space; None from methods without factors.
+        recycled: Directions for the next solve, `Solve(recycle=info.recycled)`; None unless `recycle` asked for them.
         method: The name of the method that ran.
         is_adjoint: Whether this was the solve of a gradient.
         note: What else there is to say, for `message`.
@@ -116,6 +118,7 @@ class SolveInfo:
     asymmetry: Any = None
     constants: Any = None
     undetermined: Any = None
+    recycled: Recycled | None = None
     note: str = ""
 
     @classmethod
@@ -131,6 +134,7 @@ class SolveInfo:
             asymmetry=outcome.asymmetry,
             constants=outcome.constants,
             undetermined=outcome.undetermined,
+            recycled=None if (kept := outcome.recycled) is None else Recycled(kept, kept.shape[-2]),
             **others,
         )
 

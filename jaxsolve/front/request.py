@@ -14,6 +14,7 @@ from jaxsolve.core.array_likes import told, unwrapped
 from jaxsolve.core.foreign_names import refuse_option
 from jaxsolve.core.names import normalized, unknown_name
 from jaxsolve.core.options import is_count
+from jaxsolve.core.recycled import Recycled, recycle_request
 from jaxsolve.core.results import ConvergenceException
 from jaxsolve.operators.conversion import is_operator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
@@ -68,6 +69,8 @@ class Solve(eqx.Module):
         gradient_solve: The `Solve` for tangent and adjoint systems; None for this one (without x0 and atol).
         preprocess: Called with the operator before anything else; returns the operator to solve with.
         progress: Whether to show a progress bar.
+        recycle: For 'CG' and 'GMres': how many directions to keep for the next solve, which takes them from
+            `info.recycled` of this one; or such a state, or an empty one (`js.recycled`), to use and to renew.
         rel_tol: Alias of `rtol`.
         abs_tol: Alias of `atol`.
 
@@ -91,6 +94,7 @@ class Solve(eqx.Module):
     gradient_solve: "Solve | None"
     preprocess: Any
     progress: Any = eqx.field(static=True)
+    recycle: Recycled | None
 
     @_knows_its_options
     def __init__(
@@ -107,6 +111,7 @@ class Solve(eqx.Module):
         gradient_solve: "Solve | None" = None,
         preprocess: Any = None,
         progress: Any = None,
+        recycle: Any = None,
         *,
         rel_tol: Any = None,
         abs_tol: Any = None,
@@ -138,6 +143,11 @@ class Solve(eqx.Module):
         if not (progress is None or isinstance(progress, bool) or is_count(progress)):
             raise TypeError(f"progress expects True, False or a number of iterations; got {told(progress)}.")
         self.progress = progress
+        self.recycle = recycle_request(recycle, self.method, method_name(self.method))
+        if getattr(gradient_solve, "recycle", None) is not None:
+            raise ValueError(
+                "the solves of gradients keep no directions; leave recycle out of gradient_solve."
+            )
 
     def with_arrays(self) -> "Solve":
         """The same request with its numbers as arrays: `js.jit` traces these, so that new ones compile nothing."""
@@ -159,6 +169,8 @@ class Solve(eqx.Module):
                 parts.append(f"{name}={value!r}")
         if self.preconditioner is not None:
             parts.append(f"preconditioner={preconditioner_name(self.preconditioner)}")
+        if self.recycle is not None:
+            parts.append(f"recycle={self.recycle.count if self.recycle.directions is None else self.recycle}")
         return f"Solve({', '.join(parts)})"
 
 
