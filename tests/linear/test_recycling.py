@@ -16,6 +16,10 @@ N, K = 40, 5
 METHODS = ("CG", "GMres")
 both = pytest.mark.parametrize("method", METHODS)
 one_of_both = lambda test: pytest.mark.few(1)(both(test))  # noqa: E731
+#: One in CI, the other among the slow ones.
+slowly_both = pytest.mark.parametrize(
+    "method", [pytest.param("CG", marks=pytest.mark.further), pytest.param("GMres", marks=pytest.mark.slow)]
+)
 
 
 def diffusion(field):
@@ -77,8 +81,7 @@ def test_a_sequence_of_changing_systems_takes_fewer_iterations(method):
     assert max(counts[1:]) <= (0.6 if method == "CG" else 0.8) * counts[0], counts
 
 
-@pytest.mark.further
-@both
+@slowly_both
 def test_derivatives_are_those_of_the_solutions(method):
     ks = jnp.linspace(1.0, 2.0, 3)
 
@@ -93,7 +96,7 @@ def test_derivatives_are_those_of_the_solutions(method):
     assert all(iterations[1:] < 0.9 * fresh[1:])
 
 
-@pytest.mark.further
+@pytest.mark.slow
 @both
 def test_second_derivatives_and_none_by_the_state(method):
     ks = jnp.linspace(1.0, 2.0, 2)
@@ -143,8 +146,7 @@ def test_any_state_is_right_and_none_is_worse_than_none(method, dtype):
     assert (info.iterations <= 1.1 * info.iterations[0]).all()
 
 
-@pytest.mark.further
-@both
+@slowly_both
 def test_without_directions_a_solve_is_a_fresh_one(method):
     fresh = js.solve_linear_info(chain(1.0, method), B, js.Solve(method, rtol=1e-9, max_iterations=3000))
     info = js.solve_linear_info(chain(1.0, method), B, js.Solve(method, rtol=1e-9, recycle=K))
@@ -159,8 +161,7 @@ def test_directions_that_block_the_way_are_dropped():
     np.testing.assert_allclose(info.x, [0, 1], atol=1e-12)
 
 
-@pytest.mark.further
-@both
+@slowly_both
 def test_nothing_to_do_keeps_the_state(method):
     A, state = chain(1.0, method), Recycled(jnp.eye(K, N), K)
     for b, x0 in ((0 * B, 0 * B), (B, jnp.linalg.solve(A, B))):
@@ -170,7 +171,7 @@ def test_nothing_to_do_keeps_the_state(method):
         assert jnp.linalg.matrix_rank(info.recycled.directions) == K
 
 
-@pytest.mark.further
+@pytest.mark.slow
 @both
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_more_directions_than_unknowns(method, n):
@@ -182,7 +183,7 @@ def test_more_directions_than_unknowns(method, n):
         state = info.recycled
 
 
-@pytest.mark.further
+@pytest.mark.slow
 @both
 def test_singular_systems(method):
     A = np.array(2 * np.eye(N) - np.eye(N, k=1) - np.eye(N, k=-1))
@@ -203,7 +204,7 @@ def test_singular_systems(method):
         assert np.isfinite(info.recycled.directions).all()
 
 
-@pytest.mark.further
+@pytest.mark.slow
 @both
 def test_batches_have_a_state_each(method):
     A = jnp.stack([chain(k, method) for k in (1.0, 2.0, 3.0)])
