@@ -209,13 +209,14 @@ def _widened(s: DeflatedState, alpha: Array, beta: Array, mu: Array) -> Window:
     w, j = s.window, s.window.size
     length, sign = jnp.sqrt(jnp.abs(s.pAp)), jnp.sign(s.pAp)
     column = jnp.matmul(w.ZAW, s.mu - mu, precision=lax.Precision.HIGHEST) - mul(s.beta, w.ZAp)
-    column = quotient(column, alpha * length).at[j].set(quotient(sign * (1 + beta), alpha))
+    column = quotient(column, alpha * length)
+    column = column.at[j].set(quotient(sign * (1 + beta), alpha).astype(column.dtype))
     column = jnp.where(jnp.arange(column.shape[0]) <= j, column, 0)
     return Window(
         Z=w.Z.at[j].set(quotient(s.p, length)),
         G=w.G.at[:, j].set(column).at[j, :].set(jnp.conj(column)),
         ZAW=w.ZAW,
-        ZAp=jnp.zeros_like(w.ZAp).at[j].set(sign * length),
+        ZAp=jnp.zeros_like(w.ZAp).at[j].set((sign * length).astype(w.ZAp.dtype)),
         size=j + 1,
     )
 
