@@ -5,7 +5,7 @@
 
 `help(js.solve_linear)` and so on tell the rest. What there is:
 
-Solving     solve_linear, solve_linear_info, solve_linear_many, setup, factorize, Factorization
+Solving     solve_linear, solve_linear_info, solve_linear_many, setup, recycled, factorize, Factorization
 Asking      Solve: method, tolerances, preconditioner, first guess; methods(), preconditioners() list the names
 Answers     SolveInfo, Status, explain, Explanation, jit
 Failures    ConvergenceException, NotConverged, Diverged; StructureError, TraceError, NotLinearError,
@@ -41,6 +41,7 @@ from jaxsolve.core.errors import MissingBackendError as MissingBackendError
 from jaxsolve.core.errors import NotLinearError as NotLinearError
 from jaxsolve.core.errors import StructureError as StructureError
 from jaxsolve.core.errors import TraceError as TraceError
+from jaxsolve.core.recycled import recycled as recycled
 from jaxsolve.core.results import ConvergenceException as ConvergenceException
 from jaxsolve.core.results import Diverged as Diverged
 from jaxsolve.core.results import NotConverged as NotConverged

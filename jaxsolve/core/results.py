@@ -14,6 +14,7 @@ from jax import Array
 
 from jaxsolve.core.host_call import FAILURES
 from jaxsolve.core.html import facts_table
+from jaxsolve.core.recycled import Recycled
 from jaxsolve.core.status import CONVERGED, DIVERGED, Status
 
 #: How a note on several roads begins.
@@ -64,7 +65,7 @@ FIGURES = ("method", "kind", "status", "iterations", "products", "residual norm"
     data_fields=[
         "x", "residual", "residual_norm", "target", "iterations", "function_evaluations", "code", "solve_time",
         "settings", "trajectory", "objective", "asymmetry", "constants",
-        "undetermined", "fit", "load",
+        "undetermined", "fit", "load", "recycled",
     ],
     meta_fields=["request", "method", "kind", "note"],
 )  # fmt: skip
@@ -91,6 +92,7 @@ class SolveInfo:
             anything in its null space; None from methods without factors.
         load: The load at which x was found, by `js.continuation`; None otherwise.
         fit: The residuals of a least-squares fit with their numbers, for `js.covariance`; None of others.
+        recycled: Directions for the next solve, `Solve(recycle=info.recycled)`; None unless `recycle` asked for them.
         method: The name of the method that ran.
         is_adjoint: Whether this was the solve of a gradient.
         note: What else there is to say, for `message`.
@@ -120,6 +122,7 @@ class SolveInfo:
     undetermined: Any = None
     fit: Any = None
     load: Any = None
+    recycled: Recycled | None = None
     note: str = ""
 
     @classmethod
@@ -136,6 +139,7 @@ class SolveInfo:
             constants=outcome.constants,
             undetermined=outcome.undetermined,
             load=outcome.load,
+            recycled=None if (kept := outcome.recycled) is None else Recycled(kept, kept.shape[-2]),
             **others,
         )
 
@@ -260,7 +264,9 @@ def describe(info: SolveInfo, advice: bool = True) -> str:
         return text
     rounding = _rounding(info, norms[worst], targets[worst]) if status == Status.stagnation else ""
     tried = f" {info.note}" if info.note.startswith(TRIED) else ""
-    advised = _reached(info, worst) or f"{rounding}{_asymmetry(info, worst) or status.message}{_narrowed(info)}"
+    advised = (
+        _reached(info, worst) or f"{rounding}{_asymmetry(info, worst) or status.message}{_narrowed(info)}"
+    )
     return f"{text}. {advised}{tried}"
 
 

@@ -172,7 +172,8 @@ def guarded(judge: Judge | None, kind: str, outcome: Outcome) -> Outcome:
     """The outcome, told to whoever listens; its x raises when used unless the solve converged (or nothing is to)."""
     if judge is None:
         return outcome
-    leaves, treedef = jax.tree.flatten(outcome)
+    # Directions for the next solve are for no listener.
+    leaves, treedef = jax.tree.flatten(outcome._replace(recycled=None))
     if judge.heard:
         tell(judge.notice(kind, treedef), *leaves, ordered=True)
     if not judge.throw:

@@ -15,6 +15,7 @@ from jaxsolve.core.foreign_names import refuse_option
 from jaxsolve.core.names import normalized, unknown_name
 from jaxsolve.core.options import is_count
 from jaxsolve.core.precision import inner_precision
+from jaxsolve.core.recycled import Recycled, recycle_request
 from jaxsolve.core.results import ConvergenceException
 from jaxsolve.operators.conversion import is_operator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
@@ -71,6 +72,8 @@ class Solve(eqx.Module):
         progress: Whether to show a progress bar.
         inner_dtype: jnp.float32 for iterations, preconditioner and factors in single precision, refined to the dtype of
             b (mixed-precision refinement); the verdict is the same. None for the dtype of b throughout.
+        recycle: For 'CG' and 'GMres': how many directions to keep for the next solve, which takes them from
+            `info.recycled` of this one; or such a state, or an empty one (`js.recycled`), to use and to renew.
         rel_tol: Alias of `rtol`.
         abs_tol: Alias of `atol`.
 
@@ -95,6 +98,7 @@ class Solve(eqx.Module):
     preprocess: Any
     progress: Any = eqx.field(static=True)
     inner_dtype: Any = eqx.field(static=True)
+    recycle: Recycled | None
 
     @_knows_its_options
     def __init__(
@@ -112,6 +116,7 @@ class Solve(eqx.Module):
         preprocess: Any = None,
         progress: Any = None,
         *,
+        recycle: Any = None,
         inner_dtype: Any = None,
         rel_tol: Any = None,
         abs_tol: Any = None,
@@ -144,6 +149,13 @@ class Solve(eqx.Module):
             raise TypeError(f"progress expects True, False or a number of iterations; got {told(progress)}.")
         self.progress = progress
         self.inner_dtype = inner_precision(inner_dtype)
+        self.recycle = recycle_request(recycle, self.method, method_name(self.method))
+        if self.recycle is not None and self.inner_dtype is not None:
+            raise ValueError("recycle keeps directions of the dtype of b; leave recycle or inner_dtype out.")
+        if getattr(gradient_solve, "recycle", None) is not None:
+            raise ValueError(
+                "the solves of gradients keep no directions; leave recycle out of gradient_solve."
+            )
 
     def with_arrays(self) -> "Solve":
         """The same request with its numbers as arrays: `js.jit` traces these, so that new ones compile nothing."""
@@ -167,6 +179,8 @@ class Solve(eqx.Module):
             parts.append(f"preconditioner={preconditioner_name(self.preconditioner)}")
         if self.inner_dtype is not None:
             parts.append(f"inner_dtype={self.inner_dtype.name}")
+        if self.recycle is not None:
+            parts.append(f"recycle={self.recycle.count if self.recycle.directions is None else self.recycle}")
         return f"Solve({', '.join(parts)})"
 
 

@@ -21,7 +21,7 @@ from jaxsolve.linear.diagnosis import remember
 from jaxsolve.linear.forward import Plan, System, driver, on_device
 from jaxsolve.linear.gradient import implicit_solve
 from jaxsolve.linear.mixed_precision import mixed
-from jaxsolve.linear.preparation import chosen, limits, prepared
+from jaxsolve.linear.preparation import chosen, limits, prepared, recycled_directions
 from jaxsolve.linear.problem import Problem, null_space
 from jaxsolve.operators.conversion import told_entries
 from jaxsolve.operators.operator import LinearOperator
@@ -77,6 +77,7 @@ class LinearSystem(Posed):
         self.structures = problem.structures
         self.nulls = null_space(solve, problem.structures) if nulls is None else nulls
         self.control = limits(solve, problem.structures)
+        self.recycled = recycled_directions(solve, problem.structures)
         self.methods = (method_name(choice.method), method_name((other or of_gradient or choice).method))
         self.note = LEAST_NORM if choice.rule is DEFICIENT else ""
         self.roads = roads
@@ -116,11 +117,12 @@ class LinearSystem(Posed):
     def program(self, watch: Watch) -> tuple[Callable[..., Outcome], list[Any]]:
         """The compiled driver for a concrete system, and what it takes."""
         inverse = None if self.together else self.inverse
-        parts = (self.A, inverse, self.problem.b, self.problem.x0, self.control, self.nulls)
+        parts = (self.A, inverse, self.problem.b, self.problem.x0, self.control, self.nulls, self.recycled)
         leaves, treedef = jax.tree.flatten(parts)
         leaves = [on_device(v.item(), v.dtype) if _is_number(v) else v for v in leaves]
         shapes = tuple([(v.shape, v.dtype) for v in leaves])
-        lanes = (None, None, 0, None if self.problem.x0 is None else 0, 0, None)
+        guess, kept = (None if v is None else 0 for v in (self.problem.x0, self.recycled))
+        lanes = (None, None, 0, guess, 0, None, kept)
         axes = lanes if self.structures.batch else None
         return driver(self.choice.method, treedef, shapes, watch, axes), leaves
 
@@ -135,11 +137,13 @@ class LinearSystem(Posed):
         gradient_method, other, limited = self._gradient()
         plan = Plan(self.choice.method, gradient_method, judge, watch)
         x0, b = self.problem.x0, self.problem.b
-        system = System(self.A, self.inverse, x0, self.control, self.nulls, (other, limited))
+        system = System(
+            self.A, self.inverse, x0, self.control, self.nulls, (other, limited), recycled=self.recycled
+        )
         if not self.structures.batch:
             return implicit_solve(plan, system, b)
-        guess = None if x0 is None else 0
-        axes: Any = System(*(None, None, guess, 0, None, (None, 0)))  # pyright: ignore[reportArgumentType]  # axes
+        guess, kept = (None if v is None else 0 for v in (x0, self.recycled))
+        axes: Any = System(*(None, None, guess, 0, None, (None, 0), None, kept))  # pyright: ignore[reportArgumentType]  # axes
         return jax.vmap(functools.partial(implicit_solve, plan), in_axes=(axes, 0))(system, b)
 
     def _gradient(self) -> tuple[Any, Any, Control]:

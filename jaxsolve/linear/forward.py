@@ -38,6 +38,7 @@ class System(eqx.Module):
         nulls: Null space of A.
         gradient: Inverse and control for tangent and adjoint solves.
         origin: How the system ended that this one is a derivative of, None for none.
+        recycled: Directions of an earlier solve, shape (count, n); None to keep none. Those of derivatives keep none.
     """
 
     A: LinearOperator
@@ -47,6 +48,7 @@ class System(eqx.Module):
     nulls: NullSpace
     gradient: tuple[Any, Control]
     origin: Array | None = None
+    recycled: Array | None = None
 
     def built(self) -> "System":
         """The system with its preconditioners built."""
@@ -55,7 +57,9 @@ class System(eqx.Module):
             return self
         inverse = built(self.inverse)
         gradient = inverse if other is self.inverse else built(other), control
-        return System(self.A, inverse, self.x0, self.control, self.nulls, gradient, self.origin)
+        return System(
+            self.A, inverse, self.x0, self.control, self.nulls, gradient, self.origin, self.recycled
+        )
 
     def of_gradient(self, ended: Array | None = None) -> "System":
         """The system of a tangent, `ended` how this one did."""
@@ -100,6 +104,7 @@ def _run(
     x0: Any,
     control: Control,
     nulls: NullSpace,
+    recycled: Array | None = None,
     watch: Watch = SILENT,
 ) -> Outcome:
     """The driver, compiled once for each method and structure.
@@ -109,12 +114,14 @@ def _run(
     if inverse is None and isinstance(method, AbstractDense):
         inverse = factorised(method, A, nulls)
 
-    def solve(inverse, A, b, x0, control, nulls):
-        return attempted(lambda M: iterate(method, A, M, b, x0, control, nulls, watch), built(inverse))
+    def solve(inverse, A, b, x0, control, nulls, recycled):
+        return attempted(
+            lambda M: iterate(method, A, M, b, x0, control, nulls, watch, recycled), built(inverse)
+        )
 
     if watch != SILENT or not method.preconditioned:
-        return solve(inverse, A, b, x0, control, nulls)
-    return lane_by_lane(solve, built, inverse, A, b, x0, control, nulls)
+        return solve(inverse, A, b, x0, control, nulls, recycled)
+    return lane_by_lane(solve, built, inverse, A, b, x0, control, nulls, recycled)
 
 
 run = compiled(_run, static=1)

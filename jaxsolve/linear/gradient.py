@@ -68,7 +68,9 @@ class Solution(Rule):
         control = s.control
         if self.kind != "solve" and (s.nulls.basis is not None or s.nulls.detect):
             control = control._replace(noise=_rounding(terms))
-        outcome = run(self.plan.method, s.A, s.inverse, b, s.x0, control, s.nulls, watch=self.plan.watch)
+        outcome = run(
+            self.plan.method, s.A, s.inverse, b, s.x0, control, s.nulls, s.recycled, watch=self.plan.watch
+        )
         if self.kind != "solve":
             outcome = outcome._replace(x=_if_defined(self, s.origin, outcome, b))
             if self.plan.method.least_norm:
@@ -109,8 +111,8 @@ class Solution(Rule):
         return outcome, still._replace(x=dx, residual=dr, residual_norm=along)
 
     def held_linear(self, system: System, terms: tuple[Array, ...]) -> Any:
-        # A first guess leaves no trace but within the tolerance.
-        return terms, system.x0
+        # A first guess leaves no trace but within the tolerance, and nor do directions of an earlier solve.
+        return terms, system.x0, system.recycled
 
     def transposed(self, args: tuple, places: tuple, cotangents: list[Any]) -> tuple[Array, ...]:
         """The cotangent of b: Aᵀ⁻¹ applied to that of x, and what comes by r = b - A x."""

@@ -8,7 +8,7 @@ from jaxsolve.front.request import Solve, method_name, preconditioner_name
 from jaxsolve.solvers.method import AbstractMethod
 
 #: What the set-up does not depend on.
-CHANGEABLE = ("rtol", "atol", "max_iterations", "x0", "suppress", "progress")
+CHANGEABLE = ("rtol", "atol", "max_iterations", "x0", "suppress", "progress", "recycle")
 
 
 def overridden(held: Solve, given: Any, method: AbstractMethod) -> Solve:
@@ -37,7 +37,9 @@ def overridden(held: Solve, given: Any, method: AbstractMethod) -> Solve:
             f"this system was set up with {name} {has}; {told(asked)} needs another setup: js.setup(A, solve). Here a "
             f"Solve may change {', '.join(CHANGEABLE)}."
         )
-    return dataclasses.replace(held, **{name: getattr(given, name) for name in CHANGEABLE})
+    changed = {name: getattr(given, name) for name in CHANGEABLE}
+    changed["recycle"] = held.recycle if given.recycle is None else given.recycle
+    return dataclasses.replace(held, **changed)
 
 
 def _alike(one: Any, other: Any) -> bool:

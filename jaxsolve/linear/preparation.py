@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from jaxsolve.core.errors import NotLinearError, StructureError
 from jaxsolve.core.staging import detached, is_traced, made_once
@@ -80,6 +81,13 @@ def limits(solve: Solve, structures: Structures) -> Control:
             ) from None
         values.append(value.reshape(-1) if batch else value)
     return Control(*values)
+
+
+def recycled_directions(solve: Solve, structures: Structures) -> Array | None:
+    """The directions that a request brings, one set for each system of a batch; None where it keeps none."""
+    if solve.recycle is None:
+        return None
+    return solve.recycle.over(structures.unknown.size, structures.dtype, structures.batch)
 
 
 def prepared(

@@ -96,7 +96,11 @@ class RepeatedSystem(Posed):
 
 def repeated(A: Any, b: Any, solve: Solve, pose: Callable[[], LinearSystem]) -> Posed:
     """The system that `pose` gives, without posing it where one of its form was solved before."""
-    if not isinstance(solve, Solve) or not (isinstance(A, jax.Array) or is_operator(A)):
+    if (
+        not isinstance(solve, Solve)
+        or solve.recycle is not None
+        or not (isinstance(A, jax.Array) or is_operator(A))
+    ):
         return pose()
     request, settings = frozen(solve)
     numbers, guess = settings[:3], settings[3:]

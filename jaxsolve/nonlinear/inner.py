@@ -7,6 +7,11 @@ from jaxsolve.solvers.nonlinear_methods import Newton, PseudoTransient
 def inner_request(solve: Solve) -> Solve | None:
     """What is asked of the linear systems inside of a method; None leaves the choice to the package."""
     linear = getattr(solve.method, "linear", None)
+    if getattr(linear, "recycle", None) is not None:
+        raise ValueError(
+            f"the steps of `{solve.method.name}` keep no directions from solve to solve; leave recycle out of its "
+            "linear solves."
+        )
     given = solve.preconditioner is not None or solve.null_space is not None or bool(solve.rank_deficiency)
     if linear is not None or not given:
         return linear

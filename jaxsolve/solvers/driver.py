@@ -2,18 +2,21 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.tree import typed
-from jaxsolve.core.vector import exponent, mul, power
+from jaxsolve.core.vector import exponent, mul, plain_norm, power
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers import symmetry
 from jaxsolve.solvers.inner_precision import InnerPrecision, believed
+from jaxsolve.solvers.krylov.kept_space import AbstractRecycling, unit_rows
 from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
+from jaxsolve.solvers.recycling import recycling
 from jaxsolve.solvers.scaled_system import Control as Control
 from jaxsolve.solvers.scaled_system import ScaledSystem, scaled_system
 from jaxsolve.solvers.split import Split
@@ -46,6 +49,7 @@ class Outcome(NamedTuple):
         constants: Whether A was found to map constants to zero, None where that was not looked for.
         undetermined: Whether factors show A to be singular to working precision, None where there are none.
         load: The load at which x was found, None but along a path.
+        recycled: Directions for the next solve, shape (count, n), None where none are kept.
     """
 
     x: Array
@@ -61,10 +65,14 @@ class Outcome(NamedTuple):
     constants: Any = None
     undetermined: Any = None
     load: Any = None
+    recycled: Any = None
 
 
 class _Pass(NamedTuple):
-    """The carry of the outer loop; `hint` is the best explanation so far of a failure to come, `seen` for observers."""
+    """The carry of the outer loop.
+
+    `hint` is the best explanation so far of a failure to come, `seen` for observers, `kept` of methods that recycle.
+    """
 
     x: Array
     r: Array
@@ -75,6 +83,7 @@ class _Pass(NamedTuple):
     hint: Array
     slope: Array
     seen: Any
+    kept: Any = None
 
 
 _RUNNING = -1
@@ -98,6 +107,7 @@ def iterate(
     control: Control,
     nulls: NullSpace,
     watch: Watch = SILENT,
+    recycled: Array | None = None,
 ) -> Outcome:
     """Runs `method` on A x = b until the true residual is within the tolerance or there is a reason to stop.
 
@@ -114,7 +124,10 @@ def iterate(
         control: Tolerances and limit, scalars that may be traced.
         nulls: The null space to keep out of the solution.
         watch: What observes the loop.
+        recycled: Directions of an earlier solve, shape (count, n), which may be zero; None to keep none.
     """
+    if recycled is not None:
+        method = recycling(method, recycled.shape[0])
     system, (x, r, norm, products) = scaled_system(method, A, M, b, x0, control, nulls)
     status = jnp.where(norm <= system.target, int(Status.converged), _RUNNING)
     status = jnp.where(
@@ -125,7 +138,11 @@ def iterate(
         status = jnp.where(status == _RUNNING, int(Status.least_squares), status)
     zero, count = jnp.array(0, jnp.int32), jnp.array(products, jnp.int32)
     seen, slope = watch.start(x, norm * system.unit_of_b), jnp.full_like(norm, jnp.inf)
-    end = _Pass(x, r, norm, zero, count, status.astype(jnp.int32), zero, slope, seen)
+    kept = None
+    if recycled is not None and isinstance(method, AbstractRecycling):
+        rows = unit_rows(jax.vmap(system.nulls.project)(recycled))
+        kept, count = method.opened(system.A, system.M, rows), count + method.opening_products
+    end = _Pass(x, r, norm, zero, count, status.astype(jnp.int32), zero, slope, seen, kept)
     if 0 not in A.shape:
         end = lax.while_loop(
             lambda c: c.status == _RUNNING, lambda c: one_pass(method, system, watch, c), end
@@ -141,9 +158,16 @@ def one_pass(method: AbstractMethod, system: ScaledSystem, watch: Watch, c: _Pas
     scale = power(of_r, real)
     # Not c.r / scale: XLA takes quotients of quotients as one by the product of the divisors, and a preconditioner
     # divides by the diagonal of A next. For A and b of 1e-20 each the product is zero in float32.
-    start: Any = method.start(system.A, system.M, system.incoming(mul(power(-of_r, real), c.r)))
+    incoming = system.incoming(mul(power(-of_r, real), c.r))
+    if isinstance(method, AbstractRecycling):
+        # A part of r is gone before the first step.
+        start: Any = method.resume(system.A, system.M, incoming, c.kept)
+        size = plain_norm(incoming)
+    else:
+        start = method.start(system.A, system.M, incoming)
+        size = start.residual_norm
     # Estimates are proportional to the true norm at the start; 0.9 spares a second pass for rounding.
-    first = typed(start.residual_norm, real)
+    first = typed(size, real)
     ratio = first / jnp.where(c.residual_norm > 0, c.residual_norm, 1)
     # No pass reduces the true residual by more than rounding allows; the rest is for the next one.
     goal = jnp.maximum(0.9 * target * ratio, system.resolution * first)
@@ -192,8 +216,21 @@ def one_pass(method: AbstractMethod, system: ScaledSystem, watch: Watch, c: _Pas
         ~is_any_of(status, _KEPT) & (new.residual_norm > c.residual_norm)
     )
     x, r, norm = (jnp.where(undo, old, found) for old, found in zip(c[:3], new[:3], strict=True))
+    if isinstance(method, AbstractRecycling):
+        status, new = _without_kept(method, system, c, new, s, status)
     seen = watch.settle(seen, k, norm * system.unit_of_b, x)
     return new._replace(x=x, r=r, residual_norm=norm, status=status, seen=seen)
+
+
+def _without_kept(
+    method: AbstractRecycling, system: ScaledSystem, c: _Pass, new: _Pass, s: Any, status: Array
+) -> tuple[Array, _Pass]:
+    """The directions for the next pass; none, and another pass, after one that failed with those it had."""
+    blamed = jnp.any(method.rows(c.kept) != 0) & ~is_any_of(status, (*_KEPT, Status.invalid_input))
+    renewed = method.renewed(system.A, system.M, s)
+    kept = jax.tree.map(lambda v: jnp.where(blamed, 0, v).astype(v.dtype), renewed)
+    status = jnp.where(blamed, _RUNNING, status)
+    return status, new._replace(kept=kept, hint=jnp.where(blamed, c.hint, new.hint))
 
 
 def _checked(
@@ -223,7 +260,7 @@ def _checked(
     hint = jnp.maximum(c.hint, found if system.inner is None else believed(found))
     steps = (k - c.iterations) // method.stride
     evaluations = c.evaluations + spent + method.spent(s, steps) + tests
-    return _Pass(x, r, norm, k, evaluations, c.status, hint, slope, c.seen), rounding
+    return _Pass(x, r, norm, k, evaluations, c.status, hint, slope, c.seen, c.kept), rounding
 
 
 def outcome(method: AbstractMethod, system: ScaledSystem, watch: Watch, end: _Pass) -> Outcome:
@@ -241,9 +278,11 @@ def outcome(method: AbstractMethod, system: ScaledSystem, watch: Watch, end: _Pa
     # Whoever overlooks the status must not take the guess for a solution.
     usable = jnp.isfinite(system.b_norm) & jnp.isfinite(system.unit)
     x, r = jnp.where(usable, end.x, jnp.nan), mul(system.unit_of_b, end.r)
+    rows = unit_rows(method.rows(end.kept)) if isinstance(method, AbstractRecycling) else None
     return Outcome(
-        x, r, norm, told, end.iterations, evaluations, status, trajectory, None, skew, system.nulls.singular
-    )
+        x, r, norm, told, end.iterations, evaluations, status, trajectory, None, skew, system.nulls.singular,
+        recycled=rows,
+    )  # fmt: skip
 
 
 def _judge(
@@ -274,7 +313,7 @@ def _judge(
     failed = _first(
         (norm > system.limit, int(Status.divergence)),
         (cut | (exhausted & progressed), int(Status.max_iterations)),
-        (progressed & (new.iterations > old.iterations), _RUNNING),
+        (progressed & ((new.iterations > old.iterations) | (new.kept is not None)), _RUNNING),
         ((halt != 0) & (norm > ROUNDING * system.eps * system.b_norm), halt),
         otherwise=int(Status.stagnation),
     )

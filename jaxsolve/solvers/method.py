@@ -52,6 +52,8 @@ class AbstractMethod(eqx.Module):
     definite_preconditioner: ClassVar[bool] = False
     #: Whether the preconditioner may change from step to step, as an inner iteration does.
     flexible: ClassVar[bool] = False
+    #: Whether directions can be kept for the next solve, `Solve(recycle=k)`.
+    recycles: ClassVar[bool] = False
     #: The field that a number in the name sets: "biCG-stab(2)"; None where names take none.
     option: ClassVar[str | None] = None
     #: Whether passes end by themselves (restarts), so that a pass without convergence is no failure.

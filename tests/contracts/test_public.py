@@ -15,7 +15,7 @@ from jaxsolve.solvers.method_registry import METHODS
 #: Functions and classes that the documentation fixes.
 FUNCTIONS = """
 solve_linear solve_linear_info solve_linear_many matrix_from_function jit_compile_linear linearize_operator
-factorize setup explain plot spy read_matrix methods preconditioners jit set_logging_level
+factorize setup recycled explain plot spy read_matrix methods preconditioners jit set_logging_level
 logdet logdet_info trace_inverse inverse_diagonal rigid_body_modes
 solve_nonlinear solve_nonlinear_info solve_fixed_point solve_fixed_point_info
 least_squares least_squares_info minimize minimize_info covariance continuation
@@ -74,7 +74,7 @@ def test_solve_has_the_documented_arguments_and_defaults():
     expected = {
         "method": "auto", "rtol": 1e-5, "atol": 0.0, "max_iterations": 1000, "x0": None, "preconditioner": None,
         "suppress": (), "rank_deficiency": None, "null_space": None, "gradient_solve": None, "preprocess": None,
-        "progress": None,
+        "progress": None, "recycle": None,
     }  # fmt: skip
     parameters = inspect.signature(js.Solve.__init__).parameters
     given = {k: p.default for k, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD and k != "self"}

@@ -102,13 +102,17 @@ class Arnoldi(eqx.Module):
         used = jnp.where(jnp.arange(self.t.shape[0]) <= self.size, self.t, 0)
         return self.beta / plain_norm(used)
 
-    def combination(self, vectors: Array) -> Array:
-        """The combination of `vectors`, shape (at least m, n), whose coefficients leave the least residual."""
+    def coefficients(self) -> Array:
+        """The coefficients, shape (m,), that leave the least residual."""
         m = self.H.shape[1]
         # Columns not in use are unit vectors below the others, which leaves their coefficients 0.
         H = jnp.where(jnp.arange(m) < self.size, self.H, jnp.eye(m + 1, m, k=-1, dtype=self.H.dtype))
         Q, R = jnp.linalg.qr(H)
-        y = solve_triangular(R, mul(self.beta, jnp.conj(Q[0])))
+        return solve_triangular(R, mul(self.beta, jnp.conj(Q[0])))
+
+    def combination(self, vectors: Array) -> Array:
+        """The combination of `vectors`, shape (at least m, n), whose coefficients leave the least residual."""
+        m, y = self.H.shape[1], self.coefficients()
         # The coefficients are extended by zeros: to cut the vectors would copy them.
         y = jnp.zeros(vectors.shape[0], y.dtype).at[:m].set(y)
         return jnp.matmul(y, vectors, precision=lax.Precision.HIGHEST)
@@ -124,10 +128,16 @@ def arnoldi(r: Array, m: int) -> Arnoldi:
     return Arnoldi(V, v, H, t, beta, jnp.array(0), no, no)
 
 
-def extend(space: Arnoldi, w: Array) -> Arnoldi:
-    """The basis with one more vector: w = A v, made orthogonal (in flexible methods w = A z for any z)."""
+def extend(space: Arnoldi, w: Array, length: Array | None = None) -> Arnoldi:
+    """The basis with one more vector: w = A v, made orthogonal (in flexible methods w = A z for any z).
+
+    Args:
+        space: The basis.
+        w: The vector.
+        length: Its norm before a projection, beside which rounding is judged; None for that of w.
+    """
     k, m = space.size, space.H.shape[1]
-    length = plain_norm(w)
+    length = plain_norm(w) if length is None else length
     h, w = orthogonalise(space.V, w)  # h_ij = (w, v_i), w = w - Σ h_ij v_i
     rest = plain_norm(w)
     # The part of the column outside the range of the others is tᵀh / ‖t‖ in their space, and the new row.

@@ -53,6 +53,7 @@ class CG(AbstractMethod):
     wants: ClassVar[tuple[str, ...]] = ("positive_definite",)
     storage: ClassVar[str] = "5"
     definite_preconditioner: ClassVar[bool] = True
+    recycles: ClassVar[bool] = True
 
     @property
     def start_products(self) -> int:

@@ -51,6 +51,7 @@ class GMRES(AbstractMethod):
     option: ClassVar[str | None] = "restart"
     storage: ClassVar[str] = "restart + 2"
     restarts: ClassVar[bool] = True
+    recycles: ClassVar[bool] = True
 
     restart: int = eqx.field(static=True, default=30)
 
