@@ -68,6 +68,8 @@ class Solve(eqx.Module):
         gradient_solve: The `Solve` for tangent and adjoint systems; None for this one (without x0 and atol).
         preprocess: Called with the operator before anything else; returns the operator to solve with.
         progress: Whether to show a progress bar.
+        axis_name: Inside `jax.shard_map`: the axis of the mesh (or a tuple of axes) over which the parts of one system
+            lie; None where each device has a system of its own.
         rel_tol: Alias of `rtol`.
         abs_tol: Alias of `atol`.
 
@@ -91,6 +93,7 @@ class Solve(eqx.Module):
     gradient_solve: "Solve | None"
     preprocess: Any
     progress: Any = eqx.field(static=True)
+    axis_name: Any = eqx.field(static=True)
 
     @_knows_its_options
     def __init__(
@@ -107,6 +110,7 @@ class Solve(eqx.Module):
         gradient_solve: "Solve | None" = None,
         preprocess: Any = None,
         progress: Any = None,
+        axis_name: Any = None,
         *,
         rel_tol: Any = None,
         abs_tol: Any = None,
@@ -138,6 +142,14 @@ class Solve(eqx.Module):
         if not (progress is None or isinstance(progress, bool) or is_count(progress)):
             raise TypeError(f"progress expects True, False or a number of iterations; got {told(progress)}.")
         self.progress = progress
+        self.axis_name = axis_name if axis_name is None else _axis(axis_name)
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes over which the parts of one system lie, () for none."""
+        if self.axis_name is None:
+            return ()
+        return self.axis_name if isinstance(self.axis_name, tuple) else (self.axis_name,)
 
     def with_arrays(self) -> "Solve":
         """The same request with its numbers as arrays: `js.jit` traces these, so that new ones compile nothing."""
@@ -157,6 +169,8 @@ class Solve(eqx.Module):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and value == default):
                 parts.append(f"{name}={value!r}")
+        if self.axis_name is not None:
+            parts.append(f"axis_name={self.axis_name!r}")
         if self.preconditioner is not None:
             parts.append(f"preconditioner={preconditioner_name(self.preconditioner)}")
         return f"Solve({', '.join(parts)})"
@@ -276,6 +290,19 @@ def preconditioner_name(preconditioner: Any) -> str:
     )
 
 
+def refuse_axes(solve: Solve | None, what: str) -> None:
+    """Refuses a request for one system over several devices where there is no such thing.
+
+    Raises:
+        ValueError: In words.
+    """
+    if solve is not None and solve.axes:
+        raise ValueError(
+            f"axis_name={solve.axis_name!r}: js.solve_linear and js.solve_linear_info solve one system over the "
+            f"devices of a mesh, with a matrix or a function; {what} does not."
+        )
+
+
 def needs_entries(solve: Solve | None) -> bool:
     """Whether a request needs the entries of A, and not only products with it."""
     if solve is None:
@@ -284,6 +311,12 @@ def needs_entries(solve: Solve | None) -> bool:
     recipe = any(isinstance(part, str) or is_recipe(part) for part in recipes)
     method = isinstance(solve.method, AbstractMethod) and solve.method.entries
     return recipe or method or needs_entries(solve.gradient_solve)
+
+
+def _axis(name: Any) -> Any:
+    if isinstance(name, str) or (isinstance(name, tuple) and name and all(isinstance(n, str) for n in name)):
+        return name
+    raise TypeError(f"axis_name expects the name of a mesh axis, a tuple of names or None; got {told(name)}.")
 
 
 def _number(name: str, value: Any) -> Any:

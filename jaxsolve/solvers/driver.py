@@ -3,11 +3,12 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jaxsolve.core.results import is_any_of
+from jaxsolve.core.shards import agreed, cond, while_loop
 from jaxsolve.core.status import CONVERGED, Status
-from jaxsolve.core.vector import exponent, mul, power
+from jaxsolve.core.vector import exponent, mul, peak, power
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers import symmetry
 from jaxsolve.solvers.method import AbstractMethod
@@ -124,9 +125,7 @@ def iterate(
     seen, slope = watch.start(x, norm * system.unit_of_b), jnp.full_like(norm, jnp.inf)
     end = _Pass(x, r, norm, zero, count, status.astype(jnp.int32), zero, slope, seen)
     if 0 not in A.shape:
-        end = lax.while_loop(
-            lambda c: c.status == _RUNNING, lambda c: one_pass(method, system, watch, c), end
-        )
+        end = while_loop(lambda c: c.status == _RUNNING, lambda c: one_pass(method, system, watch, c), end)
     return outcome(method, system, watch, end)._replace(undetermined=method.undetermined(M))
 
 
@@ -172,7 +171,7 @@ def one_pass(method: AbstractMethod, system: ScaledSystem, watch: Watch, c: _Pas
         )
         return k, s, seen
 
-    k, s, seen = lax.while_loop(running, advance, (c.iterations, start, c.seen))
+    k, s, seen = while_loop(running, advance, (c.iterations, start, c.seen))
     new, rounding = _checked(method, system, c, k, s, iterate_of(s), scale)
     cut = (k >= most) & unfinished(s)
     status = _judge(method, system, c, new, s.halt, cut, rounding)
@@ -197,12 +196,12 @@ def _checked(
         asked = (s.halt == int(Status.least_squares)) & (norm > system.target)
         if estimate is not None:
             asked |= (estimate <= system.flat(norm)) & (norm > system.target)
-        rhs = mul(power(-exponent(jnp.max(jnp.abs(r), initial=0)), system.real), r)
+        rhs = mul(power(-exponent(peak(r)), system.real), r)
         if system.columns is None:
             rhs = system.incoming(rhs)
-            slope = lax.cond(asked, lambda: method.true_slope(system.A, system.M, s, rhs), lambda: slope)
+            slope = cond(asked, lambda: method.true_slope(system.A, system.M, s, rhs), lambda: slope)
         else:
-            slope = lax.cond(asked, lambda: system.slope_by_columns(rhs), lambda: slope)
+            slope = cond(asked, lambda: system.slope_by_columns(rhs), lambda: slope)
         tests = asked.astype(jnp.int32)
     hint = jnp.maximum(c.hint, jnp.asarray(method.diagnose(s), jnp.int32))
     steps = (k - c.iterations) // method.stride
@@ -225,9 +224,9 @@ def outcome(method: AbstractMethod, system: ScaledSystem, watch: Watch, end: _Pa
     # Whoever overlooks the status must not take the guess for a solution.
     usable = jnp.isfinite(system.b_norm) & jnp.isfinite(system.unit)
     x, r = jnp.where(usable, end.x, jnp.nan), mul(system.unit_of_b, end.r)
-    return Outcome(
-        x, r, norm, told, end.iterations, evaluations, status, trajectory, None, skew, system.nulls.singular
-    )
+    numbers = agreed((norm, told, end.iterations, evaluations, status, skew, system.nulls.singular))
+    norm, told, iterations, evaluations, status, skew, singular = numbers
+    return Outcome(x, r, norm, told, iterations, evaluations, status, trajectory, None, skew, singular)
 
 
 def _judge(
