@@ -20,6 +20,7 @@ from jaxsolve.front.request import Solve, refuse_axes
 from jaxsolve.linear.auto import Choice
 from jaxsolve.linear.damping import damped
 from jaxsolve.linear.execution import LinearSystem
+from jaxsolve.linear.placement import placed
 from jaxsolve.linear.preparation import chosen
 from jaxsolve.linear.problem import pose
 from jaxsolve.linear.ready import Ready
@@ -148,6 +149,9 @@ def solve_linear_many(
     return solve_linear(A, B.T, solve, grad_for_f=grad_for_f).T
 
 
+#: The number of devices, which does not change; asked once.
+_devices = functools.cache(jax.device_count)
+
 #: What is asked where nothing is.
 _DEFAULT = Solve()
 
@@ -161,6 +165,7 @@ def linear_answer(
     grad_for_f: bool = True,
     throw: bool = True,
     choice: Choice | None = None,
+    somewhere: bool = True,
 ) -> SolveInfo:
     """How a solve went, told to whoever listens.
 
@@ -173,7 +178,13 @@ def linear_answer(
         grad_for_f: Whether gradients reach A.
         throw: Whether failures raise.
         choice: The method and, in the place of the preconditioner, what is made of A already; None to choose.
+        somewhere: Whether arrays may lie on several devices of which nobody has taken care.
     """
+    if somewhere and _devices() > 1:
+        anywhere = functools.partial(
+            linear_answer, grad_for_f=grad_for_f, throw=throw, choice=choice, somewhere=False
+        )
+        return placed(anywhere, A, b, solve, args, kwargs or {})
     if isinstance(A, Ready):
         if args or kwargs:
             raise TypeError(

@@ -86,7 +86,7 @@ CALLS = {
     "preprocess": (lambda v: js.solve_linear(A, B, js.Solve("GMres", preprocess=v)), ("None", "function")),
     "gradient_solve": (lambda v: js.Solve(gradient_solve=v), ("None",)),
     "progress": (lambda v: js.Solve(progress=v), ("None",)),
-    "axis_name": (lambda v: js.Solve(axis_name=v), ("None",)),
+    "axis_name": (lambda v: js.Solve(axis_name=v), ("None", "text")),
     "factorize": (js.factorize, ()),
     "Factorization.solve": (lambda v: js.factorize(A).solve(v), ()),
     "logdet": (js.logdet, ()),
