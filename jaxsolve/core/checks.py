@@ -13,12 +13,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxsolve.core.options import require_function
 from jaxsolve.core.recent import Recent
+from jaxsolve.core.shards import cond
 
 checked_p = Primitive("checked")
 
@@ -77,7 +78,7 @@ def _compiled(x, failed, *evidence, judge):
         nothing = jax.ShapeDtypeStruct((), np.bool_)
         return jax.pure_callback(_Report(judge), nothing, *evidence, vmap_method="sequential")
 
-    bad = lax.cond(jnp.any(failed), report, lambda: jnp.array(False))
+    bad = cond(jnp.any(failed), report, lambda: jnp.array(False))
     return jnp.where(bad, jnp.zeros_like(x), x)
 
 

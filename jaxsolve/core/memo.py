@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxsolve.core.precision import in_full
 from jaxsolve.core.recent import MOST_BYTES, PROGRAM_BYTES, PROGRAMS, Recent
+from jaxsolve.core.shards import joined_axes
 
 T = TypeVar("T")
 
@@ -107,7 +108,7 @@ def compiled(f: Callable[..., T], static: int = 0) -> Callable[..., T]:
     """
 
     @recent(most=PROGRAMS)
-    def program(treedef: Any, shapes: tuple, fixed: tuple, named: tuple) -> Any:
+    def program(treedef: Any, shapes: tuple, fixed: tuple, named: tuple, axes: tuple) -> Any:
         def of_leaves(*leaves: Any) -> T:
             return in_full(f)(*fixed, *jax.tree.unflatten(treedef, leaves), **dict(named))
 
@@ -119,6 +120,6 @@ def compiled(f: Callable[..., T], static: int = 0) -> Callable[..., T]:
     def call(*args: Any, **named: Any) -> T:
         leaves, treedef = jax.tree.flatten(args[static:])
         shapes = tuple([(np.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves])
-        return program(treedef, shapes, args[:static], tuple(named.items()))(*leaves)
+        return program(treedef, shapes, args[:static], tuple(named.items()), joined_axes())(*leaves)
 
     return call

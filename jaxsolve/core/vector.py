@@ -6,11 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxsolve.core.shards import greatest, summed
 from jaxsolve.core.tree import common, typed
 
 
 def squared_norm(v: Array) -> Array:
     """‖v‖² as a real number, for vectors of ordinary size."""
+    return summed(_squares(v))
+
+
+def _squares(v: Array) -> Array:
     if jnp.iscomplexobj(v):
         return jnp.sum(jnp.square(v.real)) + jnp.sum(jnp.square(v.imag))
     return jnp.sum(jnp.square(v))
@@ -21,6 +26,16 @@ def plain_norm(v: Array) -> Array:
     return jnp.sqrt(squared_norm(v))
 
 
+def short_norm(v: Array) -> Array:
+    """‖v‖ of a few coefficients, which every device has where the vectors themselves are spread over devices."""
+    return jnp.sqrt(_squares(v))
+
+
+def peak(v: Array) -> Array:
+    """max |v|, 0 of nothing."""
+    return greatest(jnp.max(jnp.abs(v), initial=0))
+
+
 def norm(v: Array) -> Array:
     """‖v‖ for vectors of any size: no overflow, no underflow, exact under powers of two. Costs two passes.
 
@@ -28,7 +43,7 @@ def norm(v: Array) -> Array:
     >>> float(norm(jnp.asarray(np.array([3e-30, 4e-30], np.float32)))) / 5e-30
     1.0...
     """
-    scale = power_of_two(jnp.max(jnp.abs(v), initial=0))
+    scale = power_of_two(peak(v))
     return plain_norm(v / scale.astype(v.dtype)) * scale
 
 
@@ -46,7 +61,7 @@ def dot(v: Array, w: Array) -> Array:
     if v.dtype != w.dtype:
         dtype = common(v, w)
         v, w = v.astype(dtype), w.astype(dtype)
-    return jnp.vdot(v, w, precision=lax.Precision.HIGHEST)
+    return summed(jnp.vdot(v, w, precision=lax.Precision.HIGHEST))
 
 
 def real_dot(v: Array, w: Array) -> Array:

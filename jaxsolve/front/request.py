@@ -74,6 +74,8 @@ class Solve(eqx.Module):
             b (mixed-precision refinement); the verdict is the same. None for the dtype of b throughout.
         recycle: For 'CG' and 'GMres': how many directions to keep for the next solve, which takes them from
             `info.recycled` of this one; or such a state, or an empty one (`js.recycled`), to use and to renew.
+        axis_name: Inside `jax.shard_map`: the axis of the mesh (or a tuple of axes) over which the parts of one system
+            lie; None where each device has a system of its own.
         rel_tol: Alias of `rtol`.
         abs_tol: Alias of `atol`.
 
@@ -99,6 +101,7 @@ class Solve(eqx.Module):
     progress: Any = eqx.field(static=True)
     inner_dtype: Any = eqx.field(static=True)
     recycle: Recycled | None
+    axis_name: Any = eqx.field(static=True)
 
     @_knows_its_options
     def __init__(
@@ -116,6 +119,7 @@ class Solve(eqx.Module):
         preprocess: Any = None,
         progress: Any = None,
         *,
+        axis_name: Any = None,
         recycle: Any = None,
         inner_dtype: Any = None,
         rel_tol: Any = None,
@@ -150,12 +154,21 @@ class Solve(eqx.Module):
         self.progress = progress
         self.inner_dtype = inner_precision(inner_dtype)
         self.recycle = recycle_request(recycle, self.method, method_name(self.method))
-        if self.recycle is not None and self.inner_dtype is not None:
-            raise ValueError("recycle keeps directions of the dtype of b; leave recycle or inner_dtype out.")
+        self.axis_name = axis_name if axis_name is None else _axis(axis_name)
+        used = [name for name in ("recycle", "inner_dtype", "axis_name") if getattr(self, name) is not None]
+        if len(used) > 1:
+            raise ValueError(f"{' and '.join(used)} are not made for each other; leave one of them out.")
         if getattr(gradient_solve, "recycle", None) is not None:
             raise ValueError(
                 "the solves of gradients keep no directions; leave recycle out of gradient_solve."
             )
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes over which the parts of one system lie, () for none."""
+        if self.axis_name is None:
+            return ()
+        return self.axis_name if isinstance(self.axis_name, tuple) else (self.axis_name,)
 
     def with_arrays(self) -> "Solve":
         """The same request with its numbers as arrays: `js.jit` traces these, so that new ones compile nothing."""
@@ -175,6 +188,8 @@ class Solve(eqx.Module):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and value == default):
                 parts.append(f"{name}={value!r}")
+        if self.axis_name is not None:
+            parts.append(f"axis_name={self.axis_name!r}")
         if self.preconditioner is not None:
             parts.append(f"preconditioner={preconditioner_name(self.preconditioner)}")
         if self.inner_dtype is not None:
@@ -298,6 +313,19 @@ def preconditioner_name(preconditioner: Any) -> str:
     )
 
 
+def refuse_axes(solve: Solve | None, what: str) -> None:
+    """Refuses a request for one system over several devices where there is no such thing.
+
+    Raises:
+        ValueError: In words.
+    """
+    if solve is not None and solve.axes:
+        raise ValueError(
+            f"axis_name={solve.axis_name!r}: js.solve_linear and js.solve_linear_info solve one system over the "
+            f"devices of a mesh, with a matrix or a function; {what} does not."
+        )
+
+
 def needs_entries(solve: Solve | None) -> bool:
     """Whether a request needs the entries of A, and not only products with it."""
     if solve is None:
@@ -306,6 +334,12 @@ def needs_entries(solve: Solve | None) -> bool:
     recipe = any(isinstance(part, str) or is_recipe(part) for part in recipes)
     method = isinstance(solve.method, AbstractMethod) and solve.method.entries
     return recipe or method or needs_entries(solve.gradient_solve)
+
+
+def _axis(name: Any) -> Any:
+    if isinstance(name, str) or (isinstance(name, tuple) and name and all(isinstance(n, str) for n in name)):
+        return name
+    raise TypeError(f"axis_name expects the name of a mesh axis, a tuple of names or None; got {told(name)}.")
 
 
 def _number(name: str, value: Any) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxsolve.core.precision import in_full
 from jaxsolve.core.results import TRIED, SolveInfo
+from jaxsolve.core.shards import joined_axes, one_vector_over
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.front.answer import Posed, frozen
@@ -83,7 +84,10 @@ class LinearSystem(Posed):
         self.roads = roads
         if roads and not self.note:
             self.note = f"{TRIED}{', '.join(roads)}; then this."
-        self.eager = not is_traced((problem.A, problem.b, problem.x0, self.nulls, frozen(solve)[1]))
+        self.axes = joined_axes()
+        self.eager = not self.axes and not is_traced(
+            (problem.A, problem.b, problem.x0, self.nulls, frozen(solve)[1])
+        )
 
     @functools.cached_property
     def A(self) -> LinearOperator:
@@ -134,8 +138,12 @@ class LinearSystem(Posed):
 
     @in_full
     def by_rule(self, judge: Judge | None, watch: Watch) -> Outcome:
+        with one_vector_over(self.axes):
+            return self._ruled(judge, watch)
+
+    def _ruled(self, judge: Judge | None, watch: Watch) -> Outcome:
         gradient_method, other, limited = self._gradient()
-        plan = Plan(self.choice.method, gradient_method, judge, watch)
+        plan = Plan(self.choice.method, gradient_method, judge, watch, self.axes)
         x0, b = self.problem.x0, self.problem.b
         system = System(
             self.A, self.inverse, x0, self.control, self.nulls, (other, limited), recycled=self.recycled

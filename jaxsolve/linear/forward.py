@@ -84,12 +84,14 @@ class Plan:
         gradient_method: The method of tangent and adjoint systems.
         judge: Where outcomes go, None where nothing is raised and nobody listens.
         watch: What observes the loops.
+        axes: The axes of a mesh over which the parts of one vector lie.
     """
 
     method: AbstractMethod
     gradient_method: AbstractMethod
     judge: Judge | None
     watch: Watch
+    axes: tuple[str, ...] = ()
 
     def of_gradient(self) -> "Plan":
         """The plan of tangent and adjoint systems."""

@@ -11,8 +11,8 @@ Under a null space N(p) of A and Aᴴ, x has no part in N: from Nᴴ x = 0 follo
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from jax.custom_derivatives import SymbolicZero
 from jaxsolve.core.implicit import Rule, implicit
 from jaxsolve.core.memo import compiled
 from jaxsolve.core.results import is_any_of
+from jaxsolve.core.shards import axes_of, greatest, one_vector_over, varying
 from jaxsolve.core.status import UNDEFINED, Status
 from jaxsolve.core.tangent import pushed
 from jaxsolve.core.vector import dot, mul, norm
@@ -32,6 +33,8 @@ from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.driver import Outcome
 from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.solvers.units import unit_of
+
+T = TypeVar("T")
 
 #: What is left of a right-hand side that vanishes, in rounding errors of its terms.
 CANCELLED = 100
@@ -46,12 +49,25 @@ def implicit_solve(plan: Plan, system: System, *terms: Array, kind: str = "solve
         *terms: b as a sum: where it vanishes, the size of its terms tells what is rounding.
         kind: What is solved, for those who listen: "solve", "tangent" or "adjoint".
     """
-    return implicit(Solution(plan, kind), system, terms)
+    # Parts of one vector vary over its devices, be the values that they are made of the same on all.
+    axes = axes_of((system, terms)).union(plan.axes)
+    return implicit(Solution(plan, kind), system, varying(terms, axes))
 
 
 def tangent_solve(plan: Plan, system: System, rhs: Array) -> Array:
     """A⁻¹ rhs by the method for gradients, linear in rhs and differentiable in A."""
     return implicit_solve(plan.of_gradient(), system.of_gradient(), rhs, kind="tangent").x
+
+
+def _over_its_axes(f: Callable[..., T]) -> Callable[..., T]:
+    """A method of a solution with the vectors that its plan tells of."""
+
+    @functools.wraps(f)
+    def over(self: "Solution", *args: Any) -> T:
+        with one_vector_over(self.plan.axes):
+            return f(self, *args)
+
+    return over
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +79,7 @@ class Solution(Rule):
 
     linear = True
 
+    @_over_its_axes
     def value(self, system: System, terms: tuple[Array, ...]) -> Outcome:
         s, b = system, sum(terms[1:], terms[0])
         control = s.control
@@ -80,6 +97,7 @@ class Solution(Rule):
                 outcome = outcome._replace(status=status.astype(outcome.status.dtype))
         return guarded(self.plan.judge, self.kind, outcome)
 
+    @_over_its_axes
     def tangent(self, args: tuple, tangents: tuple) -> tuple[Outcome, Outcome]:
         (system, terms), (dsystem, dterms) = args, tangents
         system = system.built()
@@ -114,6 +132,7 @@ class Solution(Rule):
         # A first guess leaves no trace but within the tolerance, and nor do directions of an earlier solve.
         return terms, system.x0, system.recycled
 
+    @_over_its_axes
     def transposed(self, args: tuple, places: tuple, cotangents: list[Any]) -> tuple[Array, ...]:
         """The cotangent of b: Aᵀ⁻¹ applied to that of x, and what comes by r = b - A x."""
         system = args[0].built().of_gradient()
@@ -154,7 +173,7 @@ def _if_defined(solution: Solution, origin: Array | None, outcome: Outcome, b: A
         void = void | is_any_of(origin, UNDEFINED)
     x = jnp.where(void, jnp.nan, outcome.x)
     # The failed lane of a batch does not touch the gradient of the others, which asks nothing of it.
-    return jnp.where(jnp.any(b != 0), x, 0) if solution.kind == "adjoint" else x
+    return jnp.where(greatest(jnp.any(b != 0)), x, 0) if solution.kind == "adjoint" else x
 
 
 @compiled

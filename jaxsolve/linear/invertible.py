@@ -10,7 +10,7 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.module import Module
 from jaxsolve.core.staging import detached
 from jaxsolve.core.tree import as_arrays, inexact
-from jaxsolve.front.request import Solve
+from jaxsolve.front.request import Solve, refuse_axes
 from jaxsolve.linear.auto import DEFICIENT, Choice
 from jaxsolve.linear.factorization import Factorization
 from jaxsolve.linear.linear_solve import linear_answer
@@ -57,6 +57,7 @@ def read(owner: str, A: Any, solve: Solve | None, params: tuple, x_like: Any) ->
     if isinstance(A, Factorization):
         A, solve = A.A, solve or Solve(A.method)
     solve = solve or Solve()
+    refuse_axes(solve, owner)
     if is_function(A):
         A = _read_function(owner, A, solve, params, x_like)
     elif params:

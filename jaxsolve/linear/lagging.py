@@ -7,11 +7,12 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jaxsolve.core.names import normalized
 from jaxsolve.core.options import is_count
 from jaxsolve.core.results import Frozen, is_any_of
+from jaxsolve.core.shards import while_loop
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.front.structures import Structures
 from jaxsolve.operators.operator import LinearOperator
@@ -122,4 +123,4 @@ def attempted(solve: Callable[[Any], Outcome], inverse: Any) -> Outcome:
         return jnp.array(False), found._replace(evaluations=found.evaluations + carry[1].evaluations)
 
     # Not `cond`, of which `vmap` runs both branches for all lanes.
-    return lax.while_loop(lambda carry: carry[0], again, (failed, first))[1]
+    return while_loop(lambda carry: carry[0], again, (failed, first))[1]

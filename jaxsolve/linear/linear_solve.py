@@ -13,16 +13,19 @@ from jaxsolve.core.array_likes import told
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.precision import in_full
 from jaxsolve.core.results import SolveInfo
+from jaxsolve.core.shards import one_vector_over
 from jaxsolve.core.tree import as_arrays
 from jaxsolve.front.answer import answered
-from jaxsolve.front.request import Solve
+from jaxsolve.front.request import Solve, refuse_axes
 from jaxsolve.linear.auto import Choice
 from jaxsolve.linear.damping import damped
 from jaxsolve.linear.execution import LinearSystem
+from jaxsolve.linear.placement import placed
 from jaxsolve.linear.preparation import chosen
 from jaxsolve.linear.problem import pose
 from jaxsolve.linear.ready import Ready
 from jaxsolve.linear.repeated import repeated
+from jaxsolve.linear.spread import check_axes, check_operator
 from jaxsolve.linear.stacked_systems import StackedSystems
 from jaxsolve.operators.conversion import ACCEPTED, as_operator, is_function
 
@@ -146,6 +149,9 @@ def solve_linear_many(
     return solve_linear(A, B.T, solve, grad_for_f=grad_for_f).T
 
 
+#: The number of devices, which does not change; asked once.
+_devices = functools.cache(jax.device_count)
+
 #: What is asked where nothing is.
 _DEFAULT = Solve()
 
@@ -159,6 +165,7 @@ def linear_answer(
     grad_for_f: bool = True,
     throw: bool = True,
     choice: Choice | None = None,
+    somewhere: bool = True,
 ) -> SolveInfo:
     """How a solve went, told to whoever listens.
 
@@ -171,13 +178,20 @@ def linear_answer(
         grad_for_f: Whether gradients reach A.
         throw: Whether failures raise.
         choice: The method and, in the place of the preconditioner, what is made of A already; None to choose.
+        somewhere: Whether arrays may lie on several devices of which nobody has taken care.
     """
+    if somewhere and _devices() > 1:
+        anywhere = functools.partial(
+            linear_answer, grad_for_f=grad_for_f, throw=throw, choice=choice, somewhere=False
+        )
+        return placed(anywhere, A, b, solve, args, kwargs or {})
     if isinstance(A, Ready):
         if args or kwargs:
             raise TypeError(
                 "further arguments of a function belong to js.setup(f, solve, ...) and to ready.update(f, ...)."
             )
 
+        refuse_axes(solve, "js.setup")
         solve = A.asked(solve)
         return answered(functools.partial(A.system, b, solve, grad_for_f), solve, throw)
     solve = _DEFAULT if solve is None else solve
@@ -192,10 +206,22 @@ def linear_answer(
 def _posed(
     A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bool, choice: Choice | None
 ) -> LinearSystem:
+    if not isinstance(solve, Solve):
+        pose(A, b, solve, args, kwargs, grad_for_f)  # says what a request is
+    check_axes(A, solve)
+    with one_vector_over(solve.axes):
+        return _system(A, b, solve, args, kwargs, grad_for_f, choice)
+
+
+def _system(
+    A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bool, choice: Choice | None
+) -> LinearSystem:
     problem = pose(A, b, solve, args, kwargs, grad_for_f)
     if solve.preprocess is not None:
         operator = as_operator(solve.preprocess(problem.A), "what preprocess returns")
         problem = dataclasses.replace(problem, A=operator)
+    if not problem.matrices:
+        check_operator(problem.A, problem.b, solve)
     kind = StackedSystems if problem.matrices else LinearSystem
     if choice is None:
         choice = chosen(solve, problem.A, problem.structures.dtype)

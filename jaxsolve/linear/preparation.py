@@ -9,8 +9,9 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import NotLinearError, StructureError
+from jaxsolve.core.shards import axes_inside, joined_axes
 from jaxsolve.core.staging import detached, is_traced, made_once
-from jaxsolve.front.request import PRECONDITIONS, Solve, is_recipe, preconditioner_name
+from jaxsolve.front.request import PRECONDITIONS, Solve, is_recipe, preconditioner_name, refuse_axes
 from jaxsolve.front.structures import Structures
 from jaxsolve.linear.auto import Choice, choose
 from jaxsolve.linear.deferred_preconditioner import Made, Unbuilt, build
@@ -43,6 +44,8 @@ def chosen(solve: Solve, A: LinearOperator, dtype: Any = None) -> Choice:
         StructureError: If the method cannot solve a system of this shape.
         ValueError: If it is for nonlinear problems, or if it takes no preconditioner and is given one.
     """
+    if solve.axes != joined_axes():
+        refuse_axes(solve, "what is set up or chosen beforehand")
     if isinstance(solve.method, AbstractNonlinearMethod):
         raise ValueError(
             f"`{solve.method.name}` is for {' and '.join(solve.method.solves)}, not for linear systems; use 'auto', a "
@@ -157,7 +160,9 @@ def given(recipe: Any, A: LinearOperator, structures: Structures) -> LinearOpera
         M = as_operator(recipe.build(A), f"what {type(recipe).__name__}.build returns").layout()
     elif is_function(recipe):
         try:
-            M, _ = function_operator(recipe, structures.rhs, structures.unknown, structures.dtype, (), {})
+            M, _ = function_operator(
+                recipe, structures.rhs, structures.unknown, structures.dtype, (), {}, frozenset(axes_inside())
+            )
         except NotLinearError as error:
             raise NotLinearError(f"as a preconditioner, {error}") from None
     else:

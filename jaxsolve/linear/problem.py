@@ -12,6 +12,7 @@ from jax import Array
 from jaxsolve.core.array_likes import told
 from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
 from jaxsolve.core.foreign_names import suggestion
+from jaxsolve.core.shards import axes_of, length
 from jaxsolve.core.staging import detached, made_once
 from jaxsolve.core.tree import Packing, as_arrays, common, inexact, typed
 from jaxsolve.front.request import AUTO, Solve, needs_entries
@@ -105,7 +106,7 @@ def _pose_function(
     def posed(f: Any, b: Any, x0: Any, unknown: Packing, rhs: Packing) -> Problem:
         dtype = inexact(*rhs.dtypes, *([] if x0 is None else unknown.dtypes))
         found = _traced(f, unknown, rhs, dtype, args, kwargs, needed) if wanted else None
-        operator, offset = found or function_operator(f, unknown, rhs, dtype, args, kwargs)
+        operator, offset = found or function_operator(f, unknown, rhs, dtype, args, kwargs, axes_of((b, x0)))
         if not grad_for_f:
             operator, offset = detached((operator, offset))
         if operator.dtype != dtype:
@@ -298,9 +299,15 @@ def null_space(solve: Solve, structures: Structures) -> NullSpace:
     m, n, dtype = structures.rhs.size, structures.unknown.size, structures.dtype
     if solve.null_space is None:
         # Over real and imaginary parts constants have two dimensions.
-        parts = structures.unknown.constants(dtype) if structures.unknown.split and n else None
+        parts = (
+            structures.unknown.constants(dtype) / math.sqrt(length(1))
+            if structures.unknown.split and n
+            else None
+        )
         if solve.rank_deficiency:
-            return NullSpace(jnp.full((n, 1), 1 / math.sqrt(max(n, 1)), dtype) if parts is None else parts)
+            return NullSpace(
+                jnp.full((n, 1), 1 / math.sqrt(max(length(n), 1)), dtype) if parts is None else parts
+            )
         if parts is not None and solve.rank_deficiency is None and m == n:
             return NullSpace(None, True, None, parts)
         return _DETECT if solve.rank_deficiency is None and m == n else _UNKNOWN

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxsolve.core.array_likes import told
 from jaxsolve.core.results import SolveInfo
-from jaxsolve.front.request import Solve
+from jaxsolve.front.request import Solve, refuse_axes
 from jaxsolve.nonlinear.nonlinear_problem import arrays, state
 from jaxsolve.nonlinear.nonlinear_solve import Stated, nonlinear_answer
 from jaxsolve.solvers.nonlinear_methods import FIXED_POINT, ROOT, LevenbergMarquardt
@@ -138,6 +138,7 @@ def requested(solve: Any) -> Solve:
         return Solve()
     if not isinstance(solve, Solve):
         raise TypeError(f"the request is a js.Solve, such as js.Solve('newton', x0=x0); got {told(solve)}.")
+    refuse_axes(solve, "a search of js.solve_nonlinear, js.minimize or js.least_squares")
     return solve
 
 

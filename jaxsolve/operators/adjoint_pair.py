@@ -2,8 +2,9 @@
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
+from jaxsolve.core.shards import while_loop
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.host_products import HostOperator
 from jaxsolve.operators.operator import LinearOperator, Wrapper
@@ -46,4 +47,4 @@ def product_if(condition: Array, A: LinearOperator, x: Array) -> Array:
     """
     image = jax.eval_shape(A.mv, x)
     start = (jnp.asarray(condition), jnp.zeros(image.shape, image.dtype))
-    return lax.while_loop(lambda carry: carry[0], lambda carry: (jnp.array(False), A.mv(x)), start)[1]
+    return while_loop(lambda carry: carry[0], lambda carry: (jnp.array(False), A.mv(x)), start)[1]

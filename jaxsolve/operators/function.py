@@ -12,6 +12,7 @@ from jax import Array
 from jaxsolve.core.compat import is_known
 from jaxsolve.core.errors import NotLinearError, StructureError
 from jaxsolve.core.memo import compiled
+from jaxsolve.core.shards import axes_of, joined_axes, like, varying
 from jaxsolve.core.staging import is_traced, staged
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import Packing, common, typed
@@ -75,7 +76,8 @@ class FunctionOperator(LinearOperator):
         if not self.affine:
             return self.value(x)
         # For an affine f the derivative is the linear part, and the value at zero drops out of the program.
-        return jax.jvp(self.value, (jnp.zeros_like(x),), (x,))[1]
+        x = varying(x, self._axes)
+        return jax.jvp(self.value, (varying(jnp.zeros_like(x), axes_of(x)),), (x,))[1]
 
     @property
     def lanes_share_nothing(self) -> bool:
@@ -84,8 +86,13 @@ class FunctionOperator(LinearOperator):
 
     def value(self, x: Array) -> Array:
         """The function itself at x, its constant included."""
-        (y,) = self.program(*self.parameters, typed(x, self.kind))
+        (y,) = self.program(*self.parameters, typed(varying(x, self._axes), self.kind))
         return y
+
+    @property
+    def _axes(self) -> frozenset[str]:
+        """The axes of a mesh over which the program takes x to vary, inside `shard_map`."""
+        return axes_of(self.program.jaxpr.in_avals[-1])
 
 
 def function_operator(
@@ -95,6 +102,7 @@ def function_operator(
     dtype: Any,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
+    axes: frozenset[str] = frozenset(),
 ) -> tuple[FunctionOperator, Array | None]:
     """A function as an operator on flat vectors, and its constant part.
 
@@ -105,6 +113,7 @@ def function_operator(
         dtype: The dtype wanted for the vectors; widened to what f returns.
         args: Further arguments; floats and arrays in them are traced, so that new values retrace nothing.
         kwargs: The same by name.
+        axes: The axes of a mesh over which x varies, inside `shard_map`.
 
     Returns:
         The operator, and f(0) as a flat vector, None where f is linear.
@@ -121,12 +130,16 @@ def function_operator(
         check_output(f, y, rhs)
         return rhs.pack(y, rhs.vector_dtype(dtype, *(leaf.dtype for leaf in jax.tree.leaves(y))))
 
-    shapes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in values]
-    x = jax.ShapeDtypeStruct((unknown.size,), dtype)
+    axes = axes.union(joined_axes(), *map(axes_of, values))
+    shapes = [like(v.shape, v.dtype, axes_of(v)) for v in values]
+    x = like((unknown.size,), dtype, axes)
     program, constants, out = trace_program(flat, shapes, x)
     if out.dtype != dtype:
         wide = common(out.dtype, dtype)
-        return function_operator(f, unknown.widened(wide), rhs, wide, args, kwargs)
+        return function_operator(f, unknown.widened(wide), rhs, wide, args, kwargs, axes)
+    if axes_of(out) - axes:
+        # x varies over what f closes over, too.
+        return function_operator(f, unknown, rhs, dtype, args, kwargs, axes | axes_of(out))
     parameters = tuple(
         c if isinstance(c, np.ndarray) and not c.ndim else jnp.asarray(c) for c in (*constants, *values)
     )

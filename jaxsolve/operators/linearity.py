@@ -22,6 +22,7 @@ from jaxsolve.core.compat import (
 )
 from jaxsolve.core.errors import NotLinearError
 from jaxsolve.core.implicit import is_linear_in, solves
+from jaxsolve.core.shards import axes_of, like
 from jaxsolve.operators.linear_primitives import fact_of, keeps_zero, objection
 
 
@@ -108,7 +109,7 @@ def _dependent(eqn: JaxprEqn, operands: list[Degree], complex_input: bool) -> li
 
 def derivative_is_constant(eqn: Any, moving: Sequence[int]) -> bool:
     """Whether JAX's derivative of an equation along some of its inputs does not read them."""
-    avals = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+    avals = [like(v.aval.shape, v.aval.dtype, axes_of(v.aval)) for v in eqn.invars]
 
     def derivative(values: list[Any], tangents: list[Any]) -> list[Any]:
         def applied(*inputs: Any) -> list[Any]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.shards import axes_inside, axes_of, varying
 from jaxsolve.core.traits import Traits, traits_for
 from jaxsolve.core.tree import inexact
 
@@ -84,6 +85,10 @@ def transposed_product(product: Callable[[Array], Array], zeros: Array, y: Array
     """
     # By vjp and not by linear_transpose, which refuses `u.at[i].set(v)` unless the indices are known to differ.
     try:
+        if axes_inside():
+            # What does not vary over a mesh axis gets the sum of its cotangents there; a part of a vector varies.
+            axes = axes_of((y, jax.eval_shape(product, zeros)))
+            zeros, y = varying(zeros, axes), varying(y, axes)
         out, pull = jax.vjp(product, zeros)
         return pull(y.astype(out.dtype))[0]
     # The product has been made before: what fails here is its transposition, each primitive in its own words.

@@ -4,12 +4,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jaxsolve.core.results import is_any_of
+from jaxsolve.core.shards import agreed, cond, while_loop
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.tree import typed
-from jaxsolve.core.vector import exponent, mul, plain_norm, power
+from jaxsolve.core.vector import exponent, mul, peak, plain_norm, power
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers import symmetry
 from jaxsolve.solvers.inner_precision import InnerPrecision, believed
@@ -144,9 +145,7 @@ def iterate(
         kept, count = method.opened(system.A, system.M, rows), count + method.opening_products
     end = _Pass(x, r, norm, zero, count, status.astype(jnp.int32), zero, slope, seen, kept)
     if 0 not in A.shape:
-        end = lax.while_loop(
-            lambda c: c.status == _RUNNING, lambda c: one_pass(method, system, watch, c), end
-        )
+        end = while_loop(lambda c: c.status == _RUNNING, lambda c: one_pass(method, system, watch, c), end)
     factors = M.inverse if isinstance(M, InnerPrecision) else M
     return outcome(method, system, watch, end)._replace(undetermined=method.undetermined(factors))
 
@@ -206,7 +205,7 @@ def one_pass(method: AbstractMethod, system: ScaledSystem, watch: Watch, c: _Pas
         )
         return k, s, seen
 
-    k, s, seen = lax.while_loop(running, advance, (c.iterations, start, c.seen))
+    k, s, seen = while_loop(running, advance, (c.iterations, start, c.seen))
     new, rounding = _checked(method, system, c, k, s, iterate_of(s), scale)
     cut = (k >= most) & unfinished(s)
     halt = s.halt if system.inner is None else believed(s.halt)
@@ -245,16 +244,16 @@ def _checked(
         asked = (s.halt == int(Status.least_squares)) & (norm > system.target)
         if estimate is not None:
             asked |= (typed(estimate, system.real) <= system.flat(norm)) & (norm > system.target)
-        rhs = mul(power(-exponent(jnp.max(jnp.abs(r), initial=0)), system.real), r)
+        rhs = mul(power(-exponent(peak(r)), system.real), r)
         if system.columns is None:
             rhs = system.incoming(rhs)
-            slope = lax.cond(
+            slope = cond(
                 asked,
                 lambda: typed(method.true_slope(system.A, system.M, s, rhs), system.real),
                 lambda: slope,
             )
         else:
-            slope = lax.cond(asked, lambda: system.slope_by_columns(rhs), lambda: slope)
+            slope = cond(asked, lambda: system.slope_by_columns(rhs), lambda: slope)
         tests = asked.astype(jnp.int32)
     found = jnp.asarray(method.diagnose(s), jnp.int32)
     hint = jnp.maximum(c.hint, found if system.inner is None else believed(found))
@@ -279,10 +278,11 @@ def outcome(method: AbstractMethod, system: ScaledSystem, watch: Watch, end: _Pa
     usable = jnp.isfinite(system.b_norm) & jnp.isfinite(system.unit)
     x, r = jnp.where(usable, end.x, jnp.nan), mul(system.unit_of_b, end.r)
     rows = unit_rows(method.rows(end.kept)) if isinstance(method, AbstractRecycling) else None
+    numbers = agreed((norm, told, end.iterations, evaluations, status, skew, system.nulls.singular))
+    norm, told, iterations, evaluations, status, skew, singular = numbers
     return Outcome(
-        x, r, norm, told, end.iterations, evaluations, status, trajectory, None, skew, system.nulls.singular,
-        recycled=rows,
-    )  # fmt: skip
+        x, r, norm, told, iterations, evaluations, status, trajectory, None, skew, singular, recycled=rows
+    )
 
 
 def _judge(

@@ -56,6 +56,8 @@ class AbstractMethod(eqx.Module):
     recycles: ClassVar[bool] = False
     #: The field that a number in the name sets: "biCG-stab(2)"; None where names take none.
     option: ClassVar[str | None] = None
+    #: Whether all sums over a vector go through `core/vector.py`, which adds up its parts on several devices.
+    spreads: ClassVar[bool] = False
     #: Whether passes end by themselves (restarts), so that a pass without convergence is no failure.
     restarts: ClassVar[bool] = False
 

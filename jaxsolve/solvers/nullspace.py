@@ -9,9 +9,10 @@ import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.results import is_any_of
+from jaxsolve.core.shards import cond, joined_axes, length, summed
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.tree import common, typed
-from jaxsolve.core.vector import applied, dot, mul, norm, scattered
+from jaxsolve.core.vector import applied, dot, mul, norm, peak, scattered
 from jaxsolve.operators.adjoint_pair import product_if
 from jaxsolve.operators.host_products import HostOperator, Products
 from jaxsolve.operators.operator import LinearOperator, Sum, Wrapper
@@ -42,20 +43,20 @@ class NullSpace(eqx.Module):
     def detected(self, A: LinearOperator, unit: Array) -> tuple["NullSpace", int]:
         """This null space with the result of the test on A, whose entries have size `unit`; and its products."""
         m, n = A.shape
-        if not self.detect or m != n or n < 2:
+        if not self.detect or m != n or length(n) < 2:
             return self, 0
         # Rows of a few dozen entries sum to zero up to rounding of about their number times eps.
         tiny = 100 * jnp.finfo(unit.dtype).eps * unit
         if self.constants is not None:
             each = (self.constants != 0).astype(common(A.dtype, unit)).T
             finite = jnp.isfinite(unit)
-            found = jnp.stack([jnp.max(jnp.abs(product_if(finite, A, one))) <= tiny for one in each])
+            found = jnp.stack([peak(product_if(finite, A, one)) <= tiny for one in each])
             return NullSpace(None, True, found, self.constants), len(each)
         ones = jnp.ones(n, common(A.dtype, unit))
 
-        first = A.leading_row_sums(_ROWS)
+        first = None if joined_axes() else A.leading_row_sums(_ROWS)
         if first is None:
-            return NullSpace(None, True, jnp.max(jnp.abs(product_if(jnp.isfinite(unit), A, ones))) <= tiny), 1
+            return NullSpace(None, True, peak(product_if(jnp.isfinite(unit), A, ones)) <= tiny), 1
         plausible = jnp.max(jnp.abs(first)) <= tiny
         found = plausible & (jnp.max(jnp.abs(product_if(plausible, A, ones))) <= tiny)
         return NullSpace(None, True, found), 0
@@ -75,7 +76,7 @@ class NullSpace(eqx.Module):
         largest = jnp.max(jnp.abs(v))
         tiny = 100 * jnp.finfo(real).eps * unit * largest
         # The sum over a column is one of n terms whose rounding has no order.
-        exact = (jnp.max(jnp.abs(Av)) <= tiny) & (jnp.abs(dot(v, Au)) <= math.sqrt(n) * tiny)
+        exact = (peak(Av) <= tiny) & (jnp.abs(dot(v, Au)) <= math.sqrt(n) * tiny)
         return NullSpace(self.basis, exact=exact), 2
 
     def transposed(self) -> "NullSpace":
@@ -90,15 +91,15 @@ class NullSpace(eqx.Module):
             # On a CPU a matrix of one column is multiplied three times slower than a vector.
             q = self.basis[:, 0]
             return v - mul(dot(q, v), q)
-        return v - applied(self.basis, applied(jnp.conj(self.basis.T), v))
+        return v - applied(self.basis, summed(applied(jnp.conj(self.basis.T), v)))
 
     def project_solution(self, v: Array) -> Array:
         """v without its component in the declared or detected null space."""
         if self.found is None:
             return self.project(v)
         if self.constants is not None:
-            return v - self.constants @ jnp.where(self.found, self.constants.T @ v, 0)
-        return lax.cond(self.found, lambda: v - jnp.mean(v), lambda: v)
+            return v - self.constants @ jnp.where(self.found, summed(self.constants.T @ v), 0)
+        return cond(self.found, lambda: v - _mean(v), lambda: v)
 
     @property
     def singular(self) -> Any:
@@ -146,11 +147,15 @@ class NullSpace(eqx.Module):
             image = product_if(unreachable, A, v)
             # A basis may be computed, to half the digits.
             eps = jnp.finfo(target.dtype).eps
-            mapped = jnp.max(jnp.abs(image), initial=0) <= math.sqrt(eps) * jnp.max(jnp.abs(v), initial=0)
+            mapped = peak(image) <= math.sqrt(eps) * peak(v)
             return jnp.where(unreachable & mapped, int(Status.inconsistent), status)
         if self.found is None:
             return status
         return jnp.where(failed & self.singular, int(Status.singular), status)
+
+
+def _mean(v: Array) -> Array:
+    return summed(jnp.sum(v)) / length(v.shape[0]) if joined_axes() else jnp.mean(v)
 
 
 class Compressed(Wrapper):
@@ -178,7 +183,7 @@ class Compressed(Wrapper):
         # the product once for the projection and once more for its use.
         y = self.operator.mv(x)
         y = typed(y, common(y, nulls.basis))
-        return lax.cond(nulls.exact, lambda y: y, lambda y: nulls.project(y), y)
+        return cond(nulls.exact, lambda y: y, lambda y: nulls.project(y), y)
 
     def transpose(self) -> LinearOperator:
         """The transpose, between the complements of the conjugate basis."""

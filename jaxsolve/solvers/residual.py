@@ -19,7 +19,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jax import Array, lax
 
-from jaxsolve.core.vector import exponent, mul, plain_norm, power, upper_half
+from jaxsolve.core.shards import while_loop
+from jaxsolve.core.vector import exponent, mul, peak, plain_norm, power, upper_half
 from jaxsolve.operators.operator import LinearOperator
 
 #: Products with A that a second, sharper residual counts as.
@@ -60,13 +61,13 @@ class Residual(eqx.Module):
             2^-of_b (b - A x), its norm, the norm of what rounding makes of a plain residual, and the products spent.
         """
         real = target.dtype
-        of_x = exponent(jnp.max(jnp.abs(x), initial=0))
+        of_x = exponent(peak(x))
         ordinary, unit = mul(power(-of_x, real), x), power(self.of_A + of_x - self.of_b, real)
         r = self.b - mul(unit, self.ordinary.mv(ordinary))
         entries = self.A.most_entries
         width = WIDTH if entries is None else 2 * math.sqrt(entries[0] * entries[1])
         if scale is None:
-            scale = power(exponent(jnp.max(jnp.abs(r), initial=0)), real)
+            scale = power(exponent(peak(r)), real)
         rounding = jnp.finfo(real).eps * (width * unit * plain_norm(ordinary) + plain_norm(self.b))
         inverse = 1 / scale
 
@@ -84,7 +85,7 @@ class Residual(eqx.Module):
         norm = plain_norm(mul(inverse, r)) * scale
         asked = uncertain(norm, rounding, target)
         # A loop of at most one round: a branch would become a choice under vmap, with both sides computed.
-        _, r, norm = lax.while_loop(lambda carry: carry[0], again, (asked, r, norm))
+        _, r, norm = while_loop(lambda carry: carry[0], again, (asked, r, norm))
         return r, norm, rounding, 1 + PRODUCTS * asked.astype(jnp.int32)
 
     def _from_entries(self, x: Array, most: int) -> Array:
@@ -92,7 +93,7 @@ class Residual(eqx.Module):
         real = x.real.dtype
         scale = power(-self.of_A, real)
         # Above twice the sum of any row, where numbers that are cut at it add up without error.
-        bound = 4 * most * jnp.max(jnp.abs(x), initial=0)
+        bound = 4 * most * peak(x)
         cut = power(exponent(bound) + 2, real)
 
         def subtracted(b: Array, *factors: tuple[Callable[[Array], Array], Array]) -> Array:

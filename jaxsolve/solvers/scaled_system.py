@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.tree import typed
-from jaxsolve.core.vector import exponent, mul, plain_norm, power
+from jaxsolve.core.vector import exponent, mul, peak, plain_norm, power
 from jaxsolve.operators.adjoint_pair import Paired
 from jaxsolve.operators.algebra import Diagonal
 from jaxsolve.operators.operator import LinearOperator
@@ -155,7 +155,7 @@ def scaled_system(
 ) -> tuple[ScaledSystem, Start]:
     """The system as the method gets it, and where it starts; the arguments are those of the driver."""
     m, n = A.shape
-    largest = jnp.max(jnp.abs(b), initial=0)
+    largest = peak(b)
     real, of_b = largest.dtype, exponent(largest)
     unit_of_b = power(of_b, real)
     b_norm = plain_norm(mul(power(-of_b, real), b))
@@ -232,4 +232,4 @@ def scaled_system(
 
 def _slope(A: LinearOperator, columns: Array, r: Array) -> Array:
     gradient = jnp.abs(A.H.mv(r)) / jnp.where(columns > 0, columns, 1)
-    return jnp.max(gradient, initial=0) / plain_norm(r)
+    return peak(gradient) / plain_norm(r)

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxsolve.core.shards import while_loop
 from jaxsolve.core.vector import dot, plain_norm, scattered
 from jaxsolve.operators.operator import LinearOperator
 
@@ -32,4 +33,4 @@ def asymmetry(A: LinearOperator, asked: Array) -> Array:
         return jnp.array(False), (gap / jnp.where(size > 0, size, 1) * jnp.sqrt(12.0)).astype(real)
 
     # A loop of at most one round: a branch would become a choice under vmap, with the products made for every lane.
-    return lax.while_loop(lambda carry: carry[0], measure, (asked, jnp.zeros((), real)))[1]
+    return while_loop(lambda carry: carry[0], measure, (asked, jnp.zeros((), real)))[1]

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxsolve.core.shards import greatest, joined_axes, length
 from jaxsolve.core.traits import Traits
-from jaxsolve.core.vector import exponent, mul, plain_norm, power, scattered
+from jaxsolve.core.vector import exponent, mul, peak, plain_norm, power, scattered
 from jaxsolve.operators.host_products import HostOperator, Products
 from jaxsolve.operators.operator import LinearOperator, Wrapper
 
@@ -77,7 +78,9 @@ def unit_of(A: LinearOperator, b: Array) -> tuple[Array, int]:
     """
     real = jnp.finfo(b.dtype).dtype
     size, products = A.magnitude(), 0
-    if size is None:
+    if size is not None:
+        size = greatest(size)
+    else:
         # One product with numbers of mean square 1/12 has entries of the size of A's rows.
         probe = scattered(A.shape[1], real).astype(b.dtype)
         size, products = _rms(lax.optimization_barrier(A.mv(probe))) * jnp.sqrt(12.0), 1
@@ -86,10 +89,12 @@ def unit_of(A: LinearOperator, b: Array) -> tuple[Array, int]:
 
 
 def _rms(v: Array) -> Array:
-    largest = jnp.max(jnp.abs(v), initial=0)
+    largest = peak(v)
     scale = power(-exponent(largest), largest.dtype)
     # What is not finite stays so: its scale is 1.
-    return plain_norm(mul(scale, v)) / jnp.sqrt(jnp.asarray(max(v.shape[0], 1), largest.dtype)) / scale
+    return (
+        plain_norm(mul(scale, v)) / jnp.sqrt(jnp.asarray(max(length(v.shape[0]), 1), largest.dtype)) / scale
+    )
 
 
 def column_norms(A: LinearOperator, k: Array, real: jnp.dtype) -> tuple[Array, int] | None:
@@ -105,7 +110,7 @@ def column_norms(A: LinearOperator, k: Array, real: jnp.dtype) -> tuple[Array, i
     squares = A.T.row_sums(lambda a, _: jnp.square(jnp.abs(a) * scale), jnp.ones(m, real))
     if squares is not None:
         return jnp.sqrt(squares), 0
-    if n > FEW_COLUMNS:
+    if n > FEW_COLUMNS or joined_axes():
         return None
     columns = lax.map(rescaled(A, -k, real).mv, jnp.eye(n, dtype=A.dtype))
     return jnp.sqrt(jnp.sum(jnp.square(jnp.abs(columns)), axis=1)), n

@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxsolve.core.compat import can_be_ordered
+from jaxsolve.core.shards import cond
 
 tell_p = Primitive("tell")
 tell_p.multiple_results = True
@@ -87,7 +88,7 @@ def _compiled(due: Array, *values, listener, always, ordered):
     if always:
         call()
     else:
-        lax.cond(jnp.any(due), call, lambda: None)
+        cond(jnp.any(due), call, lambda: None)
     return []
 
 

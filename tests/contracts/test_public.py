@@ -74,7 +74,7 @@ def test_solve_has_the_documented_arguments_and_defaults():
     expected = {
         "method": "auto", "rtol": 1e-5, "atol": 0.0, "max_iterations": 1000, "x0": None, "preconditioner": None,
         "suppress": (), "rank_deficiency": None, "null_space": None, "gradient_solve": None, "preprocess": None,
-        "progress": None, "recycle": None,
+        "progress": None,
     }  # fmt: skip
     parameters = inspect.signature(js.Solve.__init__).parameters
     given = {k: p.default for k, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD and k != "self"}

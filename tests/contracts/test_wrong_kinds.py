@@ -87,6 +87,7 @@ CALLS = {
     "gradient_solve": (lambda v: js.Solve(gradient_solve=v), ("None",)),
     "progress": (lambda v: js.Solve(progress=v), ("None",)),
     "inner_dtype": (lambda v: js.Solve(inner_dtype=v), ("None",)),
+    "axis_name": (lambda v: js.Solve(axis_name=v), ("None", "text")),
     "factorize": (js.factorize, ()),
     "Factorization.solve": (lambda v: js.factorize(A).solve(v), ()),
     "logdet": (js.logdet, ()),

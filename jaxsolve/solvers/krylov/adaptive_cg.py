@@ -44,6 +44,7 @@ class AdaptiveCG(AbstractMethod):
     name: ClassVar[str] = "CG-adaptive"
     needs: ClassVar[str] = "symmetric (Hermitian) or nearly so, may be indefinite"
     wants: ClassVar[tuple[str, ...]] = ("hermitian",)
+    spreads: ClassVar[bool] = True
     storage: ClassVar[str] = "3"
 
     def start(self, A, M, r):

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
+from jaxsolve.core.shards import cond, summed
 from jaxsolve.core.tree import common, typed
-from jaxsolve.core.vector import mul, plain_norm
+from jaxsolve.core.vector import mul, plain_norm, short_norm
 from jaxsolve.operators.operator import LinearOperator, Product
 
 
@@ -62,13 +63,13 @@ def orthogonalise(V: Array, w: Array) -> tuple[Array, Array]:
     """
 
     def project(w: Array) -> tuple[Array, Array]:
-        h = jnp.matmul(jnp.conj(V), w, precision=lax.Precision.HIGHEST)
+        h = summed(jnp.matmul(jnp.conj(V), w, precision=lax.Precision.HIGHEST))
         return h, w - jnp.matmul(h, V, precision=lax.Precision.HIGHEST)
 
     h, rest = project(w)
     # A laxer test adds up over the steps: 0.1 lost 3 digits on a graded matrix, 1/2 and 1/√2 none.
     cancelled = plain_norm(rest) < math.sqrt(0.5) * plain_norm(w)
-    more, rest = lax.cond(cancelled, project, lambda rest: (jnp.zeros_like(h), rest), rest)
+    more, rest = cond(cancelled, project, lambda rest: (jnp.zeros_like(h), rest), rest)
     return h + more, rest
 
 
@@ -100,7 +101,7 @@ class Arnoldi(eqx.Module):
         """The norm of the least residual over the space."""
         # The least residual of H y = β e₁ is the component of β e₁ along t̄.
         used = jnp.where(jnp.arange(self.t.shape[0]) <= self.size, self.t, 0)
-        return self.beta / plain_norm(used)
+        return self.beta / short_norm(used)
 
     def coefficients(self) -> Array:
         """The coefficients, shape (m,), that leave the least residual."""
@@ -142,7 +143,7 @@ def extend(space: Arnoldi, w: Array, length: Array | None = None) -> Arnoldi:
     rest = plain_norm(w)
     # The part of the column outside the range of the others is tᵀh / ‖t‖ in their space, and the new row.
     th = jnp.matmul(space.t, h, precision=lax.Precision.HIGHEST)
-    outside = jnp.hypot(jnp.abs(th) / plain_norm(space.t), rest)
+    outside = jnp.hypot(jnp.abs(th) / short_norm(space.t), rest)
     singular = negligible(outside, length)
     exhausted = negligible(rest, length)
     v = quotient(w, rest)  # v_{j+1} = w / h_{j+1,j}

@@ -46,6 +46,7 @@ class BiCG(AbstractMethod):
 
     name: ClassVar[str] = "biCG"
     needs: ClassVar[str] = "square, with its adjoint"
+    spreads: ClassVar[bool] = True
     storage: ClassVar[str] = "5"
     cost: ClassVar[str] = "1 product, 1 adjoint product"
     adjoint: ClassVar[bool] = True

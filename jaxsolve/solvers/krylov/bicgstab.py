@@ -52,6 +52,7 @@ class BiCGStab(AbstractMethod):
 
     name: ClassVar[str] = "biCG-stab"
     option: ClassVar[str | None] = "l"
+    spreads: ClassVar[bool] = True
     storage: ClassVar[str] = "2 l + 5"
     cost: ClassVar[str] = "2 l products"
 

@@ -51,6 +51,7 @@ class CG(AbstractMethod):
     name: ClassVar[str] = "CG"
     needs: ClassVar[str] = "symmetric (Hermitian) positive definite"
     wants: ClassVar[tuple[str, ...]] = ("positive_definite",)
+    spreads: ClassVar[bool] = True
     storage: ClassVar[str] = "5"
     definite_preconditioner: ClassVar[bool] = True
     recycles: ClassVar[bool] = True

@@ -43,6 +43,7 @@ class CGS(AbstractMethod):
     """
 
     name: ClassVar[str] = "CGS"
+    spreads: ClassVar[bool] = True
     storage: ClassVar[str] = "5"
     cost: ClassVar[str] = "2 products"
 

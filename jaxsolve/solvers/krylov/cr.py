@@ -62,6 +62,7 @@ class CR(AbstractMethod):
     name: ClassVar[str] = "CR"
     needs: ClassVar[str] = "symmetric (Hermitian), may be indefinite"
     wants: ClassVar[tuple[str, ...]] = ("hermitian",)
+    spreads: ClassVar[bool] = True
     storage: ClassVar[str] = "4"
     definite_preconditioner: ClassVar[bool] = True
 

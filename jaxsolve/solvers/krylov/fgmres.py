@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.options import is_count
+from jaxsolve.core.shards import length
 from jaxsolve.core.status import Status
 from jaxsolve.solvers.krylov.basis import Arnoldi, arnoldi, extend, precondition
 from jaxsolve.solvers.method import AbstractMethod, State
@@ -50,6 +51,7 @@ class FGMRES(AbstractMethod):
     name: ClassVar[str] = "fGMres"
     flexible: ClassVar[bool] = True
     option: ClassVar[str | None] = "restart"
+    spreads: ClassVar[bool] = True
     storage: ClassVar[str] = "2 restart + 2"
     restarts: ClassVar[bool] = True
 
@@ -62,7 +64,7 @@ class FGMRES(AbstractMethod):
             )
 
     def start(self, A, M, r):
-        m = min(self.restart, r.shape[0])
+        m = min(self.restart, length(r.shape[0]))
         space, Z = arnoldi(r, m), jnp.zeros((m, r.shape[0]), r.dtype)
         return FGMRESState(None, space, Z, space.residual_norm, jnp.array(0))
 

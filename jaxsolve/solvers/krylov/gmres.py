@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.options import is_count
+from jaxsolve.core.shards import length
 from jaxsolve.core.status import Status
 from jaxsolve.solvers.krylov.basis import Arnoldi, arnoldi, extend, precondition, right
 from jaxsolve.solvers.method import AbstractMethod, State
@@ -49,6 +50,7 @@ class GMRES(AbstractMethod):
 
     name: ClassVar[str] = "GMres"
     option: ClassVar[str | None] = "restart"
+    spreads: ClassVar[bool] = True
     storage: ClassVar[str] = "restart + 2"
     restarts: ClassVar[bool] = True
     recycles: ClassVar[bool] = True
@@ -60,7 +62,7 @@ class GMRES(AbstractMethod):
             raise ValueError(f"GMRES(restart={self.restart!r}): a cycle has at least 1 step, a whole number.")
 
     def start(self, A, M, r):
-        space = arnoldi(r, min(self.restart, r.shape[0]))
+        space = arnoldi(r, min(self.restart, length(r.shape[0])))
         return GMRESState(None, space, space.residual_norm, jnp.array(0))
 
     def step(self, A, M, s):

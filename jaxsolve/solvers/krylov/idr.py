@@ -9,6 +9,7 @@ from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
 from jaxsolve.core.options import is_count
+from jaxsolve.core.shards import first_of, fori_loop, length, summed
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, mul, plain_norm, squared_norm
 from jaxsolve.solvers.krylov.basis import exhausted, negligible, precondition, quotient, right
@@ -58,6 +59,7 @@ class IDR(AbstractMethod):
 
     name: ClassVar[str] = "IDR(s)"
     option: ClassVar[str | None] = "s"
+    spreads: ClassVar[bool] = True
     storage: ClassVar[str] = "3 s + 4"
     cost: ClassVar[str] = "s + 1 products"
 
@@ -99,7 +101,7 @@ class IDR(AbstractMethod):
             return x + beta * u, r - beta * g, U, G, PG, f - beta * column, broken  # (p_i, r) = 0, i ≤ k
 
         start = (s.x, s.r, s.U, s.G, s.PG, _products(s.P, s.r), jnp.array(False))
-        x, r, U, G, PG, _, broken = lax.fori_loop(0, self.s, replace, start)
+        x, r, U, G, PG, _, broken = fori_loop(self.s, replace, start)
         t = B.mv(r)
         omega = _lengthened(t, r)  # ω = (t, r) / (t, t): the step into the next space
         x, r = x + omega * r, r - omega * t
@@ -112,7 +114,7 @@ class IDR(AbstractMethod):
 
 def _products(P: Array, v: Array) -> Array:
     """The inner products of v with the rows of P."""
-    return jnp.matmul(jnp.conj(P), v, precision=lax.Precision.HIGHEST)
+    return summed(jnp.matmul(jnp.conj(P), v, precision=lax.Precision.HIGHEST))
 
 
 def _combined(c: Array, rows: Array) -> Array:
@@ -133,9 +135,9 @@ def shadow_space(s: int, r: Array) -> Array:
     """Vectors of shape (s, n), like r, of about unit length and unrelated to r or each other; the same every time."""
     n = r.shape[0]
     # Multiply and shift (a finaliser of MurmurHash3), so that no state and no configuration of jax.random matters.
-    bits = (lax.iota(jnp.uint32, n * s) + jnp.uint32(1)) * jnp.uint32(0xCC9E2D51)
+    bits = (lax.iota(jnp.uint32, n * s) + first_of(n * s) + jnp.uint32(1)) * jnp.uint32(0xCC9E2D51)
     bits = (bits ^ (bits >> 16)) * jnp.uint32(0x85EBCA6B)
     bits = (bits ^ (bits >> 13)) * jnp.uint32(0xC2B2AE35)
     uniform = (bits ^ (bits >> 16)).astype(r.real.dtype) / 2.0**31 - 1
     # The road not taken: orthonormal rows (7 times the time of a step for n = 10⁶, and random ones are nearly so).
-    return (uniform.reshape(s, n) * math.sqrt(3 / n)).astype(r.dtype)
+    return (uniform.reshape(s, n) * math.sqrt(3 / length(n))).astype(r.dtype)

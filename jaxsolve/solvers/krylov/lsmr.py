@@ -98,6 +98,7 @@ class LSMR(AbstractBidiagonal):
     """
 
     name: ClassVar[str] = "lsmr"
+    spreads: ClassVar[bool] = True
     storage: ClassVar[str] = "5"
 
     def start(self, A, M, r):

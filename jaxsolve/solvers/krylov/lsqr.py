@@ -69,6 +69,7 @@ class LSQR(AbstractBidiagonal):
     """
 
     name: ClassVar[str] = "lsqr"
+    spreads: ClassVar[bool] = True
     storage: ClassVar[str] = "4"
 
     def start(self, A, M, r):

@@ -74,6 +74,7 @@ class MINRES(AbstractMethod):
     name: ClassVar[str] = "minres"
     needs: ClassVar[str] = "symmetric (Hermitian), may be indefinite"
     wants: ClassVar[tuple[str, ...]] = ("hermitian",)
+    spreads: ClassVar[bool] = True
     storage: ClassVar[str] = "6"
     definite_preconditioner: ClassVar[bool] = True
 

@@ -52,6 +52,7 @@ class TFQMR(AbstractMethod):
     """
 
     name: ClassVar[str] = "tfQMR"
+    spreads: ClassVar[bool] = True
     storage: ClassVar[str] = "7"
     cost: ClassVar[str] = "2 products"
 
