@@ -125,7 +125,12 @@ def _arrived(posed: Posed, run: Callable[[Posed], tuple[Outcome, bool]]) -> tupl
             found, refused = error, refused or error
         else:
             told = told or also
-            if isinstance(found.status, jax.core.Tracer) or _is_sure(found):
+            if isinstance(found.status, jax.core.Tracer):
+                return found, told, road
+            # Solved, and not by factors that leave a part of x open.
+            if (np.asarray(found.status) == Status.converged).all() and not (
+                found.undetermined is not None and np.asarray(found.undetermined).any()
+            ):
                 return found, told, road
             if outcome is None:
                 outcome, posed = found, road
@@ -135,12 +140,6 @@ def _arrived(posed: Posed, run: Callable[[Posed], tuple[Outcome, bool]]) -> tupl
     if last is not posed:
         posed.note = last.failures
     return outcome, told, posed
-
-
-def _is_sure(outcome: Outcome) -> bool:
-    """Whether all systems are solved, and none by factors that leave a part of x open."""
-    undetermined = outcome.undetermined is not None and np.asarray(outcome.undetermined).any()
-    return bool((np.asarray(outcome.status) == Status.converged).all()) and not undetermined
 
 
 def _result(

@@ -119,9 +119,9 @@ class Solve(eqx.Module):
         preprocess: Any = None,
         progress: Any = None,
         *,
-        axis_name: Any = None,
-        recycle: Any = None,
         inner_dtype: Any = None,
+        recycle: Any = None,
+        axis_name: Any = None,
         rel_tol: Any = None,
         abs_tol: Any = None,
     ):
@@ -152,12 +152,15 @@ class Solve(eqx.Module):
         if not (progress is None or isinstance(progress, bool) or is_count(progress)):
             raise TypeError(f"progress expects True, False or a number of iterations; got {told(progress)}.")
         self.progress = progress
-        self.inner_dtype = inner_precision(inner_dtype)
-        self.recycle = recycle_request(recycle, self.method, method_name(self.method))
+        self.inner_dtype = None if inner_dtype is None else inner_precision(inner_dtype)
+        self.recycle = (
+            None if recycle is None else recycle_request(recycle, self.method, method_name(self.method))
+        )
         self.axis_name = axis_name if axis_name is None else _axis(axis_name)
-        used = [name for name in ("recycle", "inner_dtype", "axis_name") if getattr(self, name) is not None]
-        if len(used) > 1:
-            raise ValueError(f"{' and '.join(used)} are not made for each other; leave one of them out.")
+        if (recycle is not None) + (inner_dtype is not None) + (axis_name is not None) > 1:
+            raise ValueError(
+                "recycle, inner_dtype and axis_name are not made for each other; leave all but one out."
+            )
         if getattr(gradient_solve, "recycle", None) is not None:
             raise ValueError(
                 "the solves of gradients keep no directions; leave recycle out of gradient_solve."

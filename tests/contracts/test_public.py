@@ -80,10 +80,10 @@ def test_solve_has_the_documented_arguments_and_defaults():
     given = {k: p.default for k, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD and k != "self"}
     assert given == expected
     assert list(given) == list(expected)
-    by_name = {"inner_dtype", "rel_tol", "abs_tol"}
+    by_name = {"axis_name", "recycle", "inner_dtype", "rel_tol", "abs_tol"}
     assert {k for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY} == by_name
     request = js.Solve()
-    fields = expected | {"inner_dtype": None}
+    fields = expected | {"axis_name": None, "recycle": None, "inner_dtype": None}
     assert {field.name: getattr(request, field.name) for field in dataclasses.fields(request)} == fields
 
 

@@ -104,8 +104,8 @@ def test_what_does_not_fit_is_refused():
 class _Products(js.LinearOperator):
     """Products alone."""
 
-    shape = (24, 9)
-    dtype = jnp.dtype(float)
+    shape = (24, 9)  # pyright: ignore[reportAssignmentType]
+    dtype = jnp.dtype(float)  # pyright: ignore[reportAssignmentType]
 
     def mv(self, x):
         return jnp.zeros(24)

@@ -165,7 +165,7 @@ class Corrected(LinearOperator):
     @property
     def shape(self) -> tuple[int, int]:
         """(n, n)."""
-        return (self.interpolation.shape[0],) * 2
+        return (self.interpolation.shape[0], self.interpolation.shape[0])
 
     @property
     def dtype(self) -> Any:
