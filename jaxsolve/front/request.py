@@ -322,7 +322,7 @@ def refuse_axes(solve: Solve | None, what: str) -> None:
     Raises:
         ValueError: In words.
     """
-    if solve is not None and solve.axes:
+    if isinstance(solve, Solve) and solve.axes:
         raise ValueError(
             f"axis_name={solve.axis_name!r}: js.solve_linear and js.solve_linear_info solve one system over the "
             f"devices of a mesh, with a matrix or a function; {what} does not."
