@@ -18,6 +18,7 @@ def compared(capsys, *arguments):
     return code, json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.further
 def test_one_row_for_each_pair(capsys, laplacian):
     code, rows = compared(capsys, laplacian, "--methods", "CG,LU", "--preconditioners", "none,jacobi")
     assert code == 0

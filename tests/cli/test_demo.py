@@ -20,6 +20,7 @@ def test_the_operator_is_symmetric_and_conserves_flux():
     assert wells(9).shape == (9, 9)
 
 
+@pytest.mark.further
 def test_it_solves_fits_and_draws(capsys, tmp_path, monkeypatch):
     # Only the first way, to be quick.
     monkeypatch.setattr(demo, "PATIENCE", 0.0)

@@ -457,6 +457,7 @@ def test_a_failed_gradient_solve_raises():
         jax.grad(lambda a: js.solve_nonlinear(cubic, Y, solve, a).sum())(0.3)
 
 
+@pytest.mark.further
 def test_fixed_points():
     for name in ("anderson", "picard", "newton", "broyden", "auto"):
 

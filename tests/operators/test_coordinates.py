@@ -71,6 +71,7 @@ def test_traced_values_under_jit_vmap_and_grad():
         assert distance(found, -y[SQUARE[0]] * x[SQUARE[1]]) < 1e-8
 
 
+@pytest.mark.further
 def test_concrete_values_stay_concrete_inside_jit():
     @jax.jit
     def f(b):

@@ -21,6 +21,7 @@ def coordinates(draw):
     return rows, cols, (m, n)
 
 
+@pytest.mark.further
 @given(coordinates())
 def test_any_coordinates_become_the_matrix_that_scipy_makes(given_):
     rows, cols, shape = given_

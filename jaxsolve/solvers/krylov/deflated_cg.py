@@ -23,8 +23,8 @@ from jaxsolve.solvers.krylov.kept_space import (
 from jaxsolve.solvers.method import State
 
 #: Vectors of the window for each direction that is kept, and the share of these that is kept of the step before. On
-#: diffusion with varying coefficients, 64² and 8 directions, in NumPy, 520 iterations became 318 with windows of 20, 24,
-#: 32 and 48; 322 with 2 vectors of the step before, 318 with 4 and with 8, and 386 with none.
+#: diffusion with varying coefficients, 64² and 8 directions, in NumPy, 520 iterations became 318 with windows of 20,
+#: 24, 32 and 48; 322 with 2 vectors of the step before, 318 with 4 and with 8, and 386 with none.
 WINDOW, BEFORE = 3, 4
 
 

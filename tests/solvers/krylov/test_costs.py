@@ -130,6 +130,7 @@ def test_minimal_residuals_need_no_more_than_minres_of_scipy(name):
     assert abs(int(outcome.iterations) - theirs) <= 0.15 * theirs
 
 
+@pytest.mark.further
 def test_more_dimensions_of_the_shadow_space_save_products():
     A, b = SparseMatrix.from_scipy(convection()).layout(), np.random.default_rng(5173).normal(size=GRID**2)
     products = [int(solve(method, A, b).evaluations) for method in (METHODS["biCG-stab"], METHODS["IDR(4)"])]
