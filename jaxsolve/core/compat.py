@@ -1,5 +1,7 @@
 """What JAX may move: the layout of jaxprs and equations, each read here and nowhere else."""
 
+import importlib
+import importlib.util
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,6 +37,7 @@ __all__ = [
     "lifted",
     "open_jaxpr",
     "optimization_barrier_p",
+    "placed_as",
     "prims",
     "scan_parts",
     "scatter_function",
@@ -153,6 +156,17 @@ def while_parts(eqn: Equation) -> tuple[int, int]:
 def is_transposable(primitive: Primitive) -> bool:
     """Whether JAX has a transposition rule, so that the primitive is linear in some of its inputs."""
     return primitive in ad.primitive_transposes
+
+
+def placed_as(v: Any, model: Any) -> Any:
+    """v, placed on the devices of a mesh as a traced model is.
+
+    JAX 0.12 has no `shard_alike` any more: from there on the compiler places v.
+    """
+    name = "jax.experimental.shard_alike"
+    if importlib.util.find_spec(name) is None:
+        return v
+    return importlib.import_module(name).shard_alike(v, model)[0]
 
 
 def can_be_ordered() -> bool:

@@ -5,9 +5,9 @@ from typing import Any
 
 import equinox as eqx
 import jax
-from jax.experimental.shard_alike import shard_alike
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxsolve.core.compat import placed_as
 from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.shards import axes_inside
 from jaxsolve.core.staging import is_traced, staged
@@ -102,4 +102,4 @@ def _leaf_alike(v: Any, model: Any) -> Any:
         return v
     if not is_traced((v, model)):
         return v if v.sharding == model.sharding else jax.device_put(v, model.sharding)
-    return shard_alike(v, model)[0] if staged() and is_traced(v) and is_traced(model) else v
+    return placed_as(v, model) if staged() and is_traced(v) and is_traced(model) else v
