@@ -2,7 +2,6 @@
 
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -23,7 +22,6 @@ from jaxsolve.preconditioners.preconditioner import (
     Sequence,
     as_square,
     inherited,
-    is_self_transposed,
     require_recipe,
     with_entries,
 )
@@ -55,7 +53,7 @@ class AuxiliarySpace(AbstractPreconditioner):
         StructureError: If G is no matrix with known entries, `edges` are traced or of a wrong shape, `nodal` or
             `smoother` no preconditioner; from `build`, if G does not fit A, or the entries of A are not known.
 
-    Builds: an operator of shape (n, n) in the dtype of A, symmetric where A is.
+    Builds: an operator of shape (n, n) in the dtype of A, symmetric where A and both recipes are.
     Cost: set-up 1 + d products of sparse matrices and multigrid on the nodes for each, application 2 + 2 d products
         with A, 1 + 2 d cycles on the nodes and two smoothings; memory the matrices on the nodes.
     Source: Hiptmair and Xu (2007), Nodal auxiliary space preconditioning in H(curl) and H(div) spaces, section 7.1.
@@ -119,8 +117,8 @@ class AuxiliarySpace(AbstractPreconditioner):
         fields = [self._corrected(matrix, P) for P in self._interpolations()]
         middle = self._corrected(matrix, G)
         parts = [part for part in (*fields, middle, *fields[::-1]) if part is not None]
-        facts = inherited(A)
-        facts = Traits(symmetric=facts.symmetric, hermitian=facts.hermitian)
+        facts, alike = inherited(A), self.smoother.symmetric and self.nodal.symmetric
+        facts = Traits(symmetric=alike and facts.symmetric, hermitian=alike and facts.hermitian)
         return Sequence(A.layout(), (S, *parts, S), facts)
 
     def _interpolations(self) -> list[SparseMatrix]:
@@ -143,7 +141,7 @@ class AuxiliarySpace(AbstractPreconditioner):
             if float(jnp.max(jnp.abs(values), initial=0)) <= VANISHED * jnp.finfo(values.dtype).eps * size:
                 return None
         nodal = SparseMatrix(values, sandwich.pattern, inherited(A))
-        return Corrected(P.layout(), P.T.layout(), self.nodal.build(nodal), inherited(A))
+        return P.layout() @ self.nodal.build(nodal) @ P.T.layout()
 
 
 @per_object
@@ -152,40 +150,3 @@ def _plans(A: Pattern, P: Pattern) -> tuple[ProductPlan, ProductPlan, np.ndarray
     product = plan_product(A, P)
     transposed, turned = P.transpose()
     return product, plan_product(transposed, product.pattern), turned
-
-
-class Corrected(LinearOperator):
-    """P B Pᵀ with a real P and an approximate inverse B."""
-
-    interpolation: LinearOperator
-    restriction: LinearOperator
-    inverse: LinearOperator
-    facts: Traits = eqx.field(static=True)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n, n)."""
-        return (self.interpolation.shape[0], self.interpolation.shape[0])
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of the inverse."""
-        return self.inverse.dtype
-
-    @property
-    def traits(self) -> Traits:
-        """Symmetry alone: the operator has the rank of P."""
-        own = self.inverse.traits
-        return Traits(
-            symmetric=self.facts.symmetric and own.symmetric, hermitian=self.facts.hermitian and own.hermitian
-        )
-
-    def mv(self, x: Array) -> Array:
-        """The correction for the residual x."""
-        return self.interpolation.mv(self.inverse.mv(self.restriction.mv(x)))
-
-    def transpose(self) -> LinearOperator:
-        """The same with the transposed inverse."""
-        if is_self_transposed(self):
-            return self
-        return Corrected(self.interpolation, self.restriction, self.inverse.T, self.facts.T)
