@@ -14,7 +14,7 @@ Nonlinear   solve_nonlinear, solve_fixed_point, least_squares, minimize, and eac
             solve_nonlinear_info, solve_fixed_point_info, least_squares_info, minimize_info; covariance, continuation
 Inverses    logdet, logdet_info, trace_inverse, inverse_diagonal
 Matrices    SparseMatrix, DenseMatrix, LinearOperator, Diagonal, Identity, Block, Pattern, read_matrix,
-            rigid_body_modes
+            rigid_body_modes; on several devices distribute, distribute_local, DistributedMatrix
 Functions   matrix_from_function, jit_compile_linear, linearize_operator
 Watching    SolveTape, Trajectory, plot, spy, set_logging_level
 
@@ -79,6 +79,9 @@ from jaxsolve.operators.algebra import Block as Block
 from jaxsolve.operators.algebra import Diagonal as Diagonal
 from jaxsolve.operators.algebra import Identity as Identity
 from jaxsolve.operators.dense_matrix import DenseMatrix as DenseMatrix
+from jaxsolve.operators.distributed import DistributedMatrix as DistributedMatrix
+from jaxsolve.operators.distribution import distribute as distribute
+from jaxsolve.operators.distribution import distribute_local as distribute_local
 from jaxsolve.operators.operator import LinearOperator as LinearOperator
 from jaxsolve.operators.pattern import Pattern as Pattern
 from jaxsolve.operators.sparse import SparseMatrix as SparseMatrix

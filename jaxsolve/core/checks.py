@@ -13,13 +13,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxsolve.core.options import require_function
 from jaxsolve.core.recent import Recent
-from jaxsolve.core.shards import cond
+from jaxsolve.core.shards import axes_inside, cond
 
 checked_p = Primitive("checked")
 
@@ -30,7 +31,9 @@ _MARK = r"\[jaxsolve failure (\d+)\]"
 Judge = Callable[..., Exception | None]
 
 
-def checked(x: Array, failed: Array, evidence: Sequence[Array], judge: Judge) -> Array:
+def checked(
+    x: Array, failed: Array, evidence: Sequence[Array], judge: Judge, mesh: Mesh | None = None
+) -> Array:
     """x, unless `failed`: then what `judge(*evidence)` returns is raised.
 
     Evaluated eagerly (also where a gradient or a vmap evaluates eagerly), the exception keeps its class. Compiled,
@@ -40,13 +43,14 @@ def checked(x: Array, failed: Array, evidence: Sequence[Array], judge: Judge) ->
         x: The value that must not be used unchecked.
         failed: Bool scalar.
         evidence: Arrays handed to `judge` as NumPy arrays; under vmap they all get a leading axis.
-        judge: Makes the exception.
+        judge: Makes the exception; where it has a method `quietly`, that does so on all devices but the first.
+        mesh: The devices on which x lies: each of them raises, since none may wait for one that has.
     """
-    return checked_p.bind(x, failed, *evidence, judge=judge)
+    return checked_p.bind(x, failed, *evidence, judge=judge, mesh=mesh)
 
 
 @checked_p.def_impl
-def _evaluate(x, failed, *evidence, judge):
+def _evaluate(x, failed, *evidence, judge, mesh):
     if np.any(np.asarray(failed)):
         error = judge(*[np.asarray(value) for value in evidence])
         if error is not None:
@@ -55,31 +59,51 @@ def _evaluate(x, failed, *evidence, judge):
 
 
 @checked_p.def_abstract_eval
-def _shape(x, failed, *evidence, judge):
+def _shape(x, failed, *evidence, **static):
     return x
 
 
-def _batch(args, axes, *, judge):
+def _batch(args, axes, **static):
     size = next(a.shape[d] for a, d in zip(args, axes, strict=True) if d is not None)
     moved = [
         jnp.broadcast_to(a, (size, *jnp.shape(a))) if d is None else jnp.moveaxis(a, d, 0)
         for a, d in zip(args, axes, strict=True)
     ]
-    return checked_p.bind(*moved, judge=judge), 0
+    return checked_p.bind(*moved, **static), 0
 
 
-def _jvp(primals, tangents, *, judge):
-    return checked_p.bind(*primals, judge=judge), tangents[0]
+def _jvp(primals, tangents, **static):
+    return checked_p.bind(*primals, **static), tangents[0]
 
 
-def _compiled(x, failed, *evidence, judge):
+def _compiled(x, failed, *evidence, judge, mesh):
     # The evidence travels to the host only when something failed; x depends on the callback, so it is not dropped.
-    def report():
+    def report(first, *evidence):
         nothing = jax.ShapeDtypeStruct((), np.bool_)
-        return jax.pure_callback(_Report(judge), nothing, *evidence, vmap_method="sequential")
+        return jax.pure_callback(_Report(judge), nothing, first, *evidence, vmap_method="sequential")
 
-    bad = cond(jnp.any(failed), report, lambda: jnp.array(False))
+    def of_device(*evidence):
+        return report(lax.axis_index(where.axis_names) == 0, *evidence)
+
+    where: Any = _devices_of(mesh)
+    if where is None:
+        run = functools.partial(report, np.True_)
+    else:
+        run = jax.shard_map(
+            of_device, mesh=where, in_specs=PartitionSpec(), out_specs=PartitionSpec(), check_vma=False
+        )
+    bad = cond(jnp.any(failed), lambda: run(*evidence), lambda: jnp.array(False))
     return jnp.where(bad, jnp.zeros_like(x), x)
+
+
+def _devices_of(mesh: Mesh | None) -> Mesh | None:
+    """The devices that report; None for the one of this program.
+
+    A callback outside of `shard_map` runs on one device, in one process, and the others would wait for it.
+    """
+    if mesh is not None or jax.process_count() == 1 or axes_inside():
+        return mesh
+    return Mesh(np.array(jax.devices()), ("devices",))
 
 
 batching.primitive_batchers[checked_p] = _batch
@@ -93,8 +117,9 @@ class _Report:
     def __init__(self, judge: Judge):
         self.judge = judge
 
-    def __call__(self, *evidence):
-        error = self.judge(*[np.asarray(value) for value in evidence])
+    def __call__(self, first, *evidence):
+        judge = self.judge if first else getattr(self.judge, "quietly", self.judge)
+        error = judge(*[np.asarray(value) for value in evidence])
         if error is None:
             return np.False_
         # JAX passes on the text alone: the number in it leads back to the exception.

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxsolve.core.precision import in_full
 from jaxsolve.core.recent import MOST_BYTES, PROGRAM_BYTES, PROGRAMS, Recent
-from jaxsolve.core.shards import joined_axes
+from jaxsolve.core.shards import joined
 
 T = TypeVar("T")
 
@@ -120,6 +120,6 @@ def compiled(f: Callable[..., T], static: int = 0) -> Callable[..., T]:
     def call(*args: Any, **named: Any) -> T:
         leaves, treedef = jax.tree.flatten(args[static:])
         shapes = tuple([(np.shape(leaf), getattr(leaf, "dtype", type(leaf))) for leaf in leaves])
-        return program(treedef, shapes, args[:static], tuple(named.items()), joined_axes())(*leaves)
+        return program(treedef, shapes, args[:static], tuple(named.items()), joined())(*leaves)
 
     return call

@@ -6,6 +6,7 @@ types that it was given. And the parts may be one vector: then a sum over its el
 
 import contextlib
 import contextvars
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,51 +15,88 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-#: The axes over which the parts of one vector lie.
-_AXES: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("_AXES", default=())
+
+@dataclasses.dataclass(frozen=True)
+class Joined:
+    """How the parts of one vector lie on a mesh.
+
+    Attributes:
+        axes: The axes of the mesh over which they lie; () where vectors are whole.
+        counts: How many elements of each part are some of the vector, where others fill it up; None for all.
+    """
+
+    axes: tuple[str, ...] = ()
+    counts: tuple[int, ...] | None = None
+
+
+#: Vectors are whole.
+WHOLE = Joined()
+
+_JOINED: contextvars.ContextVar[Joined] = contextvars.ContextVar("_JOINED", default=WHOLE)
 
 
 @contextlib.contextmanager
-def one_vector_over(axes: tuple[str, ...]) -> Iterator[None]:
-    """A context in which the parts of a vector on these axes of a mesh are one: sums are over all of them."""
-    token = _AXES.set(axes)
+def one_vector_over(joined: Joined) -> Iterator[None]:
+    """A context in which the parts of a vector on the axes of a mesh are one: sums are over all of them."""
+    token = _JOINED.set(joined)
     try:
         yield
     finally:
-        _AXES.reset(token)
+        _JOINED.reset(token)
+
+
+def joined() -> Joined:
+    """How the parts of vectors lie here."""
+    return _JOINED.get()
+
+
+def joined_over(axes: tuple[str, ...]) -> Joined:
+    """How the parts of vectors over these axes lie here."""
+    here = _JOINED.get()
+    return here if here.axes == axes else Joined(axes)
 
 
 def joined_axes() -> tuple[str, ...]:
     """The axes over which vectors lie here; () where each is whole."""
-    return _AXES.get()
+    return _JOINED.get().axes
 
 
 def summed(v: Array) -> Array:
     """The sum over the parts of a vector of what was summed over one; v itself where vectors are whole."""
-    return lax.psum(v, _AXES.get()) if _AXES.get() else v
+    return lax.psum(v, joined_axes()) if joined_axes() else v
 
 
 def greatest(v: Array) -> Array:
     """The largest of the numbers that the parts of a vector found; v itself where vectors are whole."""
     # Scales and verdicts are made of it, of which nothing is to be differentiated.
-    return lax.pmax(lax.stop_gradient(v), _AXES.get()) if _AXES.get() else v
+    return lax.pmax(lax.stop_gradient(v), joined_axes()) if joined_axes() else v
 
 
 def agreed(tree: Any) -> Any:
     """Numbers that all parts found alike, as values that do not vary over the parts."""
-    return jax.tree.map(greatest, tree) if _AXES.get() else tree
+    return jax.tree.map(greatest, tree) if joined_axes() else tree
 
 
 def length(n: int) -> int:
     """The length of a vector of which each part has n elements."""
-    return n * math.prod(lax.axis_size(axis) for axis in _AXES.get())
+    if joined().counts is not None:
+        return sum(joined().counts or ())
+    return n * math.prod(lax.axis_size(axis) for axis in joined_axes())
+
+
+def ones(n: int, dtype: Any) -> Array:
+    """The part of the vector of ones, shape (n,): zeros where elements fill a part up."""
+    counts = joined().counts
+    if counts is None:
+        return jnp.ones(n, dtype)
+    return (jnp.arange(n) < jnp.asarray(counts)[lax.axis_index(joined_axes())]).astype(dtype)
 
 
 def first_of(count: int) -> Any:
     """The number of the first element of this part of a vector, where each part has so many."""
-    return (
-        lax.axis_index(_AXES.get()).astype(jnp.uint32) * jnp.uint32(count) if _AXES.get() else jnp.uint32(0)
-    )
+    if not joined_axes():
+        return jnp.uint32(0)
+    return lax.axis_index(joined_axes()).astype(jnp.uint32) * jnp.uint32(count)
 
 
 def axes_inside() -> tuple[str, ...]:

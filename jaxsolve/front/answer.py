@@ -29,12 +29,14 @@ class Posed(abc.ABC):
         methods: The names of the method that runs and of that of gradients.
         note: What else there is to say of its result.
         fit: What its result keeps of a fit.
+        mesh: The devices over which it lies, None for one.
     """
 
     structures: Structures
     methods: tuple[str, str]
     note: str = ""
     fit: Any = None
+    mesh: Any = None
 
     @abc.abstractmethod
     def at_once(self, watch: Watch) -> Outcome | None:
@@ -91,7 +93,9 @@ def _answered(pose: Callable[[], Posed], solve: Solve, throw: bool, listener: Ea
         outcome = posed.at_once(watch)
         if outcome is not None and not isinstance(outcome.status, jax.core.Tracer):
             return outcome, False
-        judge = Judge.of(solve.suppress, request, settings, posed.methods, posed.structures, listener, throw)
+        judge = Judge.of(
+            solve.suppress, request, settings, posed.methods, posed.structures, listener, throw, posed.mesh
+        )
         return posed.by_rule(judge, watch), True
 
     outcome, told, posed = _arrived(posed, run)

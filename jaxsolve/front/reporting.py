@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.core
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxsolve.core.checks import checked
 from jaxsolve.core.results import (
@@ -39,6 +40,7 @@ class Judge:
     ear: Ear | None
     throw: bool
     settings: "_Numbers"
+    mesh: Mesh | None = None
 
     @classmethod
     def of(
@@ -50,6 +52,7 @@ class Judge:
         structures: Structures,
         ear: Ear | None,
         throw: bool,
+        mesh: Mesh | None = None,
     ) -> "Judge | None":
         """The judge of a request, for any kind of problem; None where nobody listens and nothing raises.
 
@@ -61,13 +64,14 @@ class Judge:
             structures: Those of the solution and of the right-hand side.
             ear: Who listens.
             throw: Whether failures raise.
+            mesh: The devices over which a system lies, None for one.
         """
         # A program in which nothing can be raised holds no call to the host, and can be exported.
         throw = throw and not raises_nothing(suppress)
         if not throw and (ear is None or not ear.compiled):
             return None
         known = _Numbers([None if isinstance(v, jax.core.Tracer) else v for v in settings])
-        return cls(suppress, request, methods, structures, ear, throw, known)
+        return cls(suppress, request, methods, structures, ear, throw, known, mesh)
 
     @property
     def heard(self) -> bool:
@@ -160,12 +164,16 @@ class Verdict:
 
     def __call__(self, *leaves: np.ndarray) -> ConvergenceException | None:
         info = self.judge.info(self.kind, self.treedef, leaves)
-        failure = failure_of(info, self.judge.suppress)
+        failure = self.quietly(*leaves)
         # The exception ends the program, and with it calls that have not been made: heard here, it is not lost.
         if failure is not None and self.judge.ear is not None:
             self.judge.ear.hear(info)
             disorder()
         return failure
+
+    def quietly(self, *leaves: np.ndarray) -> ConvergenceException | None:
+        """The same, which nobody hears."""
+        return failure_of(self.judge.info(self.kind, self.treedef, leaves), self.judge.suppress)
 
 
 def guarded(judge: Judge | None, kind: str, outcome: Outcome) -> Outcome:
@@ -179,5 +187,5 @@ def guarded(judge: Judge | None, kind: str, outcome: Outcome) -> Outcome:
     if not judge.throw:
         return outcome
     failed = ~is_any_of(outcome.status, CONVERGED)
-    x = checked(outcome.x, failed, leaves, judge.verdict(kind, treedef))
+    x = checked(outcome.x, failed, leaves, judge.verdict(kind, treedef), judge.mesh)
     return outcome._replace(x=x)

@@ -268,6 +268,26 @@ PLAIN = (
     ),
 )
 
+#: Where the rows of A lie on the devices of a mesh: methods whose sums are over all of them.
+ON_MESH = (
+    Rule(
+        "the rows of A lie on a mesh, and it is Hermitian",
+        lambda k: k.hermitian,
+        "CG",
+        "jacobi",
+        "most such matrices are definite, and CG says so if this one is not",
+    ),
+    Rule(
+        "the rows of A lie on a mesh, and it is Hermitian",
+        lambda k: k.hermitian,
+        "minres",
+        None,
+        "it may be indefinite",
+    ),
+    Rule("the rows of A lie on a mesh", lambda k: True, "GMres", "jacobi", "it needs no symmetry"),
+    Rule("the rows of A lie on a mesh", lambda k: True, "IDR(s)", "jacobi", "restarts do not slow it down"),
+)
+
 
 class Choice(NamedTuple):
     """What is done with a system.
@@ -298,7 +318,7 @@ def choose(A: LinearOperator, solve: Solve) -> Choice:
     k = Knowledge.of(A)
     if named:
         return _preconditioned(k, solve.method)
-    return _chosen(k, next(rule for rule in rules_for(solve) if rule.holds(k)), recipe)
+    return _chosen(k, next(rule for rule in rules_for(solve, A) if rule.holds(k)), recipe)
 
 
 def another(A: LinearOperator, solve: Solve, choice: Choice, why: str, singular: bool) -> Choice | None:
@@ -319,9 +339,9 @@ def another(A: LinearOperator, solve: Solve, choice: Choice, why: str, singular:
         found = f"A is singular, `{choice.method.name}` has found: `{DEFICIENT.method}`, {DEFICIENT.why}"
         return Choice(as_method(DEFICIENT.method), None, (*choice.reasons, found), DEFICIENT, tried)
     # What the factors of a dense matrix leave is rounding, and of a function nothing is known that helps.
-    if singular or not k.sparse:
+    if singular or not (k.sparse or A.on_mesh is not None):
         return None
-    rules, pairs = rules_for(solve), {rule.pair for rule in tried}
+    rules, pairs = rules_for(solve, A), {rule.pair for rule in tried}
     for rule in rules[rules.index(used) + 1 :]:
         if rule.pair not in pairs and rule.holds(k):
             next_choice = _chosen(k, rule, solve.preconditioner)
@@ -334,8 +354,10 @@ def another(A: LinearOperator, solve: Solve, choice: Choice, why: str, singular:
 _FACTORS = ("LU", "Cholesky", "banded", "sparse-direct")
 
 
-def rules_for(solve: Solve) -> tuple[Rule, ...]:
-    """The rules that a request leaves open, in their order."""
+def rules_for(solve: Solve, A: LinearOperator) -> tuple[Rule, ...]:
+    """The rules that a request for A leaves open, in their order."""
+    if A.on_mesh is not None:
+        return ON_MESH
     if solve.preconditioner is None:
         # Factors are made regular on a null space that is declared.
         declared = solve.rank_deficiency or solve.null_space is not None
@@ -349,7 +371,7 @@ def rules_for(solve: Solve) -> tuple[Rule, ...]:
 def alternatives(A: LinearOperator, solve: Solve, used: Rule | None) -> tuple[Rule, ...]:
     """What the next rules would do that hold too, each pair of method and preconditioner once."""
     k, found = Knowledge.of(A), {}
-    for rule in FOR_RECTANGULAR if k.rectangular else rules_for(solve):
+    for rule in FOR_RECTANGULAR if k.rectangular else rules_for(solve, A):
         pair = (rule.method, rule.preconditioner)
         if (
             rule is not used

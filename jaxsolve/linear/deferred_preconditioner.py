@@ -71,6 +71,8 @@ def built(inverse: Any) -> Any:
 def build(method: AbstractMethod, recipe: AbstractPreconditioner, A: LinearOperator) -> LinearOperator:
     """The preconditioner that a recipe makes of A for a method; it has no gradient."""
     recipe = recipe.suited(method.definite_preconditioner)
+    if (spread := A.on_mesh) is not None:
+        return detached(made_once(lambda: recipe.build_on_mesh(spread), spread, recipe))
     real = not jnp.issubdtype(A.dtype, jnp.complexfloating)
     if method.definite_preconditioner and real and not A.traits.hermitian:
         # These methods ask for A = Aᵀ, which halves the set-up of some preconditioners.

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxsolve.core.precision import in_full
 from jaxsolve.core.results import TRIED, SolveInfo
-from jaxsolve.core.shards import joined_axes, one_vector_over
+from jaxsolve.core.shards import joined, one_vector_over
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.front.answer import Posed, frozen
@@ -84,8 +84,9 @@ class LinearSystem(Posed):
         self.roads = roads
         if roads and not self.note:
             self.note = f"{TRIED}{', '.join(roads)}; then this."
-        self.axes = joined_axes()
-        self.eager = not self.axes and not is_traced(
+        self.joined = joined()
+        self.mesh = None if problem.A.on_mesh is None else problem.A.on_mesh.mesh
+        self.eager = not self.joined.axes and not is_traced(
             (problem.A, problem.b, problem.x0, self.nulls, frozen(solve)[1])
         )
 
@@ -138,12 +139,12 @@ class LinearSystem(Posed):
 
     @in_full
     def by_rule(self, judge: Judge | None, watch: Watch) -> Outcome:
-        with one_vector_over(self.axes):
+        with one_vector_over(self.joined):
             return self._ruled(judge, watch)
 
     def _ruled(self, judge: Judge | None, watch: Watch) -> Outcome:
         gradient_method, other, limited = self._gradient()
-        plan = Plan(self.choice.method, gradient_method, judge, watch, self.axes)
+        plan = Plan(self.choice.method, gradient_method, judge, watch, self.joined)
         x0, b = self.problem.x0, self.problem.b
         system = System(
             self.A, self.inverse, x0, self.control, self.nulls, (other, limited), recycled=self.recycled
@@ -202,6 +203,8 @@ class LinearSystem(Posed):
 
     def _rounds(self, outcome: Outcome) -> bool:
         """Whether the residual is what rounding leaves of b - A x with this x."""
+        if self.mesh is not None:
+            return False
         matrix = told_entries(self.problem.A)
         if matrix is None or is_traced(matrix.data):
             return True

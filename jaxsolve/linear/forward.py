@@ -11,10 +11,12 @@ from jax import Array
 
 from jaxsolve.core.memo import compiled, recent
 from jaxsolve.core.precision import in_full
+from jaxsolve.core.shards import WHOLE, Joined
 from jaxsolve.front.reporting import Judge
 from jaxsolve.linear.deferred_preconditioner import built
 from jaxsolve.linear.lagging import attempted
 from jaxsolve.linear.lanes import lane_by_lane
+from jaxsolve.linear.over_devices import iterated_over_devices
 from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.direct.dense_factors import AbstractDense
@@ -84,14 +86,14 @@ class Plan:
         gradient_method: The method of tangent and adjoint systems.
         judge: Where outcomes go, None where nothing is raised and nobody listens.
         watch: What observes the loops.
-        axes: The axes of a mesh over which the parts of one vector lie.
+        joined: How the parts of one vector lie on a mesh.
     """
 
     method: AbstractMethod
     gradient_method: AbstractMethod
     judge: Judge | None
     watch: Watch
-    axes: tuple[str, ...] = ()
+    joined: Joined = WHOLE
 
     def of_gradient(self) -> "Plan":
         """The plan of tangent and adjoint systems."""
@@ -113,6 +115,8 @@ def _run(
 
     Dense methods factorise A unless that is done; preconditioners that are unbuilt are built.
     """
+    if (spread := A.on_mesh) is not None:
+        return iterated_over_devices(method, spread, built(inverse), b, x0, control, nulls, watch)
     if inverse is None and isinstance(method, AbstractDense):
         inverse = factorised(method, A, nulls)
 

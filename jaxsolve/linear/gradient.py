@@ -50,7 +50,7 @@ def implicit_solve(plan: Plan, system: System, *terms: Array, kind: str = "solve
         kind: What is solved, for those who listen: "solve", "tangent" or "adjoint".
     """
     # Parts of one vector vary over its devices, be the values that they are made of the same on all.
-    axes = axes_of((system, terms)).union(plan.axes)
+    axes = axes_of((system, terms)).union(plan.joined.axes)
     return implicit(Solution(plan, kind), system, varying(terms, axes))
 
 
@@ -59,12 +59,12 @@ def tangent_solve(plan: Plan, system: System, rhs: Array) -> Array:
     return implicit_solve(plan.of_gradient(), system.of_gradient(), rhs, kind="tangent").x
 
 
-def _over_its_axes(f: Callable[..., T]) -> Callable[..., T]:
+def _over_its_parts(f: Callable[..., T]) -> Callable[..., T]:
     """A method of a solution with the vectors that its plan tells of."""
 
     @functools.wraps(f)
     def over(self: "Solution", *args: Any) -> T:
-        with one_vector_over(self.plan.axes):
+        with one_vector_over(self.plan.joined):
             return f(self, *args)
 
     return over
@@ -79,7 +79,7 @@ class Solution(Rule):
 
     linear = True
 
-    @_over_its_axes
+    @_over_its_parts
     def value(self, system: System, terms: tuple[Array, ...]) -> Outcome:
         s, b = system, sum(terms[1:], terms[0])
         control = s.control
@@ -97,7 +97,7 @@ class Solution(Rule):
                 outcome = outcome._replace(status=status.astype(outcome.status.dtype))
         return guarded(self.plan.judge, self.kind, outcome)
 
-    @_over_its_axes
+    @_over_its_parts
     def tangent(self, args: tuple, tangents: tuple) -> tuple[Outcome, Outcome]:
         (system, terms), (dsystem, dterms) = args, tangents
         system = system.built()
@@ -132,7 +132,7 @@ class Solution(Rule):
         # A first guess leaves no trace but within the tolerance, and nor do directions of an earlier solve.
         return terms, system.x0, system.recycled
 
-    @_over_its_axes
+    @_over_its_parts
     def transposed(self, args: tuple, places: tuple, cotangents: list[Any]) -> tuple[Array, ...]:
         """The cotangent of b: Aᵀ⁻¹ applied to that of x, and what comes by r = b - A x."""
         system = args[0].built().of_gradient()

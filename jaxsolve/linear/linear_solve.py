@@ -13,13 +13,14 @@ from jaxsolve.core.array_likes import told
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.precision import in_full
 from jaxsolve.core.results import SolveInfo
-from jaxsolve.core.shards import one_vector_over
+from jaxsolve.core.shards import joined_over, one_vector_over
 from jaxsolve.core.tree import as_arrays
 from jaxsolve.front.answer import answered
 from jaxsolve.front.request import Solve, refuse_axes
 from jaxsolve.linear.auto import Choice
 from jaxsolve.linear.damping import damped
 from jaxsolve.linear.execution import LinearSystem
+from jaxsolve.linear.over_devices import placed_vectors
 from jaxsolve.linear.placement import placed
 from jaxsolve.linear.preparation import chosen
 from jaxsolve.linear.problem import pose
@@ -209,7 +210,7 @@ def _posed(
     if not isinstance(solve, Solve):
         pose(A, b, solve, args, kwargs, grad_for_f)  # says what a request is
     check_axes(A, solve)
-    with one_vector_over(solve.axes):
+    with one_vector_over(joined_over(solve.axes)):
         return _system(A, b, solve, args, kwargs, grad_for_f, choice)
 
 
@@ -217,6 +218,9 @@ def _system(
     A: Any, b: Any, solve: Solve, args: tuple, kwargs: dict, grad_for_f: bool, choice: Choice | None
 ) -> LinearSystem:
     problem = pose(A, b, solve, args, kwargs, grad_for_f)
+    if (spread := problem.A.on_mesh) is not None:
+        b, x0 = placed_vectors(spread, (problem.b, problem.x0))
+        problem = dataclasses.replace(problem, b=b, x0=x0)
     if solve.preprocess is not None:
         operator = as_operator(solve.preprocess(problem.A), "what preprocess returns")
         problem = dataclasses.replace(problem, A=operator)

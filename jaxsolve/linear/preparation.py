@@ -17,6 +17,7 @@ from jaxsolve.linear.auto import Choice, choose
 from jaxsolve.linear.deferred_preconditioner import Made, Unbuilt, build
 from jaxsolve.linear.forward import MOST_STEPS, factorised
 from jaxsolve.linear.mixed_precision import Mixed, mixed, mixed_inverse
+from jaxsolve.linear.spread import check_mesh
 from jaxsolve.operators.conversion import as_operator, is_function, is_operator
 from jaxsolve.operators.function import function_operator
 from jaxsolve.operators.operator import LinearOperator
@@ -44,6 +45,8 @@ def chosen(solve: Solve, A: LinearOperator, dtype: Any = None) -> Choice:
         StructureError: If the method cannot solve a system of this shape.
         ValueError: If it is for nonlinear problems, or if it takes no preconditioner and is given one.
     """
+    if A.on_mesh is not None:
+        check_mesh(A.on_mesh, solve)
     if solve.axes != joined_axes():
         refuse_axes(solve, "what is set up or chosen beforehand")
     if isinstance(solve.method, AbstractNonlinearMethod):
@@ -127,6 +130,8 @@ def prepared(
         return detached(made_once(factors, A, nulls, method))
     if isinstance(recipe, tuple):
         return Split(*(prepared(method, part, A, structures, nulls, eager) for part in recipe))
+    if A.on_mesh is not None and is_operator(recipe):
+        return detached(recipe)
     if isinstance(recipe, AbstractPreconditioner):
         recipe = recipe.placed(structures.unknown)
         if recipe.varies and not method.flexible:

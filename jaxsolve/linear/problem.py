@@ -12,7 +12,7 @@ from jax import Array
 from jaxsolve.core.array_likes import told
 from jaxsolve.core.errors import NotLinearError, StructureError, TraceError
 from jaxsolve.core.foreign_names import suggestion
-from jaxsolve.core.shards import axes_of, length
+from jaxsolve.core.shards import axes_of, length, ones
 from jaxsolve.core.staging import detached, made_once
 from jaxsolve.core.tree import Packing, as_arrays, common, inexact, typed
 from jaxsolve.front.request import AUTO, Solve, needs_entries
@@ -305,9 +305,8 @@ def null_space(solve: Solve, structures: Structures) -> NullSpace:
             else None
         )
         if solve.rank_deficiency:
-            return NullSpace(
-                jnp.full((n, 1), 1 / math.sqrt(max(length(n), 1)), dtype) if parts is None else parts
-            )
+            constant = ones(n, dtype)[:, None] * (1 / math.sqrt(max(length(n), 1)))
+            return NullSpace(constant if parts is None else parts)
         if parts is not None and solve.rank_deficiency is None and m == n:
             return NullSpace(None, True, None, parts)
         return _DETECT if solve.rank_deficiency is None and m == n else _UNKNOWN

@@ -6,12 +6,15 @@ from typing import Any
 import jax
 
 from jaxsolve.core.compat import ClosedJaxpr, Jaxpr, open_jaxpr
+from jaxsolve.core.errors import StructureError
 from jaxsolve.core.shards import axes_inside, axes_of, like
 from jaxsolve.front.request import Solve, method_name, preconditioner_name
-from jaxsolve.operators.conversion import is_function
+from jaxsolve.operators.conversion import is_function, is_operator
+from jaxsolve.operators.on_mesh import OnMesh
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.preconditioners.jacobi import Jacobi
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
+from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
 from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.method_registry import METHODS
 
@@ -69,9 +72,7 @@ def check_axes(A: Any, solve: Solve) -> None:
         )
     parts = solve.preconditioner if isinstance(solve.preconditioner, tuple) else (solve.preconditioner,)
     for part in parts:
-        if isinstance(part, str) or (
-            isinstance(part, AbstractPreconditioner) and not isinstance(part, Jacobi)
-        ):
+        if isinstance(part, str) or (isinstance(part, AbstractPreconditioner) and not part.by_products):
             raise ValueError(
                 f"the preconditioner {preconditioner_name(part)} is made of a whole matrix; with axis_name= each "
                 "device has a part of one system. Use None, 'jacobi' (of an operator that knows its diagonal), a "
@@ -79,6 +80,53 @@ def check_axes(A: Any, solve: Solve) -> None:
             )
         if isinstance(part, Jacobi) and is_function(A):
             raise ValueError(_NO_DIAGONAL)
+
+
+def check_mesh(A: OnMesh, solve: Solve) -> None:
+    """Refuses a request that has no form for a matrix whose rows lie on the devices of a mesh.
+
+    Args:
+        A: The matrix.
+        solve: The request.
+
+    Raises:
+        ValueError: In words.
+        StructureError: If the preconditioner lies on other devices, or in other rows.
+    """
+    if axes_inside():
+        raise ValueError(
+            "a matrix of js.distribute lies on the whole mesh and is solved outside of jax.shard_map, which "
+            "the call opens by itself."
+        )
+    if isinstance(solve.method, AbstractMethod) and not solve.method.spreads:
+        able = [name for name, make in METHODS.items() if make().spreads]
+        raise ValueError(
+            f"`{method_name(solve.method)}` works with a whole matrix on one device, and the rows of this one lie on a "
+            f"mesh. Methods that work there: auto, {', '.join(able)}."
+        )
+    for name in ("recycle", "inner_dtype"):
+        if getattr(solve, name) is not None:
+            raise ValueError(f"{name}= is not made for a matrix whose rows lie on a mesh; leave it out.")
+    if solve.gradient_solve is not None:
+        check_mesh(A, solve.gradient_solve)
+    given = solve.preconditioner
+    if (
+        given is None
+        or isinstance(given, str)
+        or (isinstance(given, AbstractPreconditioner) and given.on_meshes)
+    ):
+        return
+    if is_operator(given) and given.on_mesh is not None:
+        if given.on_mesh.mesh == A.mesh and given.on_mesh.parts == A.parts:
+            return
+        raise StructureError(
+            "this preconditioner lies on a mesh as a matrix of other rows or devices does; make it of this A."
+        )
+    able = [name for name, make in PRECONDITIONERS.items() if make().on_meshes]
+    raise ValueError(
+        f"the preconditioner {preconditioner_name(given)} is made of a whole matrix, and the rows of this one lie on a "
+        f"mesh. Those that work there: None, 'auto', {', '.join(map(repr, able))}, or what one of them has built of A."
+    )
 
 
 def check_operator(A: LinearOperator, b: Any, solve: Solve) -> None:

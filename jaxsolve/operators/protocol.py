@@ -26,6 +26,7 @@ from jaxsolve.operators.host_products import HostOperator, compiled_products
 if TYPE_CHECKING:
     from jaxsolve.operators.dense_matrix import DenseMatrix
     from jaxsolve.operators.dia import DiagonalsOperator
+    from jaxsolve.operators.on_mesh import OnMesh
     from jaxsolve.operators.pattern import Pattern
     from jaxsolve.operators.sparse import SparseMatrix
 
@@ -66,6 +67,11 @@ class AbstractOperator(Module):
     @property
     def dense_form(self) -> "DenseMatrix | None":
         """The matrix as an array where it is one, else None."""
+        return None
+
+    @property
+    def on_mesh(self) -> "OnMesh | None":
+        """The operator where its parts lie on the devices of a mesh, else None."""
         return None
 
     def stored_entries(self) -> "tuple[Array, Pattern] | None":

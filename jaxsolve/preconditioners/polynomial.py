@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
 from jaxsolve.core.options import require_count, require_number
+from jaxsolve.core.shards import while_loop
 from jaxsolve.core.staging import detached
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
@@ -156,7 +157,7 @@ def largest_eigenvalue(A: LinearOperator, inverse: Array, row_sums: Array | None
         return k + 1, v, jnp.where(size < bound, SAFETY * norm, size)
 
     first = start / plain_norm(start).astype(start.dtype)
-    _, _, size = lax.while_loop(goes_on, advance, (0, first, jnp.zeros((), real)))
+    _, _, size = while_loop(goes_on, advance, (0, first, jnp.zeros((), real)))
     estimate = jnp.minimum(size, bound)
     return jnp.where(estimate > 0, estimate, 1)
 

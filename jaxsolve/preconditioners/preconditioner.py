@@ -14,6 +14,7 @@ from jaxsolve.core.module import Module
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import Packing, inexact
 from jaxsolve.operators.conversion import as_operator, is_operator
+from jaxsolve.operators.on_mesh import OnMesh, Placement
 from jaxsolve.operators.operator import LinearOperator, Wrapper
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.explicit_matrix import entries_of
@@ -55,6 +56,15 @@ class AbstractPreconditioner(Module):
     def from_spectrum(self) -> Callable[..., LinearOperator] | None:
         """What makes the operator of A, its diagonal D, the largest eigenvalue of D⁻¹A and traits; None: they don't."""
 
+    @property
+    def on_meshes(self) -> bool:
+        """Whether it can be made of a matrix whose rows lie on the devices of a mesh."""
+        return self.by_products or type(self).build_on_mesh is not AbstractPreconditioner.build_on_mesh
+
+    def build_on_mesh(self, A: OnMesh) -> OnMesh:
+        """The operator for a matrix whose rows lie on the devices of a mesh: what each makes of its own rows."""
+        return PreconditionerOfParts(A, self)
+
     def suited(self, definite: bool) -> "AbstractPreconditioner":
         """The recipe for a method that needs (or does not need) a positive definite preconditioner."""
         return jax.tree.map(
@@ -93,6 +103,31 @@ class AbstractPreconditioner(Module):
     def __matmul__(self, other: "AbstractPreconditioner") -> "AbstractPreconditioner":
         """`Multiplicative`: `other` first, as operators are applied, then this one on what it leaves."""
         return Multiplicative(other, self) if isinstance(other, AbstractPreconditioner) else NotImplemented
+
+
+class PreconditionerOfParts(OnMesh):
+    """A preconditioner by products, which each device makes of its part of a matrix.
+
+    Attributes:
+        matrix: The matrix.
+        recipe: What is made of it.
+    """
+
+    matrix: OnMesh
+    recipe: AbstractPreconditioner = eqx.field(static=True)
+
+    def placement(self) -> Placement:
+        """That of the matrix."""
+        return self.matrix.placement()
+
+    @property
+    def dtype(self) -> Any:
+        """That of the matrix."""
+        return self.matrix.dtype
+
+    def own(self) -> LinearOperator:
+        """The part of a device."""
+        return self.recipe.build(self.matrix.own())
 
 
 def require_recipe(owner: str, option: str, value: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.results import is_any_of
-from jaxsolve.core.shards import cond, joined_axes, length, summed
+from jaxsolve.core.shards import cond, joined_axes, length, ones, summed
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.tree import common, typed
 from jaxsolve.core.vector import applied, dot, mul, norm, peak, scattered
@@ -52,13 +52,13 @@ class NullSpace(eqx.Module):
             finite = jnp.isfinite(unit)
             found = jnp.stack([peak(product_if(finite, A, one)) <= tiny for one in each])
             return NullSpace(None, True, found, self.constants), len(each)
-        ones = jnp.ones(n, common(A.dtype, unit))
+        constant = ones(n, common(A.dtype, unit))
 
         first = None if joined_axes() else A.leading_row_sums(_ROWS)
         if first is None:
-            return NullSpace(None, True, peak(product_if(jnp.isfinite(unit), A, ones)) <= tiny), 1
+            return NullSpace(None, True, peak(product_if(jnp.isfinite(unit), A, constant)) <= tiny), 1
         plausible = jnp.max(jnp.abs(first)) <= tiny
-        found = plausible & (jnp.max(jnp.abs(product_if(plausible, A, ones))) <= tiny)
+        found = plausible & (jnp.max(jnp.abs(product_if(plausible, A, constant))) <= tiny)
         return NullSpace(None, True, found), 0
 
     def verified(self, A: LinearOperator, unit: Array) -> tuple["NullSpace", int]:
@@ -73,10 +73,10 @@ class NullSpace(eqx.Module):
         v = applied(self.basis, 1 + scattered(k, real))
         u = scattered(n, real).astype(v.dtype)
         Av, Au = lax.map(A.mv, jnp.stack([v, u]))
-        largest = jnp.max(jnp.abs(v))
+        largest = peak(v)
         tiny = 100 * jnp.finfo(real).eps * unit * largest
         # The sum over a column is one of n terms whose rounding has no order.
-        exact = (peak(Av) <= tiny) & (jnp.abs(dot(v, Au)) <= math.sqrt(n) * tiny)
+        exact = (peak(Av) <= tiny) & (jnp.abs(dot(v, Au)) <= math.sqrt(length(n)) * tiny)
         return NullSpace(self.basis, exact=exact), 2
 
     def transposed(self) -> "NullSpace":
@@ -99,7 +99,7 @@ class NullSpace(eqx.Module):
             return self.project(v)
         if self.constants is not None:
             return v - self.constants @ jnp.where(self.found, summed(self.constants.T @ v), 0)
-        return cond(self.found, lambda: v - _mean(v), lambda: v)
+        return cond(self.found, lambda: _without_mean(v), lambda: v)
 
     @property
     def singular(self) -> Any:
@@ -154,8 +154,11 @@ class NullSpace(eqx.Module):
         return jnp.where(failed & self.singular, int(Status.singular), status)
 
 
-def _mean(v: Array) -> Array:
-    return summed(jnp.sum(v)) / length(v.shape[0]) if joined_axes() else jnp.mean(v)
+def _without_mean(v: Array) -> Array:
+    if not joined_axes():
+        return v - jnp.mean(v)
+    mean = summed(jnp.sum(v)) / length(v.shape[0])
+    return v - mean * ones(v.shape[0], v.dtype)
 
 
 class Compressed(Wrapper):

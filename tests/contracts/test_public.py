@@ -18,7 +18,7 @@ solve_linear solve_linear_info solve_linear_many matrix_from_function jit_compil
 factorize setup recycled explain plot spy read_matrix methods preconditioners jit set_logging_level
 logdet logdet_info trace_inverse inverse_diagonal rigid_body_modes
 solve_nonlinear solve_nonlinear_info solve_fixed_point solve_fixed_point_info
-least_squares least_squares_info minimize minimize_info covariance continuation
+least_squares least_squares_info minimize minimize_info covariance continuation distribute distribute_local
 """
 CLASSES = """
 Solve SolveInfo SolveTape ConvergenceException NotConverged Diverged SparseMatrix LinearOperator
@@ -28,7 +28,7 @@ Jacobi BlockJacobi ILU Cholesky0 Chebyshev Cluster SmoothedAggregation FieldSpli
 """
 #: Beyond the documentation: what users meet in results and as further options.
 FURTHER = """
-Status Block Diagonal Identity DenseMatrix Pattern Explanation Factorization Trajectory
+Status DistributedMatrix Block Diagonal Identity DenseMatrix Pattern Explanation Factorization Trajectory
 StructureError TraceError NotLinearError MissingBackendError
 Additive Multiplicative Symmetrized Deflation FSAI Neumann Nystrom SSOR Multigrid GeometricMultigrid RugeStuben
 Newton PseudoTransient Broyden Anderson Picard GaussNewton LevenbergMarquardt GradientDescent LBFGS NewtonCG

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 import jaxsolve as js
 from tests.gallery.methods import distance
 
 A, B = jnp.array([[2.0, 0.0], [0.0, 4.0]]), jnp.ones(2)
 SPARSE = js.SparseMatrix.from_dense(A)
+MESH = jax.sharding.Mesh(np.array(jax.devices()[:1]), ("r",))
 WRONG = {
     "None": None,
     "text": "abc",
@@ -90,6 +92,11 @@ CALLS = {
     "axis_name": (lambda v: js.Solve(axis_name=v), ("None", "text")),
     "factorize": (js.factorize, ()),
     "Factorization.solve": (lambda v: js.factorize(A).solve(v), ()),
+    "distribute, A": (lambda v: js.distribute(v, MESH), ()),
+    "distribute, mesh": (lambda v: js.distribute(A, v), ()),
+    "distribute, rows": (lambda v: js.distribute(A, MESH, v), ("None",)),
+    "distribute_local, rows": (lambda v: js.distribute_local(v, MESH, [0, 2]), ()),
+    "distribute_local, starts": (lambda v: js.distribute_local(sp.eye_array(2), MESH, v), ()),
     "logdet": (js.logdet, ()),
     "inverse_diagonal": (js.inverse_diagonal, ()),
     "explain, A": (lambda v: js.explain(v, B), ("function",)),

@@ -10,12 +10,14 @@ import scipy.sparse
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.options import require_count, require_number, require_one_of
+from jaxsolve.operators.on_mesh import OnMesh
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.aggregation import aggregates, grid_blocks
 from jaxsolve.preconditioners.multigrid.chosen_coarsening import chosen_aggregates, chosen_strength
 from jaxsolve.preconditioners.multigrid.cycle import MultigridCycle, default_smoother, require_cycle
+from jaxsolve.preconditioners.multigrid.cycle_on_mesh import cycle_on_mesh
 from jaxsolve.preconditioners.multigrid.grid.grid_hierarchy import THIRDS, Axes, Plan, grid_cycle
 from jaxsolve.preconditioners.multigrid.hierarchy import (
     Coarsening,
@@ -189,8 +191,19 @@ class SmoothedAggregation(AbstractPreconditioner):
                 "for instance one constant for each of them."
             )
 
+    def build_on_mesh(self, A: Any) -> OnMesh:
+        """A cycle over the devices, whose aggregates stay inside of the blocks of rows."""
+        for option in ("like", "B", "strength", "aggregation"):
+            if getattr(self, option) is not None:
+                raise StructureError(f"SmoothedAggregation on a mesh knows no {option}; leave it out.")
+        if self.hierarchy != "own":
+            raise StructureError("SmoothedAggregation on a mesh needs hierarchy='own'.")
+        return cycle_on_mesh(A, self.smoother, self.threshold, self.visits, self.bottom, self.dtype)
+
     def build(self, A: Any) -> LinearOperator:
         """The cycle as an operator; its `repr` lists the levels."""
+        if (spread := getattr(A, "on_mesh", None)) is not None:
+            return self.build_on_mesh(spread)
         matrix = with_entries(A, self.name)
         modes = None if self.B is None else self._fitting(matrix)
         if self.hierarchy == "pyamg":

@@ -4,8 +4,10 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 
+from jaxsolve.core.errors import StructureError
+from jaxsolve.operators.on_mesh import OnMesh
 from jaxsolve.operators.operator import LinearOperator
-from jaxsolve.preconditioners.multigrid.algebraic import RugeStuben
+from jaxsolve.preconditioners.multigrid.algebraic import RugeStuben, SmoothedAggregation
 from jaxsolve.preconditioners.multigrid.cycle import require_cycle
 from jaxsolve.preconditioners.multigrid.geometric import GeometricMultigrid
 from jaxsolve.preconditioners.multigrid.grid.grid_hierarchy import HALVES, Axes
@@ -53,12 +55,20 @@ class Multigrid(AbstractPreconditioner):
 
     def build(self, A: Any) -> LinearOperator:
         """The cycle as an operator; its `repr` lists the levels."""
+        if (spread := getattr(A, "on_mesh", None)) is not None:
+            return self.build_on_mesh(spread)
         matrix = with_entries(A, self.name)
         axes = Axes(matrix, self.like)
         recipe = self._recipe(axes)
         return (
             recipe.build_on(axes, matrix) if isinstance(recipe, GeometricMultigrid) else recipe.build(matrix)
         )
+
+    def build_on_mesh(self, A: Any) -> OnMesh:
+        """A cycle of smoothed aggregation over the devices, whatever the matrix."""
+        if self.like is not None:
+            raise StructureError("Multigrid on a mesh is made of the values of A: leave `like` out.")
+        return SmoothedAggregation(visits=self.visits, dtype=self.dtype).build_on_mesh(A)
 
     def choice(self, A: Any) -> AbstractPreconditioner:
         """The recipe that is built for A."""

@@ -94,7 +94,7 @@ class MultigridCycle(LinearOperator):
 
     def _cycle(self, k: int, b: Array, one: Array) -> Array:
         if k == len(self.levels):
-            return applied(self.bottom, b)
+            return self._corrected(b)
         level = self.levels[k]
         x = apart(level.before.mv(b), one)
         # The coarsest level is solved exactly: a second visit would change nothing.
@@ -105,12 +105,16 @@ class MultigridCycle(LinearOperator):
         r = apart(b - level.A.mv(x), one)
         return x + level.after.mv(r)
 
+    def _corrected(self, b: Array) -> Array:
+        """The solution below the last level."""
+        return applied(self.bottom, b)
+
     def transpose(self) -> LinearOperator:
         """The cycle of the transposed matrix, which is the transposed cycle."""
         if is_self_transposed(self):
             return self
         levels = tuple(level.transpose() for level in self.levels)
-        return MultigridCycle(levels, self.bottom.T, self.visits, self.outer, self.facts.T, self.title)
+        return type(self)(levels, self.bottom.T, self.visits, self.outer, self.facts.T, self.title)
 
     @property
     def sizes(self) -> tuple[int, ...]:

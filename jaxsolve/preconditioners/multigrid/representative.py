@@ -11,6 +11,7 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import common
 from jaxsolve.operators.conversion import is_operator, told_entries
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.multigrid.strength import representative_values
 
@@ -76,7 +77,7 @@ def is_concrete(A: SparseMatrix) -> bool:
     return not is_traced(A.data) and A.data.ndim == 1
 
 
-def inner_dtype(A: SparseMatrix, dtype: Any) -> Any:
+def inner_dtype(A: LinearOperator, dtype: Any) -> Any:
     """The dtype of the levels: A's own, or the one asked for (complex where A is)."""
     if dtype is None:
         return A.dtype
