@@ -318,7 +318,7 @@ def choose(A: LinearOperator, solve: Solve) -> Choice:
     k = Knowledge.of(A)
     if named:
         return _preconditioned(k, solve.method)
-    return _chosen(k, next(rule for rule in rules_for(solve, A) if rule.holds(k)), recipe)
+    return _chosen(k, next(rule for rule in rules_of(A, solve) if rule.holds(k)), recipe)
 
 
 def another(A: LinearOperator, solve: Solve, choice: Choice, why: str, singular: bool) -> Choice | None:
@@ -341,7 +341,7 @@ def another(A: LinearOperator, solve: Solve, choice: Choice, why: str, singular:
     # What the factors of a dense matrix leave is rounding, and of a function nothing is known that helps.
     if singular or not (k.sparse or A.on_mesh is not None):
         return None
-    rules, pairs = rules_for(solve, A), {rule.pair for rule in tried}
+    rules, pairs = rules_of(A, solve), {rule.pair for rule in tried}
     for rule in rules[rules.index(used) + 1 :]:
         if rule.pair not in pairs and rule.holds(k):
             next_choice = _chosen(k, rule, solve.preconditioner)
@@ -354,10 +354,13 @@ def another(A: LinearOperator, solve: Solve, choice: Choice, why: str, singular:
 _FACTORS = ("LU", "Cholesky", "banded", "sparse-direct")
 
 
-def rules_for(solve: Solve, A: LinearOperator) -> tuple[Rule, ...]:
+def rules_of(A: LinearOperator, solve: Solve) -> tuple[Rule, ...]:
     """The rules that a request for A leaves open, in their order."""
-    if A.on_mesh is not None:
-        return ON_MESH
+    return rules_for(solve) if A.on_mesh is None else ON_MESH
+
+
+def rules_for(solve: Solve) -> tuple[Rule, ...]:
+    """The rules that a request leaves open where a matrix lies on one device."""
     if solve.preconditioner is None:
         # Factors are made regular on a null space that is declared.
         declared = solve.rank_deficiency or solve.null_space is not None
@@ -371,7 +374,7 @@ def rules_for(solve: Solve, A: LinearOperator) -> tuple[Rule, ...]:
 def alternatives(A: LinearOperator, solve: Solve, used: Rule | None) -> tuple[Rule, ...]:
     """What the next rules would do that hold too, each pair of method and preconditioner once."""
     k, found = Knowledge.of(A), {}
-    for rule in FOR_RECTANGULAR if k.rectangular else rules_for(solve, A):
+    for rule in FOR_RECTANGULAR if k.rectangular else rules_of(A, solve):
         pair = (rule.method, rule.preconditioner)
         if (
             rule is not used
