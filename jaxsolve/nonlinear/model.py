@@ -13,6 +13,7 @@ from jaxsolve.core.vector import norm, power_of_two, squared_norm
 from jaxsolve.front.request import Solve, needs_entries
 from jaxsolve.nonlinear.block_elimination import BlockElimination
 from jaxsolve.nonlinear.linearisation import DENSE, inverse_of, solved
+from jaxsolve.nonlinear.linesearch import slack
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
 from jaxsolve.nonlinear.parameter_units import COLUMN_PROBES, column_sizes, probes, vanished
 from jaxsolve.operators.function import function_operator
@@ -55,6 +56,13 @@ class Model(eqx.Module):
         """What the gain may be at x; `first` is ‖r‖ at the first guess."""
         none = vanished(rtol, first, norm(self.sizes * x), float(jnp.finfo(x.dtype).eps))
         return jnp.maximum(rtol * self.size, none)
+
+    def slack(self, x: Array) -> Array:
+        """What differences of the cost mean nothing below: Σ rᵢ δrᵢ, with δr what the last digit of x changes r by.
+
+        Of data that are large beside what is left of them, r is a small difference and rounds as the data do.
+        """
+        return slack(self.value) + jnp.finfo(x.dtype).eps * self.size * norm(self.sizes * x)
 
     @property
     def units(self) -> Array:
