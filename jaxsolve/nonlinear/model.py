@@ -15,6 +15,7 @@ from jaxsolve.nonlinear.block_elimination import BlockElimination
 from jaxsolve.nonlinear.linearisation import DENSE, inverse_of, solved
 from jaxsolve.nonlinear.linesearch import slack
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
+from jaxsolve.nonlinear.normal_equations import normal_matrix
 from jaxsolve.nonlinear.parameter_units import COLUMN_PROBES, column_sizes, probes, vanished
 from jaxsolve.operators.function import function_operator
 from jaxsolve.operators.sparse import SparseMatrix
@@ -158,7 +159,10 @@ def model_step(
     if linear is None or _rectangular(linear):
         step, count = _by_augmented_system(products, ridge, rhs, linear)
     else:
-        step, count = _by_normal_equations(products, ridge, products[1](rhs), linear)
+        made = None
+        if needs_entries(linear):
+            made = normal_matrix(lambda x: statement.value(given, x), x, factor, scale, ridge)
+        step, count = _by_normal_equations(products, ridge, products[1](rhs), linear, made)
     return step / scale, count
 
 
@@ -194,14 +198,18 @@ def _by_augmented_system(
     return inner.x, inner.evaluations + 3
 
 
-def _by_normal_equations(products: Products, ridge: Array, rhs: Array, linear: Solve) -> tuple[Array, Array]:
-    """(JᵀJ + ridge²) d = rhs."""
+def _by_normal_equations(
+    products: Products, ridge: Array, rhs: Array, linear: Solve, made: SparseMatrix | None
+) -> tuple[Array, Array]:
+    """(JᵀJ + ridge²) d = rhs; `made` is this matrix where it is known."""
     J, JT = products
 
     def normal(v: Array) -> Array:
         return JT(J(v)) + ridge**2 * v
 
-    if needs_entries(linear):
+    if made is not None:
+        A = made
+    elif needs_entries(linear):
         A = trace_operator(normal, jax.ShapeDtypeStruct(rhs.shape, rhs.dtype))[0]
     else:
         unknown = Packing.vector(rhs.shape[0], rhs.dtype)

@@ -17,10 +17,7 @@ def fitted(name, start, **options):
 
 # Each of these ended by `stagnation` two digits early when the rounding of ½‖r‖² was taken for that of r alone.
 STALLED = [("Misra1a", 1), pytest.param("Thurber", 1, marks=pytest.mark.further)]
-OTHERS = [
-    ("Misra1a", 2), ("Thurber", 2), ("MGH09", 1), ("MGH09", 2), ("MGH10", 2),
-    ("Eckerle4", 1), ("Eckerle4", 2), ("Rat43", 1), ("Rat43", 2),
-]  # fmt: skip
+OTHERS = [("Misra1a", 2), ("Thurber", 2), ("MGH09", 1), ("MGH09", 2), ("Eckerle4", 1), ("Eckerle4", 2)]
 
 
 @pytest.mark.parametrize(
