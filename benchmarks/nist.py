@@ -168,12 +168,13 @@ def own(problem: Regression, start: np.ndarray, rtol: float) -> tuple[Any, int, 
 def by_scipy(problem: Regression, start: np.ndarray) -> tuple[Any, int, str]:
     residuals = jax.jit(problem.residuals)
     slopes = jax.jit(jax.jacfwd(problem.residuals))
+    jacobian: Any = lambda b: np.asarray(slopes(b))  # noqa: E731
     tight = 1e-15
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             found = scipy.optimize.least_squares(
-                lambda b: np.asarray(residuals(b)), start, jac=lambda b: np.asarray(slopes(b)), method="lm",
+                lambda b: np.asarray(residuals(b)), start, jac=jacobian, method="lm",
                 x_scale="jac", ftol=tight, xtol=tight, gtol=tight, max_nfev=5000,
             )  # fmt: skip
         except ValueError as error:

@@ -60,7 +60,7 @@ def grid(towns: int, seed: int = 0) -> Grid:
 def _flows(voltage: Any, angle: Any, ends: np.ndarray, admittance: np.ndarray, xp: Any) -> Any:
     """P and Q that leave each bus, summed up over its lines."""
     a, b = ends
-    g, s = admittance.real, admittance.imag
+    g, s = np.real(admittance), np.imag(admittance)
     turn, both = angle[a] - angle[b], voltage[a] * voltage[b]
     cosine, sine = both * xp.cos(turn), both * xp.sin(turn)
     forth = voltage[a] ** 2 * g - g * cosine - s * sine, -(voltage[a] ** 2) * s + s * cosine - g * sine
