@@ -3,7 +3,7 @@
 Both measure steps in the units of parameter_units.py: parameters of a fit in other units give the same iterates.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ from jax import Array
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, norm, squared_norm
-from jaxsolve.nonlinear.linesearch import slack, wolfe
+from jaxsolve.nonlinear.linesearch import wolfe
 from jaxsolve.nonlinear.model import Inner, Model, model_at, model_step
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
 from jaxsolve.nonlinear.parameter_units import target_of
@@ -46,6 +46,7 @@ class AbstractFit(AbstractSearch):
     """A search for the least ‖r‖, which ends where the columns of J explain only a small part of r."""
 
     linear: eqx.AbstractVar[Inner]
+    descends: ClassVar[bool] = True
 
     def target(self, s: FitState, size: Array, reference: Array, rtol: Array) -> Array:
         """‖P r‖ <= rtol ‖r‖, or a rounding error where all of r vanishes."""
@@ -79,7 +80,7 @@ class AbstractFit(AbstractSearch):
         """The state at x if ½‖r‖² is less there, whether it is, and ½‖r‖² there."""
         model = model_at(self.statement, self.given, x, self.linear)
         value, before = model.value, s.value
-        better = (value < before) | ((value <= before + slack(before)) & (model.gain < s.model.gain))
+        better = (value < before) | ((value <= before + s.model.slack(s.x)) & (model.gain < s.model.gain))
         gained = better & jnp.isfinite(value)
         kept = _where(gained, model, s.model)
         metric = jnp.where(gained, jnp.maximum(s.metric, model.sizes), s.metric)
@@ -130,7 +131,7 @@ class LevenbergMarquardtSearch(AbstractFit):
         d, products = self.direction(s, target)
         moved, gained, value = self.moved(s, s.x + d, s.evaluations + products + 1)
         expected = (dot(d, s.gap) + s.damping * squared_norm(s.metric * d)) / 2
-        loose = slack(s.value)
+        loose = s.model.slack(s.x)
         gain = (s.value - value + loose) / (jnp.maximum(expected, 0) + loose)
         damping, growth = eased(s.damping, s.growth, gained, gain)
         tiny = norm(s.metric * d) <= jnp.finfo(d.dtype).eps * norm(s.metric * s.x)

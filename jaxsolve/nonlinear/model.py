@@ -13,7 +13,9 @@ from jaxsolve.core.vector import norm, power_of_two, squared_norm
 from jaxsolve.front.request import Solve, needs_entries
 from jaxsolve.nonlinear.block_elimination import BlockElimination
 from jaxsolve.nonlinear.linearisation import DENSE, inverse_of, solved
+from jaxsolve.nonlinear.linesearch import slack
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
+from jaxsolve.nonlinear.normal_equations import normal_matrix
 from jaxsolve.nonlinear.parameter_units import COLUMN_PROBES, column_sizes, probes, vanished
 from jaxsolve.operators.function import function_operator
 from jaxsolve.operators.sparse import SparseMatrix
@@ -55,6 +57,13 @@ class Model(eqx.Module):
         """What the gain may be at x; `first` is ‖r‖ at the first guess."""
         none = vanished(rtol, first, norm(self.sizes * x), float(jnp.finfo(x.dtype).eps))
         return jnp.maximum(rtol * self.size, none)
+
+    def slack(self, x: Array) -> Array:
+        """What differences of the cost mean nothing below: Σ rᵢ δrᵢ, with δr what the last digit of x changes r by.
+
+        Of data that are large beside what is left of them, r is a small difference and rounds as the data do.
+        """
+        return slack(self.value) + jnp.finfo(x.dtype).eps * self.size * norm(self.sizes * x)
 
     @property
     def units(self) -> Array:
@@ -150,7 +159,10 @@ def model_step(
     if linear is None or _rectangular(linear):
         step, count = _by_augmented_system(products, ridge, rhs, linear)
     else:
-        step, count = _by_normal_equations(products, ridge, products[1](rhs), linear)
+        made = None
+        if needs_entries(linear):
+            made = normal_matrix(lambda x: statement.value(given, x), x, factor, scale, ridge)
+        step, count = _by_normal_equations(products, ridge, products[1](rhs), linear, made)
     return step / scale, count
 
 
@@ -186,14 +198,18 @@ def _by_augmented_system(
     return inner.x, inner.evaluations + 3
 
 
-def _by_normal_equations(products: Products, ridge: Array, rhs: Array, linear: Solve) -> tuple[Array, Array]:
-    """(JᵀJ + ridge²) d = rhs."""
+def _by_normal_equations(
+    products: Products, ridge: Array, rhs: Array, linear: Solve, made: SparseMatrix | None
+) -> tuple[Array, Array]:
+    """(JᵀJ + ridge²) d = rhs; `made` is this matrix where it is known."""
     J, JT = products
 
     def normal(v: Array) -> Array:
         return JT(J(v)) + ridge**2 * v
 
-    if needs_entries(linear):
+    if made is not None:
+        A = made
+    elif needs_entries(linear):
         A = trace_operator(normal, jax.ShapeDtypeStruct(rhs.shape, rhs.dtype))[0]
     else:
         unknown = Packing.vector(rhs.shape[0], rhs.dtype)

@@ -45,6 +45,8 @@ class AbstractSearch(eqx.Module):
     given: eqx.AbstractVar[Given]
     #: Whether `reviewed` does anything.
     reviews: ClassVar[bool] = False
+    #: Whether what is minimised never grows: a gradient that does is no divergence then, but a way to a steeper place.
+    descends: ClassVar[bool] = False
 
     @abc.abstractmethod
     def start(self, x: Array) -> Any:
@@ -91,7 +93,7 @@ def iterate(search: AbstractSearch, x0: Array, scale: Array, control: Control, w
     s = search.start(x0)
     first = norm(s.gap)
     reference = jnp.maximum(scale, first)
-    limit = GROWTH * reference
+    limit = jnp.full_like(reference, jnp.inf) if search.descends else GROWTH * reference
 
     def measured(s: Any) -> tuple[Array, Array]:
         size = norm(s.gap)
