@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxsolve.front.request import Solve, as_method
-from jaxsolve.linear.knowledge import COARSE_LIMIT, SKEWNESS, Knowledge
+from jaxsolve.linear.knowledge import COARSE_LIMIT, MEMORY, SKEWNESS, Knowledge
 from jaxsolve.linear.probes import PRODUCTS
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
+from jaxsolve.solvers.host.fill import available_bytes
 from jaxsolve.solvers.method import AbstractMethod
 
 #: Dense matrices up to this size are factorised: 20 s at 8192 on one core, where iterations may not end at all.
@@ -37,6 +38,13 @@ DIRECT_AT_MOST = 40_000
 REMOTE = 5_000
 #: Longer rows fill the factors.
 ENTRIES = 4_000_000
+#: Rectangular matrices are factorised up to so large a product m n min(m, n) (well1850, 9·10⁸ and of full rank: 0.13 s
+#: on one core; mbeacxc, 10⁸ and of rank 448 of 490: 0.1 s): sparse ones, whose products are cheap ...
+SPARSE_WORK = 1e9
+#: ... and dense ones.
+DENSE_WORK = 1e10
+#: Arrays of the size of A, as a dense matrix, that a factorisation of it holds.
+COPIES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +103,32 @@ def _cheaper(k: Knowledge) -> bool:
     return _direct(min(RELIABLE, k.multigrid_seconds), DIRECT_AT_MOST)(k)
 
 
+def _fits(k: Knowledge) -> bool:
+    """Whether dense factors of A fit into memory."""
+    m, n = k.A.shape
+    return COPIES * m * n * k.A.dtype.itemsize <= MEMORY * available_bytes()
+
+
+def _small(k: Knowledge) -> bool:
+    """Whether a rectangular matrix is small enough to be factorised unasked."""
+    m, n = k.A.shape
+    limit = DENSE_WORK if k.dense else SPARSE_WORK
+    return k.rectangular and (k.dense or k.sparse) and m * n * min(m, n) <= limit and _fits(k)
+
+
+#: Least squares, or the shortest solution: by factors ...
+BY_SINGULAR_VALUES = Rule(
+    f"A is rectangular, m n min(m, n) <= {SPARSE_WORK:.0e}, or {DENSE_WORK:.0e} if it is dense",
+    _small,
+    "SVD",
+    None,
+    "it takes no iterations, however ill-conditioned A is, and A may have any rank",
+)
+#: ... or by iterations.
+BY_ITERATIONS = Rule(
+    "A is rectangular", lambda k: k.rectangular, "lsmr", None, "it needs products alone, and no full rank"
+)
+
 #: What is singular by its pattern has no factors; b may be in its range nevertheless.
 DEFICIENT = Rule(
     "A is sparse and singular by the positions of its entries (a row or a column without any, for one)",
@@ -106,7 +140,8 @@ DEFICIENT = Rule(
 
 #: Without iterations, for `Solve("auto")` alone.
 FACTORISATIONS = (
-    Rule("A is rectangular", lambda k: k.rectangular, "lsmr", None, "it needs no full rank"),
+    BY_SINGULAR_VALUES,
+    BY_ITERATIONS,
     DEFICIENT,
     Rule(
         f"A is dense, known to be positive definite, n <= {DENSE_LIMIT}",
@@ -149,12 +184,11 @@ FACTORISATIONS = (
 #: What else there is where A is rectangular; no other method takes it.
 FOR_RECTANGULAR = (
     Rule(
-        f"A is rectangular and of full rank, with at most {DENSE_LIMIT}² entries as a dense matrix",
-        lambda k: k.A.shape[0] * k.A.shape[1] <= DENSE_LIMIT**2,
-        "QR",
-        None,
-        "it takes no iterations, however ill-conditioned A is",
+        f"A is rectangular, with at most {DENSE_LIMIT}² entries as a dense matrix",
+        lambda k: k.A.shape[0] * k.A.shape[1] <= DENSE_LIMIT**2 and _fits(k),
+        *("SVD", None, BY_SINGULAR_VALUES.why),
     ),
+    BY_ITERATIONS,
     Rule("A is rectangular", lambda k: True, "lsqr", None, "it needs no full rank"),
 )
 
@@ -332,7 +366,7 @@ def another(A: LinearOperator, solve: Solve, choice: Choice, why: str, singular:
         singular: Whether its factors turned out singular: then the solution of least norm is looked for.
     """
     used, k = choice.rule, Knowledge.of(A)
-    if used is None or used is DEFICIENT or k.rectangular or isinstance(solve.method, AbstractMethod):
+    if used in (None, DEFICIENT, BY_ITERATIONS) or isinstance(solve.method, AbstractMethod):
         return None
     tried = (*choice.tried, used)
     if singular and used.method in _FACTORS:
@@ -361,8 +395,9 @@ def rules_for(solve: Solve, A: LinearOperator) -> tuple[Rule, ...]:
     if solve.preconditioner is None:
         # Factors are made regular on a null space that is declared.
         declared = solve.rank_deficiency or solve.null_space is not None
-        return tuple(r for r in FACTORISATIONS if not (declared and r is DEFICIENT)) + PAIRS + PLAIN
-    rectangular = FACTORISATIONS[:1]
+        found = (DEFICIENT, BY_SINGULAR_VALUES) if declared else ()
+        return tuple(rule for rule in FACTORISATIONS if rule not in found) + PAIRS + PLAIN
+    rectangular = (BY_ITERATIONS,)
     if isinstance(solve.preconditioner, str):
         return rectangular + tuple(rule for rule in PAIRS if rule.preconditioner is not None) + PLAIN
     return rectangular + PLAIN

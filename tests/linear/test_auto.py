@@ -117,7 +117,9 @@ CASES = {
     "random graph": (sparse(random_graph(8000)), "CG", "jacobi"),
     "links of pages": (sparse(links(21_000)), "biCG-stab", "jacobi"),
     "recirculating flow": (sparse(recirculation(BIG, 1e-3)), "sparse-direct", None),
-    "rectangular": (sparse(poisson((10, 10))[:, :50]), "lsmr", None),
+    "rectangular": (sparse(poisson((10, 10))[:, :50]), "SVD", None),
+    "rectangular, large": (sparse(poisson((50, 50))[:, :1000]), "lsmr", None),
+    "rectangular, products alone": (Opaque(sparse(poisson((10, 10))[:, :50])), "lsmr", None),
     "products alone": (Opaque(sparse(poisson((10, 10)))), "IDR(s)", None),
     "products alone, definite": (
         Opaque(sparse(poisson((10, 10)))).declare(positive_definite=True), "CG", None,
@@ -202,7 +204,7 @@ def test_an_asked_for_preconditioner_is_kept_and_rules_factorisations_out():
 
 def test_the_table_of_rules_can_be_read():
     text = table()
-    for pair in ("lsmr", "banded", "sparse-direct", "CG + amg", "GMres + ilu", "IDR(s)"):
+    for pair in ("SVD", "lsmr", "banded", "sparse-direct", "CG + amg", "GMres + ilu", "IDR(s)"):
         assert f"\n{pair}" in f"\n{text}"
 
 
