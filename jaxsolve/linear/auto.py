@@ -1,18 +1,18 @@
 """Which method and which preconditioner suit a system: a table of rules, tried from the top."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
 from jaxsolve.front.request import Solve, as_method
-from jaxsolve.linear.knowledge import COARSE_LIMIT, MEMORY, SKEWNESS, Knowledge
+from jaxsolve.linear.knowledge import COARSE_LIMIT, SKEWNESS, Knowledge
 from jaxsolve.linear.probes import PRODUCTS
+from jaxsolve.linear.rectangular import BY_ITERATIONS, BY_SINGULAR_VALUES, FOR_RECTANGULAR
+from jaxsolve.linear.rule import Rule
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
-from jaxsolve.solvers.host.fill import available_bytes
 from jaxsolve.solvers.method import AbstractMethod
 
 #: Dense matrices up to this size are factorised: 20 s at 8192 on one core, where iterations may not end at all.
@@ -38,37 +38,6 @@ DIRECT_AT_MOST = 40_000
 REMOTE = 5_000
 #: Longer rows fill the factors.
 ENTRIES = 4_000_000
-#: Rectangular matrices are factorised up to so large a product m n min(m, n) (well1850, 9·10⁸ and of full rank: 0.13 s
-#: on one core; mbeacxc, 10⁸ and of rank 448 of 490: 0.1 s): sparse ones, whose products are cheap ...
-SPARSE_WORK = 1e9
-#: ... and dense ones.
-DENSE_WORK = 1e10
-#: Arrays of the size of A, as a dense matrix, that a factorisation of it holds.
-COPIES = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """A line of the table.
-
-    Attributes:
-        when: What has to hold, in words.
-        holds: The same, of what is known.
-        method: Name of the method.
-        preconditioner: Name of the preconditioner, None for none.
-        why: The reason for this choice.
-    """
-
-    when: str
-    holds: Callable[[Knowledge], bool]
-    method: str
-    preconditioner: str | None
-    why: str
-
-    @property
-    def pair(self) -> str:
-        """Method and preconditioner in words."""
-        return self.method if self.preconditioner is None else f"{self.method} + {self.preconditioner}"
 
 
 def _local() -> bool:
@@ -102,32 +71,6 @@ def _cheaper(k: Knowledge) -> bool:
     """Whether elimination is predicted to take less than iterating; where nothing is known of that, `RELIABLE`."""
     return _direct(min(RELIABLE, k.multigrid_seconds), DIRECT_AT_MOST)(k)
 
-
-def _fits(k: Knowledge) -> bool:
-    """Whether dense factors of A fit into memory."""
-    m, n = k.A.shape
-    return COPIES * m * n * k.A.dtype.itemsize <= MEMORY * available_bytes()
-
-
-def _small(k: Knowledge) -> bool:
-    """Whether a rectangular matrix is small enough to be factorised unasked."""
-    m, n = k.A.shape
-    limit = DENSE_WORK if k.dense else SPARSE_WORK
-    return k.rectangular and (k.dense or k.sparse) and m * n * min(m, n) <= limit and _fits(k)
-
-
-#: Least squares, or the shortest solution: by factors ...
-BY_SINGULAR_VALUES = Rule(
-    f"A is rectangular, m n min(m, n) <= {SPARSE_WORK:.0e}, or {DENSE_WORK:.0e} if it is dense",
-    _small,
-    "SVD",
-    None,
-    "it takes no iterations, however ill-conditioned A is, and A may have any rank",
-)
-#: ... or by iterations.
-BY_ITERATIONS = Rule(
-    "A is rectangular", lambda k: k.rectangular, "lsmr", None, "it needs products alone, and no full rank"
-)
 
 #: What is singular by its pattern has no factors; b may be in its range nevertheless.
 DEFICIENT = Rule(
@@ -179,17 +122,6 @@ FACTORISATIONS = (
         None,
         "that is over before an iteration is compiled, and takes no property of A for granted",
     ),
-)
-
-#: What else there is where A is rectangular; no other method takes it.
-FOR_RECTANGULAR = (
-    Rule(
-        f"A is rectangular, with at most {DENSE_LIMIT}² entries as a dense matrix",
-        lambda k: k.A.shape[0] * k.A.shape[1] <= DENSE_LIMIT**2 and _fits(k),
-        *("SVD", None, BY_SINGULAR_VALUES.why),
-    ),
-    BY_ITERATIONS,
-    Rule("A is rectangular", lambda k: True, "lsqr", None, "it needs no full rank"),
 )
 
 #: A method with its preconditioner, also for `preconditioner="auto"`.
