@@ -22,7 +22,7 @@ Methods:
   symmetric      CG, AdaptiveCG, MINRES, CR
   any square     GMRES, FGMRES, BiCGStab, IDR, BiCG, CGS, TFQMR
   least squares  LSQR, LSMR
-  by factors     LU, Cholesky, QR, Banded, SparseDirect, SciPyDirect
+  by factors     LU, Cholesky, QR, SVD, Banded, SparseDirect, SciPyDirect
   SciPy's        SciPyKrylov
 Nonlinear methods
   equations      Newton, Broyden, PseudoTransient, Anderson, Picard
@@ -111,6 +111,7 @@ from jaxsolve.solvers.direct.banded import Banded as Banded
 from jaxsolve.solvers.direct.dense_factors import LU as LU
 from jaxsolve.solvers.direct.dense_factors import QR as QR
 from jaxsolve.solvers.direct.dense_factors import Cholesky as Cholesky
+from jaxsolve.solvers.direct.singular_values import SVD as SVD
 from jaxsolve.solvers.host.direct import SciPyDirect as SciPyDirect
 from jaxsolve.solvers.host.direct import SparseDirect as SparseDirect
 from jaxsolve.solvers.host.scipy_krylov import SciPyKrylov as SciPyKrylov

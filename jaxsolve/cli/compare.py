@@ -1,7 +1,10 @@
 """`jaxsolve compare A.mtx ...`: methods and preconditioners side by side, their claims checked."""
 
 import argparse
+import math
 import pathlib
+import sys
+import time
 from typing import Any
 
 from jaxsolve.cli import pictures
@@ -17,6 +20,7 @@ from jaxsolve.cli.inputs import (
     stem,
 )
 from jaxsolve.cli.outputs import matplotlib, save
+from jaxsolve.cli.ranking import fastest, python_line, ranked, shell_line
 from jaxsolve.cli.runs import REFUSED, SKIPPED, Run, history, measured
 from jaxsolve.cli.tables import print_json, print_table, progress, scientific, seconds
 from jaxsolve.front.request import AUTO, Solve, method_name
@@ -25,12 +29,20 @@ from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
 from jaxsolve.solvers.direct.banded import Banded
 from jaxsolve.solvers.direct.dense_factors import AbstractDense
+from jaxsolve.solvers.host.direct import AbstractHostDirect
+from jaxsolve.solvers.host.fill import has_full_structure, predicted_fill
 from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.method_registry import METHODS
 
 #: Methods of O(n³) or O(n w²) are tried unasked up to this many operations, some seconds on a core.
 MOST_OPERATIONS = 2e10
+#: Elimination on the host is tried unasked if it is predicted to take at most so many seconds.
+MOST_SECONDS = 10.0
+#: Seconds after which no further way is begun unasked.
+PATIENCE = 60.0
 ALL = "all"
+
+HEADERS = ["method", "preconditioner", " iterations", " set-up", " solve", " true residual", "status"]
 
 _DESCRIPTION = """\
 Solves with many methods and preconditioners and prints a table: iterations, set-up and solve time after compilation,
@@ -40,6 +52,10 @@ true residual exceeds 1.01 rtol is marked FALSE and makes the exit code 1.
 For one matrix: every method without a preconditioner, and every preconditioner with the method that suits the matrix.
 For several: every method without a preconditioner. `--methods` and `--preconditioners` take names with commas, or
 `all`, and give all combinations.
+
+Each row is shown as it comes, the sorted table at the end, with the fastest way that solves the system as a line of
+Python and one of shell. Unasked, no way is begun after a minute, and none that is predicted to take long: `--all` tries
+everything. Ctrl-C ends with the table so far.
 """
 
 
@@ -56,6 +72,7 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--preconditioners", metavar="p,q", help="names of preconditioners (`none` too), or `all`"
     )
+    parser.add_argument("--all", action="store_true", help="all ways, however long it takes")
     add_tolerances(parser)
     parser.add_argument("--plot", metavar="out.png", help="write a picture (needs matplotlib)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -73,24 +90,38 @@ def run(given: argparse.Namespace) -> bool:
         matplotlib()
     runs: list[Run] = []
     curves: list[tuple[str, list[int], list[float], bool]] = []
-    for path in files:
-        A = load_matrix(str(path), given.dtype)
-        b = load_rhs(given.rhs, A)
-        ways = combinations(A, methods, preconditioners, several)
-        for k, (name, recipe) in enumerate(ways):
-            method = method_of(name)
-            solve = Solve(method, given.rtol, 0.0, given.max_iterations, preconditioner=recipe)
-            progress(f"{stem(path)} {k + 1}/{len(ways)}: {solve!r}")
-            reason = "" if given.methods else too_expensive(A, name, method)
-            if reason:
-                runs.append(Run(stem(path), name, "none", SKIPPED, message=reason))
-                continue
-            row = measured(stem(path), name, A, b, solve)
-            runs.append(row)
-            if given.plot and not several and row.iterations and _takes(method):
-                curves.append((row.way, *history(A, b, solve, row.iterations), row.converged))
+    started = time.perf_counter()
+    # What is asked for by name is not left out.
+    deadline = math.inf if given.all or given.methods else started + PATIENCE * len(files)
+    try:
+        for path in files:
+            A = load_matrix(str(path), given.dtype)
+            b = load_rhs(given.rhs, A)
+            ways = combinations(A, methods, preconditioners, several)
+            for k, (name, recipe) in enumerate(ways):
+                method = method_of(name)
+                solve = Solve(method, given.rtol, 0.0, given.max_iterations, preconditioner=recipe)
+                now = time.perf_counter()
+                if runs and now > deadline:
+                    progress("")
+                    left = f"{stem(path)}: {len(ways) - k} more ways left out after {now - started:.0f} s"
+                    print(f"{left}: --all tries them", file=sys.stderr)
+                    break
+                progress(f"{stem(path)} {_ahead(k, len(ways), now - started, deadline - now)}: {solve!r}")
+                reason = "" if given.methods or given.all else too_expensive(A, name, method)
+                if reason:
+                    runs.append(Run(stem(path), name, "none", SKIPPED, message=reason))
+                    continue
+                row = measured(stem(path), name, A, b, solve)
+                runs.append(row)
+                _stream(row, several, given)
+                if given.plot and not several and row.iterations and _takes(method):
+                    curves.append((row.way, *history(A, b, solve, row.iterations), row.converged))
+    except KeyboardInterrupt:
+        progress("")
+        print("interrupted: this is what was found so far", file=sys.stderr)
     progress("")
-    if given.plot:
+    if given.plot and runs:
         figure = (
             pictures.outcomes(runs) if several else pictures.convergence(curves, given.rtol, runs[0].matrix)
         )
@@ -98,7 +129,9 @@ def run(given: argparse.Namespace) -> bool:
     if given.json:
         print_json(runs)
     else:
-        _print(runs, several, given)
+        _print(ranked(runs), several, given)
+        if not several:
+            _recommend(fastest(runs), str(files[0]), given)
     return not any(row.false for row in runs)
 
 
@@ -139,7 +172,57 @@ def too_expensive(A: SparseMatrix, name: str, method: Any) -> str:
     elif isinstance(method, Banded):
         lower, upper = A.pattern.bandwidth
         work = float(n) * lower * (lower + upper)
+    elif (
+        isinstance(method, AbstractHostDirect) and A.shape[0] == A.shape[1] and has_full_structure(A.pattern)
+    ):
+        fill = predicted_fill(A.pattern)
+        if fill.seconds > MOST_SECONDS:
+            return f"elimination predicted: {fill}; ask for it by --methods {name}"
     return f"takes {work:.0e} operations; ask for it by --methods {name}" if work > MOST_OPERATIONS else ""
+
+
+def _ahead(done: int, total: int, spent: float, budget: float) -> str:
+    """How far it is, and about how long it will take."""
+    width = 20
+    filled = width * done // max(total, 1)
+    left = min(budget, spent / done * (total - done)) if done else budget
+    about = f", about {max(left, 0):.0f} s left" if math.isfinite(left) else ""
+    return f"[{'#' * filled}{'.' * (width - filled)}] {done + 1}/{total}{about}"
+
+
+def _stream(row: Run, several: bool, given: argparse.Namespace) -> None:
+    """Shows a row as soon as it is there; the table follows."""
+    if given.json:
+        return
+    progress("")
+    print("  ".join([row.matrix.ljust(16), *_padded(row)] if several else _padded(row)).rstrip(), flush=True)
+
+
+def _padded(row: Run) -> list[str]:
+    widths = (20, 14, 10, 9, 9, 13, 0)
+    return [
+        text.rjust(width) if header[0] == " " else text.ljust(width)
+        for header, text, width in zip(HEADERS, _cells(row), widths, strict=True)
+    ]
+
+
+def _cells(row: Run) -> list[str]:
+    steps = "" if row.iterations is None else str(row.iterations)
+    times = [seconds(row.setup_time), seconds(row.solve_time)]
+    return [row.method, row.preconditioner, steps, *times, scientific(row.residual), row.verdict]
+
+
+def _recommend(best: Run | None, path: str, given: argparse.Namespace) -> None:
+    """Prints the fastest way that solves the system, to paste."""
+    if best is None:
+        print("none of these solves the system")
+        return
+    further = [] if given.rhs is None else ["--rhs", given.rhs]
+    further += ["--max-iterations", str(given.max_iterations)] if given.max_iterations != 1000 else []
+    further += ["--dtype", given.dtype] if given.dtype != "float64" else []
+    print(f"fastest that solves it: {best.way}, {seconds(best.setup_time + best.solve_time)}")
+    print(f"python: {python_line(best, given.rtol, given.max_iterations)}")
+    print(f"shell:  {shell_line(best, path, given.rtol, further)}")
 
 
 def _takes(method: Any) -> bool:
@@ -153,16 +236,10 @@ def _fits_any_shape(method: Any) -> bool:
 
 
 def _print(runs: list[Run], several: bool, given: argparse.Namespace) -> None:
-    headers = ["method", "preconditioner", " iterations", " set-up", " solve", " true residual", "status"]
-    rows = []
-    for row in runs:
-        steps = "" if row.iterations is None else str(row.iterations)
-        times = [seconds(row.setup_time), seconds(row.solve_time)]
-        cells = [row.method, row.preconditioner, steps, *times, scientific(row.residual), row.verdict]
-        rows.append([row.matrix, *cells] if several else cells)
+    rows = [[row.matrix, *_cells(row)] if several else _cells(row) for row in runs]
     print(f"{'' if several else given.matrices[0] + ', '}{given.dtype}, rtol {given.rtol:.0e}")
     marked = [k for k, row in enumerate(runs) if row.false]
-    print_table(["matrix", *headers] if several else headers, rows, marked)
+    print_table(["matrix", *HEADERS] if several else HEADERS, rows, marked)
     for row in runs:
         if row.status in (REFUSED, SKIPPED) and not several:
             print(f"{row.method}, {row.preconditioner}: {row.status}: {row.message}")

@@ -1,6 +1,5 @@
 """Which method and which preconditioner suit a system: a table of rules, tried from the top."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -9,6 +8,8 @@ import jax
 from jaxsolve.front.request import Solve, as_method
 from jaxsolve.linear.knowledge import COARSE_LIMIT, SKEWNESS, Knowledge
 from jaxsolve.linear.probes import PRODUCTS
+from jaxsolve.linear.rectangular import BY_ITERATIONS, BY_SINGULAR_VALUES, FOR_RECTANGULAR
+from jaxsolve.linear.rule import Rule
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
@@ -37,30 +38,6 @@ DIRECT_AT_MOST = 40_000
 REMOTE = 5_000
 #: Longer rows fill the factors.
 ENTRIES = 4_000_000
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """A line of the table.
-
-    Attributes:
-        when: What has to hold, in words.
-        holds: The same, of what is known.
-        method: Name of the method.
-        preconditioner: Name of the preconditioner, None for none.
-        why: The reason for this choice.
-    """
-
-    when: str
-    holds: Callable[[Knowledge], bool]
-    method: str
-    preconditioner: str | None
-    why: str
-
-    @property
-    def pair(self) -> str:
-        """Method and preconditioner in words."""
-        return self.method if self.preconditioner is None else f"{self.method} + {self.preconditioner}"
 
 
 def _local() -> bool:
@@ -106,7 +83,8 @@ DEFICIENT = Rule(
 
 #: Without iterations, for `Solve("auto")` alone.
 FACTORISATIONS = (
-    Rule("A is rectangular", lambda k: k.rectangular, "lsmr", None, "it needs no full rank"),
+    BY_SINGULAR_VALUES,
+    BY_ITERATIONS,
     DEFICIENT,
     Rule(
         f"A is dense, known to be positive definite, n <= {DENSE_LIMIT}",
@@ -144,18 +122,6 @@ FACTORISATIONS = (
         None,
         "that is over before an iteration is compiled, and takes no property of A for granted",
     ),
-)
-
-#: What else there is where A is rectangular; no other method takes it.
-FOR_RECTANGULAR = (
-    Rule(
-        f"A is rectangular and of full rank, with at most {DENSE_LIMIT}² entries as a dense matrix",
-        lambda k: k.A.shape[0] * k.A.shape[1] <= DENSE_LIMIT**2,
-        "QR",
-        None,
-        "it takes no iterations, however ill-conditioned A is",
-    ),
-    Rule("A is rectangular", lambda k: True, "lsqr", None, "it needs no full rank"),
 )
 
 #: A method with its preconditioner, also for `preconditioner="auto"`.
@@ -332,7 +298,7 @@ def another(A: LinearOperator, solve: Solve, choice: Choice, why: str, singular:
         singular: Whether its factors turned out singular: then the solution of least norm is looked for.
     """
     used, k = choice.rule, Knowledge.of(A)
-    if used is None or used is DEFICIENT or k.rectangular or isinstance(solve.method, AbstractMethod):
+    if used in (None, DEFICIENT, BY_ITERATIONS) or isinstance(solve.method, AbstractMethod):
         return None
     tried = (*choice.tried, used)
     if singular and used.method in _FACTORS:
@@ -364,8 +330,9 @@ def rules_for(solve: Solve) -> tuple[Rule, ...]:
     if solve.preconditioner is None:
         # Factors are made regular on a null space that is declared.
         declared = solve.rank_deficiency or solve.null_space is not None
-        return tuple(r for r in FACTORISATIONS if not (declared and r is DEFICIENT)) + PAIRS + PLAIN
-    rectangular = FACTORISATIONS[:1]
+        found = (DEFICIENT, BY_SINGULAR_VALUES) if declared else ()
+        return tuple(rule for rule in FACTORISATIONS if rule not in found) + PAIRS + PLAIN
+    rectangular = (BY_ITERATIONS,)
     if isinstance(solve.preconditioner, str):
         return rectangular + tuple(rule for rule in PAIRS if rule.preconditioner is not None) + PLAIN
     return rectangular + PLAIN

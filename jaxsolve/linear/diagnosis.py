@@ -202,7 +202,9 @@ def _judged(
         findings.append(
             f"`{info.method}` may take as many iterations as the condition number, {spectrum.condition:.2g} or more"
         )
-        advice.append("use `QR` where A has full rank, or raise `max_iterations`; columns of one unit help")
+        advice.append(
+            "use `QR` where A has full rank, `SVD` where not, or raise `max_iterations`; units matter"
+        )
     elif hopeless:
         findings.append("A is singular to working precision")
         advice.append(f"give its null space (`rank_deficiency=1`, `null_space=`); {least}")

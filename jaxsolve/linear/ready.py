@@ -17,7 +17,7 @@ from jaxsolve.core.results import Frozen, SolveInfo
 from jaxsolve.core.staging import detached
 from jaxsolve.front.request import Solve, method_name
 from jaxsolve.front.structures import Structures
-from jaxsolve.linear.auto import Choice, Rule
+from jaxsolve.linear.auto import Choice
 from jaxsolve.linear.deferred_preconditioner import Made
 from jaxsolve.linear.execution import LinearSystem
 from jaxsolve.linear.inverses import Inverses
@@ -25,6 +25,7 @@ from jaxsolve.linear.lagging import Lagged, Refresh
 from jaxsolve.linear.overriding import overridden
 from jaxsolve.linear.problem import Problem, pose, pose_again
 from jaxsolve.linear.reading import Reading, read_system
+from jaxsolve.linear.rule import Rule
 from jaxsolve.linear.stacked_systems import StackedSystems
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern

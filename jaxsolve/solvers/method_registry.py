@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from jaxsolve.solvers.direct.banded import Banded
 from jaxsolve.solvers.direct.dense_factors import LU, QR, Cholesky
+from jaxsolve.solvers.direct.singular_values import SVD
 from jaxsolve.solvers.host.direct import SciPyDirect, SparseDirect
 from jaxsolve.solvers.host.scipy_krylov import NAMES, SciPyKrylov
 from jaxsolve.solvers.krylov.adaptive_cg import AdaptiveCG
@@ -45,6 +46,7 @@ METHODS: dict[str, Callable[..., AbstractMethod]] = {
     "LU": LU,
     "Cholesky": Cholesky,
     "QR": QR,
+    "SVD": SVD,
     "tridiagonal": _tridiagonal,
     "banded": Banded,
     "sparse-direct": SparseDirect,

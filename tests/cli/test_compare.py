@@ -8,6 +8,8 @@ from jaxsolve.__main__ import main
 from jaxsolve.cli import runs
 from jaxsolve.cli.compare import combinations
 from jaxsolve.cli.inputs import load_matrix, stem
+from jaxsolve.cli.ranking import fastest, python_line, ranked, shell_line
+from jaxsolve.front.request import Solve, preconditioner_name
 from jaxsolve.linear.linear_solve import solve_linear_info
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
 from jaxsolve.solvers.method_registry import METHODS
@@ -122,3 +124,82 @@ def test_no_false_claims_on_small_real_matrices(capsys, matrices, name, dtype):
 
 def test_names_of_files_lose_their_ending():
     assert [stem(p) for p in ("a/b.mtx", "b.mtx.gz", "c.npz", "d")] == ["b", "b", "c", "d"]
+
+
+def rows_of(*methods):
+    return [
+        runs.Run("A", name, "none", "converged", True, iterations=3, setup_time=0.0, solve_time=float(k))
+        for k, name in enumerate(methods, 1)
+    ]
+
+
+def test_the_fastest_true_claim_is_recommended():
+    slow, quick = rows_of("LU", "auto: CG")[::-1]
+    liar = runs.Run("A", "minres", "none", "converged", True, True, setup_time=0.0, solve_time=0.0)
+    failed, refused = (runs.Run("A", "CG", "jacobi", name) for name in ("max_iterations", "refused"))
+    assert ranked([refused, liar, failed, slow, quick]) == [quick, slow, failed, liar, refused]
+    assert fastest([liar, failed]) is None
+    assert fastest([liar, slow, quick]) == quick
+
+
+@pytest.mark.parametrize("name", ["none", *PRECONDITIONERS])
+def test_what_is_recommended_can_be_pasted(name):
+    recipe = None if name == "none" else PRECONDITIONERS[name]()
+    row = runs.Run("A", "auto: CG", preconditioner_name(recipe).lower(), "converged", True)
+    made = eval(python_line(row, 1e-8, 50).removeprefix("x = "), {"js": Pasted, "A": None, "b": None})
+    assert (made.rtol, made.max_iterations) == (1e-8, 50)
+    assert type(made.preconditioner) is type(
+        Solve(preconditioner=None if name == "none" else name).preconditioner
+    )
+    words = shell_line(row, "a b.mtx", 1e-8, []).split()
+    assert words[:4] == ["python", "-m", "jaxsolve", "solve"]
+    assert words[4:6] == ["'a", "b.mtx'"]
+
+
+class Pasted:
+    """Takes the place of the package: hands back the request."""
+
+    Solve = Solve
+
+    @staticmethod
+    def solve_linear(A, b, solve):
+        return solve
+
+
+def test_rows_come_at_once_and_an_interrupt_keeps_them(capsys, laplacian, monkeypatch):
+    left = rows_of("LU", "CG")
+
+    def measured(*_):
+        if not left:
+            raise KeyboardInterrupt
+        shown = capsys.readouterr().out
+        assert ("LU" in shown) == (len(left) == 1)
+        return left.pop(0)
+
+    monkeypatch.setattr("jaxsolve.cli.compare.measured", measured)
+    assert main(["compare", laplacian, "--methods", "LU,CG,minres"]) == 0
+    out, told = capsys.readouterr()
+    assert "interrupted" in told
+    assert "2 of 2 converged" in out
+    assert (
+        "fastest that solves it: LU, 1.00 s\npython: x = js.solve_linear(A, b, js.Solve('LU', rtol=1e-05))"
+        in out
+    )
+
+
+def test_after_a_while_no_further_way_is_begun(capsys, laplacian, monkeypatch):
+    monkeypatch.setattr("jaxsolve.cli.compare.measured", lambda *_: rows_of("LU")[0])
+    monkeypatch.setattr("jaxsolve.cli.compare.PATIENCE", 0.0)
+    code, rows = compared(capsys, laplacian)
+    assert (code, len(rows)) == (0, 1)
+    code, rows = compared(capsys, laplacian, "--all")
+    assert len(rows) > len(METHODS)
+
+
+def test_an_elimination_predicted_to_be_dear_is_skipped(capsys, laplacian, monkeypatch):
+    monkeypatch.setattr("jaxsolve.cli.compare.measured", lambda *_: rows_of("LU")[0])
+    monkeypatch.setattr("jaxsolve.cli.compare.MOST_SECONDS", 0.0)
+    _, rows = compared(capsys, laplacian)
+    skipped = [row["method"] for row in rows if row["status"] == "skipped"]
+    assert skipped == ["sparse-direct", "scipy-direct"]
+    assert all("elimination predicted" in row["message"] for row in rows if row["status"] == "skipped")

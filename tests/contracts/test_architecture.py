@@ -18,7 +18,7 @@ solve_linear solve_linear_info solve_linear_many Solve SolveInfo SolveTape Conve
 NotConverged Diverged jit SparseMatrix LinearOperator matrix_from_function jit_compile_linear
 linearize_operator factorize setup explain plot spy read_matrix methods preconditioners
 set_logging_level CG AdaptiveCG BiCG BiCGStab GMRES FGMRES MINRES CR IDR CGS TFQMR LSQR LSMR
-SciPyDirect SciPyKrylov LU Cholesky QR Banded SparseDirect Jacobi BlockJacobi ILU Cholesky0
+SciPyDirect SciPyKrylov LU Cholesky QR SVD Banded SparseDirect Jacobi BlockJacobi ILU Cholesky0
 Chebyshev Cluster SmoothedAggregation
 """
 #: Longest file that needs no reason, in lines.

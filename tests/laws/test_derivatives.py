@@ -207,7 +207,7 @@ def test_a_factorisation_made_outside_of_the_loop():
 @pytest.mark.few(1)
 @loops
 @pytest.mark.parametrize("kind", ["tall", "wide"])
-@pytest.mark.parametrize("method", mostly_slow(RECTANGULAR, ["lsmr", "QR"]))
+@pytest.mark.parametrize("method", mostly_slow(RECTANGULAR, ["lsmr", "QR", "SVD"]))
 def test_rectangular_systems(method, kind, names):
     solve = js.Solve(method, rtol=TIGHT)
     holds(names, lambda A, b: js.solve_linear(A, b, solve), kind)
@@ -233,7 +233,7 @@ def test_a_guess_of_a_wide_system_changes_no_derivative(method):
 @pytest.mark.further
 @loops
 @pytest.mark.parametrize("kind", ["deficient tall", "deficient wide", "deficient square"])
-@pytest.mark.parametrize("method", mostly_slow(["lsmr", "lsqr"], ["lsmr"]))
+@pytest.mark.parametrize("method", mostly_slow(["lsmr", "lsqr", "SVD"], ["lsmr", "SVD"]))
 def test_systems_of_less_than_full_rank(method, kind, names):
     solve = js.Solve(method, rtol=TIGHT)
     holds(names, lambda A, b: js.solve_linear(A, b, solve), kind)
@@ -241,8 +241,9 @@ def test_systems_of_less_than_full_rank(method, kind, names):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["deficient tall", "deficient wide", "deficient square"])
-def test_complex_systems_of_less_than_full_rank(kind):
-    solve = js.Solve("lsmr", rtol=TIGHT)
+@pytest.mark.parametrize("method", ["lsmr", "SVD"])
+def test_complex_systems_of_less_than_full_rank(method, kind):
+    solve = js.Solve(method, rtol=TIGHT)
     holds(("scan",), lambda A, b: js.solve_linear(A, b, solve), kind, np.complex128)
 
 

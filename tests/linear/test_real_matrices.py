@@ -39,6 +39,12 @@ def square_matrices():
     return found
 
 
+def rectangular_matrices():
+    """The names of the others."""
+    square = square_matrices()
+    return sorted({path.stem for path in FOLDER.glob("*.npz")}.difference(square)) if FOLDER else ["none"]
+
+
 def load(folder: pathlib.Path, name: str) -> Any:
     return sps.csr_array(sps.load_npz(folder / f"{name}.npz"))
 
@@ -96,3 +102,16 @@ def test_no_method_calls_a_real_matrix_solved_that_is_not(name, precision, matri
         print(f"    {method:16} {result}")
     # Every program was for this one pattern.
     jax.clear_caches()
+
+
+@pytest.mark.further
+@pytest.mark.parametrize("name", rectangular_matrices())
+def test_rectangular_matrices_are_solved_by_default(name):
+    if FOLDER is None:
+        pytest.skip("no folder of real matrices: set JAXSOLVE_MATRICES")
+    A = load(FOLDER, name)
+    rng = np.random.default_rng(0)
+    for b in (A @ rng.standard_normal(A.shape[1]), rng.standard_normal(A.shape[0])):
+        x = js.solve_linear(A, b, js.Solve(rtol=1e-8))
+        expected = np.linalg.lstsq(A.toarray(), b, rcond=None)[0]
+        assert np.linalg.norm(x - expected) <= 1e-6 * np.linalg.norm(expected)

@@ -10,6 +10,7 @@ import scipy.sparse.linalg
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.memo import per_object
+from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.solvers.host.elimination_tree import column_counts
 from jaxsolve.solvers.host.handle import Handle
@@ -110,6 +111,22 @@ def require_memory(pattern: Pattern, dtype: Any, owner: str) -> None:
         raise StructureError(
             f"`{owner}` would need {needed / 2**30:.2g} GiB for the factors of A, and this machine has "
             f"{there / 2**30:.2g} GiB. Iterate instead: 'auto', or 'GMres' with preconditioner 'ilu' or 'amg'."
+        )
+
+
+def require_dense_memory(A: LinearOperator, owner: str) -> None:
+    """Refuses a matrix whose dense form and factors don't fit into this machine, before anything is allocated.
+
+    Raises:
+        StructureError: If they need more than there is.
+    """
+    m, n = A.shape
+    needed, there = 2 * m * n * np.dtype(A.dtype).itemsize, available_bytes()
+    if needed > there:
+        others = "'sparse-direct' or an iterative method" if m == n else "'lsmr' or 'lsqr'"
+        raise StructureError(
+            f"`{owner}` would need {needed / 2**30:.2g} GiB for A of shape {A.shape} as a dense matrix and factors, "
+            f"and this machine has {there / 2**30:.2g} GiB. Use {others}."
         )
 
 
