@@ -380,7 +380,7 @@ TURNED = sps.csr_matrix(sps.block_array([[None, sps.eye_array(9)], [-sps.eye_arr
 
 @pytest.mark.parametrize("lanes", [(), pytest.param((2,), marks=pytest.mark.further)])
 def test_where_the_first_road_fails_the_next_is_gone(monkeypatch, lanes):
-    monkeypatch.setattr("jaxsolve.linear.auto.rules_for", lambda solve, A: ROADS)
+    monkeypatch.setattr("jaxsolve.linear.auto.rules_for", lambda solve: ROADS)
     b = jnp.asarray(np.random.default_rng(2).standard_normal((*lanes, 18)))
     with js.SolveTape() as solves:
         info = js.solve_linear_info(TURNED, b, js.Solve(rtol=1e-10))
@@ -393,7 +393,7 @@ def test_where_the_first_road_fails_the_next_is_gone(monkeypatch, lanes):
 
 
 def test_where_every_road_fails_that_is_said(monkeypatch):
-    monkeypatch.setattr("jaxsolve.linear.auto.rules_for", lambda solve, A: ROADS[:2])
+    monkeypatch.setattr("jaxsolve.linear.auto.rules_for", lambda solve: ROADS[:2])
     b = np.random.default_rng(2).standard_normal(18)
     with pytest.raises(js.ConvergenceException, match=r"Tried first: CG ended with .*, biCG-stab ended with"):
         js.solve_linear(TURNED, b)
@@ -404,11 +404,11 @@ def test_where_every_road_fails_that_is_said(monkeypatch):
 
 
 def test_no_road_is_gone_beyond_the_limit_of_iterations_or_below_rounding(monkeypatch):
-    monkeypatch.setattr("jaxsolve.linear.auto.rules_for", lambda solve, A: ROADS)
+    monkeypatch.setattr("jaxsolve.linear.auto.rules_for", lambda solve: ROADS)
     b = np.random.default_rng(2).standard_normal(18)
     info = js.solve_linear_info(TURNED, b, js.Solve(max_iterations=1))
     assert info.method == "CG"
-    monkeypatch.setattr("jaxsolve.linear.auto.rules_for", lambda solve, A: ROADS[:1] + PLAIN)
+    monkeypatch.setattr("jaxsolve.linear.auto.rules_for", lambda solve: ROADS[:1] + PLAIN)
     info = js.solve_linear_info(sps.diags_array(np.geomspace(1, 10, 18)).tocsr(), b, js.Solve(rtol=1e-30))
     assert (info.method, info.status) == ("CG", js.Status.stagnation)
     assert "Tried" not in info.message
@@ -419,7 +419,7 @@ def test_a_road_that_is_refused_is_left_for_the_next(monkeypatch):
         raise MemoryError("Unable to allocate 96 GiB")
 
     jacobi = dataclasses.replace(ROADS[0], preconditioner="jacobi")
-    monkeypatch.setattr("jaxsolve.linear.auto.rules_for", lambda solve, A: (jacobi, ROADS[2]))
+    monkeypatch.setattr("jaxsolve.linear.auto.rules_for", lambda solve: (jacobi, ROADS[2]))
     monkeypatch.setattr("jaxsolve.linear.preparation.build", refused)
     info = js.solve_linear_info(TURNED, np.ones(18))
     assert (info.method, bool(info.converged)) == ("LU", True)
