@@ -232,3 +232,13 @@ def test_blocks_of_several_matrices_by_vmap():
     )
     for s, x in zip((1, 3), X, strict=True):
         assert distance(x, np.linalg.solve(s * A, B)) < 1e-7
+
+
+@pytest.mark.further
+def test_blocks_stay_conjugate_where_few_eigenvalues_are_large():
+    # With one round of orthogonalisation a block takes more steps than CG here.
+    x = np.linspace(0, 1, 300)
+    A = np.exp(-((x[:, None] - x) ** 2) / 5e-3) + 1e-3 * np.eye(300)
+    B = columns(16, 300)
+    alone = js.solve_linear_info(A, B.T, js.Solve("CG", rtol=1e-8))
+    assert int(info(A, B, rtol=1e-8).iterations.max()) <= 0.3 * int(alone.iterations.max())
