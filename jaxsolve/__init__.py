@@ -19,7 +19,7 @@ Functions   matrix_from_function, jit_compile_linear, linearize_operator
 Watching    SolveTape, Trajectory, plot, spy, set_logging_level
 
 Methods:
-  symmetric      CG, AdaptiveCG, MINRES, CR
+  symmetric      CG, BlockCG, AdaptiveCG, MINRES, CR
   any square     GMRES, FGMRES, BiCGStab, IDR, BiCG, CGS, TFQMR
   least squares  LSQR, LSMR
   by factors     LU, Cholesky, QR, SVD, Banded, SparseDirect, SciPyDirect
@@ -118,6 +118,7 @@ from jaxsolve.solvers.host.scipy_krylov import SciPyKrylov as SciPyKrylov
 from jaxsolve.solvers.krylov.adaptive_cg import AdaptiveCG as AdaptiveCG
 from jaxsolve.solvers.krylov.bicg import BiCG as BiCG
 from jaxsolve.solvers.krylov.bicgstab import BiCGStab as BiCGStab
+from jaxsolve.solvers.krylov.block_cg import BlockCG as BlockCG
 from jaxsolve.solvers.krylov.cg import CG as CG
 from jaxsolve.solvers.krylov.cgs import CGS as CGS
 from jaxsolve.solvers.krylov.cr import CR as CR

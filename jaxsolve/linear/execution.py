@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsolve.core.columns import COLUMNS
 from jaxsolve.core.precision import in_full
 from jaxsolve.core.results import TRIED, SolveInfo
 from jaxsolve.core.shards import joined, one_vector_over
@@ -153,7 +154,8 @@ class LinearSystem(Posed):
             return implicit_solve(plan, system, b)
         guess, kept = (None if v is None else 0 for v in (x0, self.recycled))
         axes: Any = System(*(None, None, guess, 0, None, (None, 0), None, kept))  # pyright: ignore[reportArgumentType]  # axes
-        return jax.vmap(functools.partial(implicit_solve, plan), in_axes=(axes, 0))(system, b)
+        name = COLUMNS if self.choice.method.blocks or gradient_method.blocks else None
+        return jax.vmap(functools.partial(implicit_solve, plan), in_axes=(axes, 0), axis_name=name)(system, b)
 
     def _gradient(self) -> tuple[Any, Any, Control]:
         """Method, inverse and control for tangent and adjoint systems."""

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsolve.core.columns import COLUMNS
 from jaxsolve.core.memo import compiled, recent
 from jaxsolve.core.precision import in_full
 from jaxsolve.core.shards import WHOLE, Joined
@@ -125,7 +126,7 @@ def _run(
             lambda M: iterate(method, A, M, b, x0, control, nulls, watch, recycled), built(inverse)
         )
 
-    if watch != SILENT or not method.preconditioned:
+    if watch != SILENT or not method.preconditioned or method.blocks:
         return solve(inverse, A, b, x0, control, nulls, recycled)
     return lane_by_lane(solve, built, inverse, A, b, x0, control, nulls, recycled)
 
@@ -157,7 +158,9 @@ def driver(method: AbstractMethod, treedef: Any, shapes: tuple, watch: Watch, la
     def launched(*leaves: Any) -> Outcome:
         parts = jax.tree.unflatten(treedef, leaves)
         solve = functools.partial(_run, method, watch=watch)
-        return solve(*parts) if lanes is None else jax.vmap(solve, in_axes=lanes)(*parts)
+        if lanes is None:
+            return solve(*parts)
+        return jax.vmap(solve, in_axes=lanes, axis_name=COLUMNS if method.blocks else None)(*parts)
 
     return jax.jit(launched)
 

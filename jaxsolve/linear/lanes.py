@@ -1,6 +1,5 @@
 """Batches of large systems, solved one after the other."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -8,12 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxsolve.operators.conversion import is_operator
 from jaxsolve.operators.operator import LinearOperator
-
-#: Unknowns a core from which lanes are solved one after the other. `CG` on 16 coefficient fields, two cores, the whole
-#: batch at once and lane by lane: 256 unknowns 1.3 and 1.5 ms, 1024 12 and 7, 4096 97 and 43, 16 384 730 and 490.
-BUSY = 512
+from jaxsolve.operators.turns import take_turns
 
 
 def lane_by_lane(
@@ -49,22 +44,10 @@ def lane_by_lane(
             left = iter(own)
             return treedef.unflatten(next(left) if b else x for x, b in zip(leaves, several, strict=True))
 
-        if _suits(shapes, inverse):
+        if take_turns(min(shapes.shape), (shapes, inverse)):
             out = lax.map(lambda own: alone(*lane(own)), lanes)
         else:
             out = jax.vmap(lambda own: solve(*lane(own)))(lanes)
         return out, jax.tree.map(lambda _: True, out)
 
     return alone(inverse, A, *rest)
-
-
-def _suits(A: LinearOperator, inverse: Any) -> bool:
-    # A batch that is spread over several devices is worked on where it is.
-    if (
-        jax.default_backend() != "cpu"
-        or jax.device_count() > 1
-        or min(A.shape) < BUSY * (os.cpu_count() or 1)
-    ):
-        return False
-    parts = jax.tree.leaves((A, inverse), is_leaf=is_operator)
-    return all(part.lanes_share_nothing for part in parts if is_operator(part))

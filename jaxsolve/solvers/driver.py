@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxsolve.core import columns
 from jaxsolve.core.results import is_any_of
 from jaxsolve.core.shards import agreed, cond, while_loop
 from jaxsolve.core.status import CONVERGED, Status
@@ -158,6 +159,10 @@ def one_pass(method: AbstractMethod, system: ScaledSystem, watch: Watch, c: _Pas
     # Not c.r / scale: XLA takes quotients of quotients as one by the product of the divisors, and a preconditioner
     # divides by the diagonal of A next. For A and b of 1e-20 each the product is zero in float32.
     incoming = system.incoming(mul(power(-of_r, real), c.r))
+    together = method.blocks and columns.are_together()
+    if together:
+        # A column that is done adds nothing to the space of the others.
+        incoming = jnp.where(c.status == _RUNNING, incoming, 0)
     if isinstance(method, AbstractRecycling):
         # A part of r is gone before the first step.
         start: Any = method.resume(system.A, system.M, incoming, c.kept)
@@ -187,14 +192,18 @@ def one_pass(method: AbstractMethod, system: ScaledSystem, watch: Watch, c: _Pas
         k = system.of_b - system.of_A
         return mul(power(k, real), mul(power(-k, real), c.x) + mul(scale, d))
 
-    def running(carry: tuple) -> Any:
-        k, s, _ = carry
+    def going_on(k: Array, s: Any) -> Any:
         # The first test is for lanes of a vmap that are done while others go on.
         return (c.status == _RUNNING) & unfinished(s) & (k < most)
 
+    def running(carry: tuple) -> Any:
+        k, s, _ = carry
+        return columns.any_of(going_on(k, s)) if together else going_on(k, s)
+
     def advance(carry: tuple) -> tuple:
         before, s, seen = carry
-        k, s = method.advance(system.A, system.M, s, before, typed(goal, s.residual_norm.dtype), most)
+        aim = jnp.where(going_on(before, s), goal, jnp.inf) if together else goal
+        k, s = method.advance(system.A, system.M, s, before, typed(aim, s.residual_norm.dtype), most)
         seen = watch.note(
             seen,
             before,

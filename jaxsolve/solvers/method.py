@@ -54,6 +54,8 @@ class AbstractMethod(eqx.Module):
     flexible: ClassVar[bool] = False
     #: Whether directions can be kept for the next solve, `Solve(recycle=k)`.
     recycles: ClassVar[bool] = False
+    #: Whether the right-hand sides of one matrix are solved for together (`core/columns.py`).
+    blocks: ClassVar[bool] = False
     #: The field that a number in the name sets: "biCG-stab(2)"; None where names take none.
     option: ClassVar[str | None] = None
     #: Whether all sums over a vector go through `core/vector.py`, which adds up its parts on several devices.

@@ -11,6 +11,7 @@ from jaxsolve.solvers.host.scipy_krylov import NAMES, SciPyKrylov
 from jaxsolve.solvers.krylov.adaptive_cg import AdaptiveCG
 from jaxsolve.solvers.krylov.bicg import BiCG
 from jaxsolve.solvers.krylov.bicgstab import BiCGStab
+from jaxsolve.solvers.krylov.block_cg import BlockCG
 from jaxsolve.solvers.krylov.cg import CG
 from jaxsolve.solvers.krylov.cgs import CGS
 from jaxsolve.solvers.krylov.cr import CR
@@ -32,6 +33,7 @@ def _tridiagonal() -> AbstractMethod:
 METHODS: dict[str, Callable[..., AbstractMethod]] = {
     "CG": CG,
     "CG-adaptive": AdaptiveCG,
+    "block-CG": BlockCG,
     "biCG": BiCG,
     "biCG-stab": BiCGStab,
     "GMres": GMRES,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxsolve as js
-from jaxsolve.linear import lanes
+from jaxsolve.operators import turns
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner
 from jaxsolve.preconditioners.recipe_registry import PRECONDITIONERS
 from tests.gallery import problems
@@ -28,7 +28,7 @@ def few_cores(monkeypatch):
 @pytest.fixture
 def small(monkeypatch):
     """Lane by lane whatever the size."""
-    monkeypatch.setattr(lanes, "BUSY", 0)
+    monkeypatch.setattr(turns, "BUSY", 0)
 
 
 def diffusion(u, k, shift=0.01):
