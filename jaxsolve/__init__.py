@@ -20,7 +20,7 @@ Watching    SolveTape, Trajectory, plot, spy, set_logging_level
 
 Methods:
   symmetric      CG, BlockCG, AdaptiveCG, MINRES, CR
-  any square     GMRES, FGMRES, BiCGStab, IDR, BiCG, CGS, TFQMR
+  any square     GMRES, BlockGMRES, FGMRES, BiCGStab, IDR, BiCG, CGS, TFQMR
   least squares  LSQR, LSMR
   by factors     LU, Cholesky, QR, SVD, Banded, SparseDirect, SciPyDirect
   SciPy's        SciPyKrylov
@@ -119,6 +119,7 @@ from jaxsolve.solvers.krylov.adaptive_cg import AdaptiveCG as AdaptiveCG
 from jaxsolve.solvers.krylov.bicg import BiCG as BiCG
 from jaxsolve.solvers.krylov.bicgstab import BiCGStab as BiCGStab
 from jaxsolve.solvers.krylov.block_cg import BlockCG as BlockCG
+from jaxsolve.solvers.krylov.block_gmres import BlockGMRES as BlockGMRES
 from jaxsolve.solvers.krylov.cg import CG as CG
 from jaxsolve.solvers.krylov.cgs import CGS as CGS
 from jaxsolve.solvers.krylov.cr import CR as CR

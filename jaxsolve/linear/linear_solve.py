@@ -117,7 +117,7 @@ def solve_linear_many(
         TypeError: If an argument is of the wrong kind.
 
     Cost: one factorisation or preconditioner, and k solves at once: products with all columns that still iterate.
-        "block-CG" searches for all columns in one space: fewer iterations, each with 16 k² n operations more.
+        "block-CG" and "block-GMres" search for all columns in one space: fewer iterations, each with more operations.
 
     >>> import jax.numpy as jnp
     >>> solve_linear_many(2 * jnp.eye(2), jnp.array([[2.0, 4.0, 6.0], [0.0, 2.0, 4.0]])).tolist()

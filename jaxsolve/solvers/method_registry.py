@@ -12,6 +12,7 @@ from jaxsolve.solvers.krylov.adaptive_cg import AdaptiveCG
 from jaxsolve.solvers.krylov.bicg import BiCG
 from jaxsolve.solvers.krylov.bicgstab import BiCGStab
 from jaxsolve.solvers.krylov.block_cg import BlockCG
+from jaxsolve.solvers.krylov.block_gmres import BlockGMRES
 from jaxsolve.solvers.krylov.cg import CG
 from jaxsolve.solvers.krylov.cgs import CGS
 from jaxsolve.solvers.krylov.cr import CR
@@ -34,6 +35,7 @@ METHODS: dict[str, Callable[..., AbstractMethod]] = {
     "CG": CG,
     "CG-adaptive": AdaptiveCG,
     "block-CG": BlockCG,
+    "block-GMres": BlockGMRES,
     "biCG": BiCG,
     "biCG-stab": BiCGStab,
     "GMres": GMRES,

@@ -22,7 +22,7 @@ least_squares least_squares_info minimize minimize_info covariance continuation 
 """
 CLASSES = """
 Solve SolveInfo SolveTape ConvergenceException NotConverged Diverged SparseMatrix LinearOperator
-CG AdaptiveCG BlockCG BiCG BiCGStab GMRES FGMRES MINRES CR IDR CGS TFQMR LSQR LSMR LU Cholesky QR SVD Banded
+CG AdaptiveCG BlockCG BlockGMRES BiCG BiCGStab GMRES FGMRES MINRES CR IDR CGS TFQMR LSQR LSMR LU Cholesky QR SVD Banded
 SciPyDirect SciPyKrylov SparseDirect
 Jacobi BlockJacobi ILU Cholesky0 Chebyshev Cluster SmoothedAggregation FieldSplit AuxiliarySpace
 """

@@ -18,7 +18,7 @@ from tests.gallery.methods import FAMILIES, made, matrix, mostly_slow
 
 #: What the documentation promises.
 PROMISED = """
-CG CG-adaptive block-CG biCG biCG-stab GMres fGMres minres CR IDR(s) CGS tfQMR lsqr lsmr LU Cholesky QR SVD
+CG CG-adaptive block-CG block-GMres biCG biCG-stab GMres fGMres minres CR IDR(s) CGS tfQMR lsqr lsmr LU Cholesky QR SVD
 tridiagonal banded scipy-direct scipy-CG scipy-GMres scipy-lGMres scipy-biCG scipy-biCG-stab scipy-CGS scipy-QMR
 scipy-GCrotMK
 scipy-minres scipy-tfQMR scipy-lsqr scipy-lsmr sparse-direct

@@ -113,7 +113,7 @@ def test_columns_that_fail_harm_no_others():
     assert result.code[2] == js.Status.invalid_input
     for k in (0, 3):
         assert relative_residual(neumann, result.x[k], B[:, k]) <= 1.01 * RTOL
-    with pytest.raises(js.ConvergenceException) as failure:
+    with pytest.raises(js.ConvergenceException, match="1 of 2 systems failed") as failure:
         js.solve_linear_many(neumann, B[:, :2], js.Solve("block-CG"))
     assert failure.value.result.converged.tolist() == [True, False]
 
