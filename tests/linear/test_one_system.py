@@ -6,6 +6,7 @@ from tests.gallery.several_devices import run
 from tests.linear import one_system
 
 
+@pytest.mark.further
 def test_one_system_over_the_devices():
     run(one_system.__file__, "a_solve_and_its_verdict", "refusals")
 

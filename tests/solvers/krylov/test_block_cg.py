@@ -92,6 +92,7 @@ def test_an_indefinite_matrix_is_never_called_solved_where_it_is_not():
     assert np.isfinite(result.x).all()
 
 
+@pytest.mark.further
 def test_a_column_stops_by_its_own_tolerance_and_limit():
     A, B = spread(), columns(4)
     rtol, limit = np.array([1e-2, 1e-9, 1e-9, 1e-9]), np.array([400, 400, 0, 3])
@@ -103,6 +104,7 @@ def test_a_column_stops_by_its_own_tolerance_and_limit():
     np.testing.assert_allclose(result.residual, B.T - result.x @ A, atol=1e-9 * np.abs(A).max())
 
 
+@pytest.mark.further
 def test_columns_that_fail_harm_no_others():
     neumann, B = problems.neumann(N), columns(4)
     B = B - B.mean(0)
@@ -118,6 +120,7 @@ def test_columns_that_fail_harm_no_others():
     assert failure.value.result.converged.tolist() == [True, False]
 
 
+@pytest.mark.further
 def test_a_null_space_is_kept_out():
     B = columns(5)
     ones = np.ones(N)

@@ -77,6 +77,7 @@ def test_where_a_step_gains_nothing_the_next_one_does():
     assert info(cycle, np.eye(12)[:, :2]).converged.all()
 
 
+@pytest.mark.further
 def test_a_column_stops_by_its_own_tolerance_and_short_cycles_begin_anew():
     A, B = js.SparseMatrix.from_scipy(FLOW), columns(4, 144)
     result = info(A, B, rtol=np.array([1e-2, 1e-10, 1e-2, 1e-10]))
@@ -87,6 +88,7 @@ def test_a_column_stops_by_its_own_tolerance_and_short_cycles_begin_anew():
     assert short.iterations.max() > info(A, B).iterations.max()
 
 
+@pytest.mark.further
 def test_columns_that_fail_harm_no_others():
     singular, B = np.diag(np.r_[0.0, np.arange(1.0, N)]), columns(4)
     B[0, :] = [0, 1, 0, 0]
