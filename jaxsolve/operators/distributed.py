@@ -45,7 +45,7 @@ class DistributedMatrix(OnMesh):
     Cost: 2 nnz flops a product over all devices, and one exchange of ghosts; the entries, and as many integers but by
         diagonals.
 
-    >>> import jax, jaxsolve as js, scipy.sparse as sp
+    >>> import jax, jax.numpy as jnp, jaxsolve as js, scipy.sparse as sp
     >>> mesh = jax.make_mesh((1,), ("rows",))
     >>> A = js.distribute(sp.diags_array([-1.0, 3.0, -1.0], offsets=[-1, 0, 1], shape=(6, 6)), mesh)
     >>> A, (A @ jnp.ones(6)).tolist()

@@ -57,7 +57,7 @@ def distribute(A: Any, mesh: Mesh, rows: Any = None) -> DistributedMatrix:
 
     Source: the split of rows and of ghosts is that of PETSc's parallel matrices (Balay et al., PETSc/TAO users manual).
 
-    >>> import jax, jaxsolve as js, scipy.sparse as sp
+    >>> import jax, jax.numpy as jnp, jaxsolve as js, scipy.sparse as sp
     >>> mesh = jax.make_mesh((1,), ("rows",))
     >>> A = js.distribute(sp.diags_array([-1.0, 3.0, -1.0], offsets=[-1, 0, 1], shape=(6, 6)), mesh)
     >>> x = js.solve_linear(A, jnp.ones(6), js.Solve("CG"))
@@ -108,7 +108,7 @@ def distribute_local(rows: Any, mesh: Mesh, starts: Any) -> DistributedMatrix:
 
     Source: as `js.distribute`.
 
-    >>> import jax, jaxsolve as js, scipy.sparse as sp
+    >>> import jax, jax.numpy as jnp, jaxsolve as js, scipy.sparse as sp
     >>> own = sp.diags_array([-1.0, 3.0, -1.0], offsets=[-1, 0, 1], shape=(6, 6)).tocsr()
     >>> js.distribute_local(own, jax.make_mesh((1,), ("rows",)), [0, 6])
     DistributedMatrix(6x6, float64, 1 device, by diagonals)

@@ -91,6 +91,7 @@ def test_a_broken_system_harms_no_other():
     np.testing.assert_allclose(info.x[::2], solutions(A, BS)[::2], atol=1e-8)
 
 
+@pytest.mark.further
 def test_batches_of_sparse_matrices_share_a_pattern():
     pattern = js.SparseMatrix.from_dense(np.abs(AS).sum(0))
     stack = js.SparseMatrix(
@@ -103,6 +104,7 @@ def test_batches_of_sparse_matrices_share_a_pattern():
     )
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("method", ["LU", "GMres"])
 def test_batches_are_what_a_loop_gives(method):
     solve = js.Solve(method, rtol=1e-10)

@@ -141,6 +141,7 @@ def test_derivatives_of_any_order_are_those_of_the_formula(name):
     )
 
 
+@pytest.mark.further
 def test_the_derivative_in_the_damping_is_that_of_the_formula():
     b, w = rhs(TALL), problems.random(5, seed=9)
     found = jax.grad(lambda damp: w @ js.solve_linear(TALL, b, asked(damp)))(0.6)

@@ -223,6 +223,7 @@ def test_derivatives_are_taken_in_scaled_columns(dependent, order, rng):
     agree(x, expected, 0.3, [order])
 
 
+@pytest.mark.further
 def test_solves_are_transposed_in_their_right_hand_side():
     A = jnp.asarray(RNG.standard_normal((4, 4))) + 4 * jnp.eye(4)
     p = jnp.ones(4)
@@ -272,6 +273,7 @@ def test_what_has_no_derivative_has_none(way, method):
     assert np.isnan(found[1]).all()
 
 
+@pytest.mark.further
 def test_a_singular_lane_leaves_the_gradient_of_the_others_alone():
     b = jnp.array([1.0, 0.0])
 

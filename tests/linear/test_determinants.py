@@ -188,6 +188,7 @@ def test_a_batch_of_matrices():
     assert info.standard_error.shape == (2, 3)
 
 
+@pytest.mark.further
 @pytest.mark.few(1)
 @pytest.mark.parametrize("width", [3, pytest.param(256, marks=SLOW)])
 def test_entries_of_an_inverse_are_found_in_blocks(width, monkeypatch):

@@ -162,6 +162,7 @@ ILU_TOLD = {
 }
 
 
+@pytest.mark.further
 @pytest.mark.cpu
 @pytest.mark.few(1)
 @pytest.mark.parametrize("case", ILU_TOLD)
@@ -182,6 +183,7 @@ def test_it_is_told_that_incomplete_factors_refuse_a_matrix(capsys):
     assert "asked to be definite, and A is not symmetric" in found.facts["factors"]
 
 
+@pytest.mark.further
 def test_a_direct_solve_tells_its_factors(capsys):
     for A, told in (
         (4.0 * np.eye(40), "minimum degree"),

@@ -75,6 +75,7 @@ def shift(x):
     return solve_linear(lambda y: laplace(y) + x * y, jnp.ones(N), INNER)
 
 
+@pytest.mark.further
 @pytest.mark.few(1)
 @pytest.mark.parametrize("f", [residual_norm, shift])
 def test_all_but_the_right_hand_side_and_the_solution_is_refused(f):

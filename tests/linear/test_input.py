@@ -87,6 +87,7 @@ def test_the_entries_of_an_operator_are_read_off_its_products(solve):
     assert distance(jax.jit(x)(2.2), X) < 1e-8
 
 
+@pytest.mark.further
 def test_gradients_reach_an_operator_whose_entries_are_read():
     def total(value, solve):
         return js.solve_linear(Own(value, N), B, solve).sum()
@@ -115,6 +116,7 @@ def test_right_hand_sides_may_be_any_array(b):
         assert distance(np.array(x), X) < 1e-8
 
 
+@pytest.mark.further
 def test_arguments_of_a_function_come_by_place_and_by_name():
     def f(x, k, *, shift=0.0):
         return k * stencil(x) + shift
@@ -210,6 +212,7 @@ def test_the_dtype_of_a_function_is_that_of_b_and_of_what_it_returns():
     np.testing.assert_allclose(turned, [-0.5j, -0.5j])
 
 
+@pytest.mark.further
 def test_a_real_matrix_solves_for_complex_unknowns():
     b = B + 1j * problems.random(N, seed=9)
     for A in (D, js.SparseMatrix.from_dense(D), stencil):

@@ -65,6 +65,7 @@ SOLVES = {
 }
 
 
+@pytest.mark.further
 @pytest.mark.few(2)
 @pytest.mark.parametrize("solve", SOLVES.values(), ids=SOLVES)
 def test_real_and_complex_leaves_are_solved_over_their_parts(solve):
@@ -94,6 +95,7 @@ def test_they_pass_through_the_transformations_of_jax():
     close(last, dense(dense(B, P), P))
 
 
+@pytest.mark.further
 def test_leaves_that_are_not_coupled_keep_their_dtypes():
     b = {"a": jnp.ones(3, jnp.float32), "b": 1j * jnp.ones(3, jnp.complex64)}
     for solve in (js.Solve("CG"), js.Solve(x0=jax.tree.map(jnp.zeros_like, b))):
@@ -155,6 +157,7 @@ FLUXES = complex_(6, seed=11)
 FLUXES = FLUXES - FLUXES.mean()
 
 
+@pytest.mark.further
 @pytest.mark.few(1)
 @pytest.mark.parametrize("way", [{}, {"rank_deficiency": 1}, {"null_space": [np.ones(6), 1j * np.ones(6)]}])
 @pytest.mark.parametrize("method", ["auto", "CG", "GMres", "LU", "sparse-direct"])

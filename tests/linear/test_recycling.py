@@ -59,6 +59,7 @@ def swept(method, recycle=True):
     return jax.jit(solutions)
 
 
+@pytest.mark.further
 @one_of_both
 def test_a_sequence_of_changing_systems_takes_fewer_iterations(method):
     size = 20
@@ -122,6 +123,7 @@ def states(dtype):
     return jnp.stack([0 * some, some, equal, np.full_like(some, np.inf), holes, 1e30 * some, 1e-30 * some])
 
 
+@pytest.mark.further
 @pytest.mark.few(1)
 @pytest.mark.parametrize("dtype", [np.float32, np.complex128])
 @both

@@ -88,6 +88,7 @@ def test_what_is_suppressed_counts():
             assert int(error.value.result.iterations) == 1
 
 
+@pytest.mark.further
 def test_shapes_and_dtypes_count():
     solve = js.Solve("CG", rtol=1e-6)
     for right in (b, jnp.stack([b, 2 * b]), 1j * b, b):

@@ -89,6 +89,7 @@ def test_derivatives_in_a_scan_are_those_of_the_solution():
     assert distance(jnp.stack(found), jnp.stack(jax.value_and_grad(jax.grad(expected))(0.5, B))) < 1e-8
 
 
+@pytest.mark.further
 def test_derivatives_by_a_setup_reach_its_operator_alone():
     ready = js.setup(matrix(DATA), CG)
     slope = jax.grad(lambda r: jnp.sum(js.solve_linear(r, B)))(ready)

@@ -122,6 +122,7 @@ def test_factorisations_solve_singular_systems(method, way, stored):
     assert distance(info.x, pinv(path) @ B0) < 1e-8
 
 
+@pytest.mark.further
 @pytest.mark.few(1)
 @pytest.mark.parametrize("stored", ["dense", "sparse"])
 @pytest.mark.parametrize("method", FACTORISATIONS)
@@ -203,6 +204,7 @@ def test_preconditioned_singular_systems_are_solved(way, preconditioner):
     assert distance(info.x, pinv(NEUMANN) @ B0) < 1e-8
 
 
+@pytest.mark.further
 def test_batches_of_singular_and_regular_systems_are_told_apart():
     As = np.stack([NEUMANN, NEUMANN + np.eye(N), 1e6 * NEUMANN])
     info = js.solve_linear_info(As, B0, rtol("CG"))
@@ -250,6 +252,7 @@ def test_a_wrongly_declared_null_space_is_not_called_solved():
     assert not bool(info.converged)
 
 
+@pytest.mark.further
 def test_a_wrongly_declared_null_space_does_not_make_a_consistent_system_inconsistent():
     A = deficient("dense")
     A[5] = A[2] + A[3]
@@ -345,6 +348,7 @@ def test_single_precision_detects_and_solves():
 UNDECLARED = "A is singular: it maps constants to zero"
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("method", ["auto", "CG", "minres", "lsmr", "sparse-direct"])
 def test_a_singular_system_that_was_solved_undeclared_is_reported(method):
     A = js.SparseMatrix.from_dense(NEUMANN) if method == "sparse-direct" else NEUMANN
@@ -384,6 +388,7 @@ def deficient(kind):
     return M if kind == "dense" else sps.csr_array(M)
 
 
+@pytest.mark.further
 @pytest.mark.few(1)
 @pytest.mark.parametrize("kind", ["empty row and column", "stored zeros", "unpaired", "by values", "dense"])
 def test_auto_solves_singular_systems_that_have_a_solution(kind):
@@ -476,6 +481,7 @@ def test_ill_conditioned_and_badly_scaled_matrices_are_not_called_singular(kind,
     assert ROUNDED not in info.message
 
 
+@pytest.mark.further
 def test_of_a_batch_the_matrices_that_are_singular_but_for_rounding_are_counted():
     A, b = singular_but_for_rounding(6, np.float64)
     info = js.solve_linear_info(np.stack([A, A + np.eye(6), 3 * A]), b, js.Solve("LU"))

@@ -50,6 +50,7 @@ def test_every_method_reaches_the_tolerance_of_the_residual(name):
     np.testing.assert_allclose(info.x, expected, atol=1e-8)
 
 
+@pytest.mark.further
 @pytest.mark.few(1)
 @pytest.mark.parametrize("name", INNER)
 def test_the_inner_solve_is_any_linear_one(name):
@@ -100,6 +101,7 @@ def test_second_derivatives_by_every_order_of_modes():
         np.testing.assert_allclose(second(0.3), difference, rtol=1e-6)
 
 
+@pytest.mark.further
 def test_gradients_reach_y_arguments_and_what_is_closed_over():
     def f(y, a, b, c):
         solve = js.Solve("newton", rtol=1e-11)
@@ -122,6 +124,7 @@ def test_gradients_reach_y_arguments_and_what_is_closed_over():
     np.testing.assert_allclose(gradients[3], -w @ np.roll(x, 1), rtol=1e-9)
 
 
+@pytest.mark.further
 def test_jit_and_vmap_give_the_same_and_lanes_stop_by_themselves():
     a = jnp.array([0.0, 0.3, 30.0])
     solve = js.Solve("newton", rtol=1e-10)
@@ -151,6 +154,7 @@ def test_pytrees_of_any_structure():
     np.testing.assert_allclose(f(x)["q"][0], y["q"][0], rtol=1e-9)
 
 
+@pytest.mark.further
 @pytest.mark.few(2)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.complex64, jnp.complex128])
 def test_other_dtypes_stay_what_they_are(dtype):
@@ -416,6 +420,7 @@ def test_real_and_complex_unknowns_together():
         js.solve_nonlinear(lambda p: {**f(p), "m": 1j * jnp.abs(p["u"]).sum()}, y, js.Solve("newton"))
 
 
+@pytest.mark.further
 def test_damped_steps_take_complex_unknowns_by_their_parts():
     solve = js.Solve("levenberg-marquardt", x0=jnp.ones(4), rtol=1e-10)
     x = js.solve_nonlinear(lambda x: x**3 + x, 4 * WAVE, solve)

@@ -87,6 +87,7 @@ def test_jit_and_vmap_fit_each_lane_for_itself():
         np.testing.assert_allclose(together.x["k"][lane], alone.x["k"], rtol=1e-9)
 
 
+@pytest.mark.further
 @pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["levenberg-marquardt", "trf"])
 def test_complex_residuals_count_by_their_parts(name):

@@ -46,6 +46,7 @@ def test_native_methods_reach_the_minimum_of_rosenbrock(name, dtype):
     np.testing.assert_allclose(info.objective, rosenbrock(info.x), atol=rounding)
 
 
+@pytest.mark.further
 @pytest.mark.few(1)
 @pytest.mark.parametrize("name", [*NATIVE, "L-BFGS-B"])
 def test_the_least_of_a_function_of_complex_numbers(name):
@@ -97,6 +98,7 @@ def test_the_case_of_two_points_takes_four_iterations():
     np.testing.assert_allclose(info.x[1], -1, atol=1e-6)
 
 
+@pytest.mark.further
 @pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["L-BFGS", "L-BFGS-B"])
 def test_lanes_of_a_vmap_are_minimised_each_for_itself(name):
@@ -141,6 +143,7 @@ def test_gradients_follow_from_the_minimum_alone(name):
         np.testing.assert_allclose(derivative, difference, rtol=1e-4 if name == "Nelder-Mead" else 1e-6)
 
 
+@pytest.mark.further
 def test_second_derivatives_and_the_envelope():
     solve = js.Solve("L-BFGS", x0=jnp.ones(3), rtol=1e-12)
 

@@ -80,6 +80,7 @@ def test_the_transpose_is_exact_and_the_inverse_is_close(recipe):
     assert asymmetry(M) < 1e-12
 
 
+@pytest.mark.further
 def test_a_definite_matrix_gets_a_symmetric_definite_preconditioner():
     A = js.SparseMatrix.from_scipy(poisson(10)).declare(positive_definite=True)
     for recipe in (js.ILU(drop_tol=1e-2), js.Cholesky0(), js.ILU(level=0)):

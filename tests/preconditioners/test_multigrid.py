@@ -58,17 +58,20 @@ def test_poisson_takes_few_iterations(recipe, most):
     assert iterations(matrix(poisson((64, 64)), positive_definite=True), recipe) <= most
 
 
+@pytest.mark.further
 def test_jumping_coefficients_take_few_iterations():
     A = matrix(rough(64), positive_definite=True)
     assert iterations(A, Multigrid()) <= 12
     assert isinstance(Multigrid().choice(A), RugeStuben)
 
 
+@pytest.mark.further
 def test_irregular_graphs_take_few_iterations():
     A = matrix(irregular(1500), positive_definite=True)
     assert iterations(A, Multigrid()) <= 20
 
 
+@pytest.mark.further
 def test_weak_axes_are_not_halved_first():
     A = matrix(poisson((64, 64), weights=(1.0, 1e-3)), positive_definite=True)
     assert iterations(A, GeometricMultigrid()) <= 12
@@ -94,6 +97,7 @@ def test_cycles_in_single_precision_serve_double_precision_solves():
     assert iterations(A, recipe) <= 9
 
 
+@pytest.mark.further
 @pytest.mark.few(1)
 @pytest.mark.parametrize("recipe", [GeometricMultigrid(), RugeStuben(), SmoothedAggregation()])
 def test_single_precision_takes_as_few_iterations(recipe):
@@ -321,6 +325,7 @@ def test_constants_leave_the_bottom_without_eigenvalues(dtype, monkeypatch):
         host_inverse(twice, True)
 
 
+@pytest.mark.further
 @pytest.mark.few(1)
 @pytest.mark.parametrize("scale", [1e-30, 1e30])
 @pytest.mark.parametrize("recipe", [Multigrid(), RugeStuben(), SmoothedAggregation()])
@@ -382,6 +387,7 @@ def test_the_reference_problems_take_the_promised_iterations():
     assert iterations(matrix(convection(256)), Multigrid(), BiCGStab()) <= 15
 
 
+@pytest.mark.further
 @pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("recipe", "shape"),

@@ -33,6 +33,7 @@ def orthogonality(A, b, x):
     return np.max(np.abs(A.conj().T @ r) / np.linalg.norm(A, axis=0)) / np.linalg.norm(r)
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("method", ["lsmr", "lsqr"])
 def test_no_column_of_many_systems_is_left_above_the_tolerance(method, rng):
     A = np.abs(rng.normal(size=(40, 60, 3))) * 2.0 ** rng.integers(-9, 9, (40, 1, 3))

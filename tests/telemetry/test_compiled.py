@@ -17,6 +17,7 @@ def two(b):
     return js.solve_linear(A, b, FINE) + js.solve_linear(A, 3 * b, CG)
 
 
+@pytest.mark.further
 def test_a_program_compiled_before_is_heard_and_compiled_for_tapes_once(compilations):
     two(b)
     doubled = 2 * b

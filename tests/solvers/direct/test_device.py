@@ -44,6 +44,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("kind", KINDS)
 def test_factors_solve_with_every_form_of_the_matrix(kind):
     A = matrix(kind)
@@ -123,6 +124,7 @@ def test_factorisations_pass_through_transformations(axes):
     np.testing.assert_allclose(twice, np.stack([right, 2 * right]), rtol=1e-10)
 
 
+@pytest.mark.further
 def test_factors_on_other_structures_are_other_pytrees():
     # A zero on the diagonal moves rows, and another zero moves others: lists of equal shapes mean other things then.
     A = np.array([[0, 2, 1.0], [2, 0, 0], [1, 0, 1]])
@@ -237,6 +239,7 @@ def test_the_fill_is_that_of_elimination():
     ]
 
 
+@pytest.mark.further
 @pytest.mark.parametrize("scale", [1e-12, 1.0])
 def test_a_vanishing_pivot_is_never_called_converged(scale):
     # Without exchanges the pivot 1 - 1 vanishes; the matrix itself is regular.
@@ -280,6 +283,7 @@ def test_what_is_far_too_much_is_refused_before_it_is_factorised(moved, monkeypa
         js.solve_linear(A, jnp.ones(n), DEVICE)
 
 
+@pytest.mark.further
 def test_values_that_are_not_finite_are_invalid_input():
     A = matrix("real")
     info = js.solve_linear_info(js.SparseMatrix(A.data.at[3].set(jnp.nan), A.pattern), jnp.ones(N), DEVICE)

@@ -160,6 +160,7 @@ def test_scaling_rounds_nothing_and_keeps_symmetry():
     np.testing.assert_allclose(x[:, 0] * units, 1, rtol=1e-9)
 
 
+@pytest.mark.further
 def test_factorize_solves_columns_and_transposes_and_differentiates(b):
     dense = sample(seed=9)
     A = js.SparseMatrix.from_dense(dense)

@@ -29,6 +29,7 @@ def columns(k, n=N, seed=5291, dtype=np.float64):
     return problems.random(n, k, seed=seed, dtype=dtype)
 
 
+@pytest.mark.further
 def test_a_block_finds_the_solutions_in_fewer_iterations():
     A, B = js.SparseMatrix.from_scipy(FLOW), columns(8, 144)
     X = js.solve_linear_many(A, B, js.Solve("block-GMres", rtol=RTOL))

@@ -132,6 +132,7 @@ def test_numbers_that_are_none_are_refused(name):
         assert (status(outcome), int(outcome.iterations)) == (Status.invalid_input, 0)
 
 
+@pytest.mark.further
 @pytest.mark.few(5)
 @pytest.mark.parametrize(
     ("name", "dtype"),
