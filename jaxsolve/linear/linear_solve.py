@@ -182,7 +182,7 @@ def linear_answer(
         choice: The method and, in the place of the preconditioner, what is made of A already; None to choose.
         somewhere: Whether arrays may lie on several devices of which nobody has taken care.
     """
-    if somewhere and _devices() > 1:
+    if somewhere and (_devices() > 1 or getattr(A, "on_mesh", None) is not None):
         anywhere = functools.partial(
             linear_answer, grad_for_f=grad_for_f, throw=throw, choice=choice, somewhere=False
         )
