@@ -29,7 +29,7 @@ def run(file: str, *names: str, **settings: str) -> None:
     """Runs programs of a file in one process with several devices, and fails as they do."""
     environment = {
         **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={COUNT}",
+        "XLA_FLAGS": with_devices(COUNT),
         "JAX_ENABLE_X64": "1",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": own_paths(),
@@ -39,6 +39,11 @@ def run(file: str, *names: str, **settings: str) -> None:
         [sys.executable, file, *names], env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.stdout.split("\n")[:-1] == [f"right: {name}" for name in names], done.stderr[-5000:]
+
+
+def with_devices(count: int) -> str:
+    """XLA's flags for so many devices: those of this session, which compile cheaply, go to its processes too."""
+    return f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={count}"
 
 
 @functools.cache

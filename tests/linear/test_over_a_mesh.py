@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.gallery.several_devices import own_paths, run
+from tests.gallery.several_devices import own_paths, run, with_devices
 from tests.linear import over_a_mesh, two_processes
 
 
@@ -38,7 +38,7 @@ def test_two_processes():
         port = str(free.getsockname()[1])
     environment = {
         **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": with_devices(2),
         "JAX_ENABLE_X64": "1",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": own_paths(),

@@ -1,6 +1,6 @@
 """Block GMRES, for many right-hand sides of one matrix."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -121,10 +121,8 @@ def _orthonormal(Z: Array, Q: Array, old_Z: Array, old_Q: Array) -> tuple[Array,
         Z, Q = Z - combined(c, old_Z), Q - combined(c, old_Q)
         removed = removed + jnp.sum(jnp.square(jnp.abs(c)), axis=0)
     rest = jnp.square(row_norms(Q)) > tiny**2 * removed
-    found: Any = rest
     for _ in range(2):
         G = jnp.where(rest[:, None] & rest, inner(Q, Q), 0)
         W, signs = independent(G, tiny)
         Z, Q, rest = combined(W, Z), combined(W, Q), signs > 0
-        found = rest
-    return Z, Q, found
+    return Z, Q, rest
