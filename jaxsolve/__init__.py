@@ -142,9 +142,9 @@ from jaxsolve.solvers.nonlinear_methods import Picard as Picard
 from jaxsolve.solvers.nonlinear_methods import PseudoTransient as PseudoTransient
 from jaxsolve.solvers.scipy_minimisers import SciPyLeastSquares as SciPyLeastSquares
 from jaxsolve.solvers.scipy_minimisers import SciPyMinimize as SciPyMinimize
-from jaxsolve.telemetry.history import Trajectory as Trajectory
 from jaxsolve.telemetry.log import set_logging_level as set_logging_level
 from jaxsolve.telemetry.tape import SolveTape as SolveTape
+from jaxsolve.telemetry.trajectory import Trajectory as Trajectory
 from jaxsolve.tracer.assembly import matrix_from_function as matrix_from_function
 from jaxsolve.tracer.compiled import jit_compile_linear as jit_compile_linear
 from jaxsolve.tracer.jacobian import linearize_operator as linearize_operator

@@ -10,7 +10,6 @@ from typing import Any
 from jaxsolve.cli import pictures
 from jaxsolve.cli.inputs import (
     UsageError,
-    add_tolerances,
     load_matrix,
     load_rhs,
     matrix_files,
@@ -23,6 +22,7 @@ from jaxsolve.cli.outputs import matplotlib, save
 from jaxsolve.cli.ranking import fastest, python_line, ranked, shell_line
 from jaxsolve.cli.runs import REFUSED, SKIPPED, Run, history, measured
 from jaxsolve.cli.tables import print_json, print_table, progress, scientific, seconds
+from jaxsolve.cli.tolerances import add_tolerances
 from jaxsolve.front.request import AUTO, Solve, method_name
 from jaxsolve.linear.auto import choose
 from jaxsolve.operators.sparse import SparseMatrix

@@ -1,6 +1,5 @@
 """What users type, checked: files, right-hand sides, names."""
 
-import argparse
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -105,26 +104,3 @@ def attempt(function: Callable[..., Any], *args: Any) -> Any:
 def completed(option: Any, names: list[str]) -> None:
     """Has the shell complete an option by names, where argcomplete is installed."""
     option.completer = lambda **_: names
-
-
-def add_tolerances(parser: argparse.ArgumentParser) -> None:
-    """Declares the options that all commands that solve share."""
-    parser.add_argument("--rhs", metavar="FILE", help="right-hand side: a file, `ones` or `random` "
-                        "(default: A times a random vector)")  # fmt: skip
-    parser.add_argument("--rtol", type=_tolerance, default=1e-5, help="relative tolerance (default 1e-5)")
-    parser.add_argument("--max-iterations", type=_count, default=1000, metavar="N", help="default 1000")
-    parser.add_argument("--dtype", choices=["float32", "float64"], default="float64", help="precision")
-
-
-def _tolerance(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number that is not negative; got {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"expected a number that is not negative; got {text}")
-    return value

@@ -8,7 +8,6 @@ import numpy as np
 
 from jaxsolve.cli.inputs import (
     UsageError,
-    add_tolerances,
     attempt,
     completed,
     load_matrix,
@@ -18,6 +17,7 @@ from jaxsolve.cli.inputs import (
 )
 from jaxsolve.cli.runs import is_false, judged, timed
 from jaxsolve.cli.tables import print_facts, print_json, scientific, seconds
+from jaxsolve.cli.tolerances import add_tolerances
 from jaxsolve.front.request import AUTO, Solve, preconditioner_name
 from jaxsolve.io.files import write_vector
 from jaxsolve.linear.auto import choose

@@ -9,9 +9,10 @@ import numpy as np
 from jaxsolve.core.staging import is_traced
 from jaxsolve.front.request import Solve
 from jaxsolve.front.structures import Structures, unpacked
-from jaxsolve.telemetry.history import UNKNOWN_LIMIT, History, Trajectory
+from jaxsolve.telemetry.history import UNKNOWN_LIMIT, History
 from jaxsolve.telemetry.listeners import Ear
 from jaxsolve.telemetry.progress import Meter
+from jaxsolve.telemetry.trajectory import Trajectory
 from jaxsolve.telemetry.watch import SILENT, Watch
 
 

@@ -18,7 +18,7 @@ from jaxsolve.operators.operands import declaration
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.grid import grid_of
+from jaxsolve.preconditioners.grid_search import grid_of
 from jaxsolve.preconditioners.multigrid.automatic import Multigrid
 from jaxsolve.preconditioners.multigrid.geometric import GeometricMultigrid
 from jaxsolve.solvers.host.fill import Fill, available_bytes, predicted_fill

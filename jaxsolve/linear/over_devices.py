@@ -13,7 +13,7 @@ from jaxsolve.operators.on_mesh import OnMesh
 from jaxsolve.solvers.driver import Control, Outcome, iterate
 from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
-from jaxsolve.telemetry.history import Trajectory
+from jaxsolve.telemetry.trajectory import Trajectory
 from jaxsolve.telemetry.watch import Watch
 
 

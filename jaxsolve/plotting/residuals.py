@@ -9,8 +9,8 @@ from jaxsolve.core.results import SolveInfo
 from jaxsolve.core.staging import is_traced
 from jaxsolve.front.request import preconditioner_name
 from jaxsolve.plotting.axes import axes_for, ink
-from jaxsolve.telemetry.history import Trajectory
 from jaxsolve.telemetry.tape import SolveTape
+from jaxsolve.telemetry.trajectory import Trajectory
 
 #: Systems of a batch that are drawn one by one; more are drawn by their quantiles.
 SINGLY = 4

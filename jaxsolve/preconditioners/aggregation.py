@@ -7,7 +7,8 @@ import scipy.sparse
 
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.preconditioners.graph import largest_around, priorities
-from jaxsolve.preconditioners.grid import axis_entries, grid_of
+from jaxsolve.preconditioners.grid import axis_entries
+from jaxsolve.preconditioners.grid_search import grid_of
 
 #: Where at most this share of an axis' couplings is strong (weak), the axis is weak (strong).
 UNIFORM = 0.02

@@ -22,7 +22,8 @@ from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.aggregation import partition
 from jaxsolve.preconditioners.coarse_solve import generalised_inverse
 from jaxsolve.preconditioners.graph import neighbours
-from jaxsolve.preconditioners.grid import boxes, grid_of
+from jaxsolve.preconditioners.grid import boxes
+from jaxsolve.preconditioners.grid_search import grid_of
 from jaxsolve.preconditioners.jacobi import Jacobi
 from jaxsolve.preconditioners.preconditioner import (
     AbstractPreconditioner,

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 from jax import Array
 
-from jaxsolve.telemetry.history import History, Trajectory
+from jaxsolve.telemetry.history import History
 from jaxsolve.telemetry.progress import Meter
+from jaxsolve.telemetry.trajectory import Trajectory
 
 
 @dataclasses.dataclass(frozen=True)

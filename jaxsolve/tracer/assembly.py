@@ -30,6 +30,8 @@ from jaxsolve.tracer.rules import (  # noqa: F401  (importing them fills the tab
     loops,
     movement,
     reduction,
+    solves,
+    sparse_contraction,
     transforms,
 )
 

@@ -18,7 +18,8 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.staging import LITERAL_BYTES, index_array, staged
 from jaxsolve.core.tree import common
 from jaxsolve.operators.pattern import Pattern
-from jaxsolve.tracer.bands import Bands, find_bands
+from jaxsolve.tracer.band_search import find_bands
+from jaxsolve.tracer.bands import Bands
 from jaxsolve.tracer.complex_parts import is_complex, is_inexact
 from jaxsolve.tracer.dense_coupling import whole
 from jaxsolve.tracer.entries import Reading, reading

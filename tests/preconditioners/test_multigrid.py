@@ -16,7 +16,8 @@ from jaxsolve.core.errors import MissingBackendError, StructureError
 from jaxsolve.operators.dia import DiagonalsOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.coarse_solve import host_inverse
-from jaxsolve.preconditioners.grid import Grid, grid_of
+from jaxsolve.preconditioners.grid import Grid
+from jaxsolve.preconditioners.grid_search import grid_of
 from jaxsolve.preconditioners.multigrid.algebraic import RugeStuben, SmoothedAggregation
 from jaxsolve.preconditioners.multigrid.automatic import Multigrid
 from jaxsolve.preconditioners.multigrid.geometric import GeometricMultigrid

@@ -24,7 +24,7 @@ from jaxsolve.nonlinear.search_loop import settled
 from jaxsolve.solvers.driver import Outcome
 from jaxsolve.solvers.nonlinear_methods import FIT
 from jaxsolve.solvers.scipy_minimisers import SCIPY_MINIMIZERS, SciPyMinimize
-from jaxsolve.telemetry.history import Trajectory
+from jaxsolve.telemetry.trajectory import Trajectory
 from jaxsolve.telemetry.watch import Watch
 
 

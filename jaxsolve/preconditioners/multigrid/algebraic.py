@@ -28,13 +28,8 @@ from jaxsolve.preconditioners.multigrid.hierarchy import (
     shape_of,
 )
 from jaxsolve.preconditioners.multigrid.interpolation import extended_interpolation, smoothed_interpolation
-from jaxsolve.preconditioners.multigrid.near_null import (
-    Modes,
-    ModesPlan,
-    as_modes,
-    modes_interpolation,
-    nodal_graph,
-)
+from jaxsolve.preconditioners.multigrid.modes import Modes, as_modes
+from jaxsolve.preconditioners.multigrid.near_null import ModesPlan, modes_interpolation, nodal_graph
 from jaxsolve.preconditioners.multigrid.pyamg_backend import aggregation_options, pyamg_cycle
 from jaxsolve.preconditioners.multigrid.representative import (
     Representative,

@@ -3,7 +3,8 @@
 import numpy as np
 
 from jaxsolve.operators.pattern import Pattern
-from jaxsolve.preconditioners.graph import few_colours, priorities
+from jaxsolve.preconditioners.colouring import few_colours
+from jaxsolve.preconditioners.graph import priorities
 
 
 def coarse_points(pattern: Pattern, strong: np.ndarray) -> np.ndarray:

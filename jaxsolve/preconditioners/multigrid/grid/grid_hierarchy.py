@@ -15,7 +15,7 @@ from jaxsolve.core.memo import compiled
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.coarse_solve import generalised_inverse, host_inverse, without_constants
-from jaxsolve.preconditioners.grid import grid_of
+from jaxsolve.preconditioners.grid_search import grid_of
 from jaxsolve.preconditioners.multigrid.cycle import Level, MultigridCycle
 from jaxsolve.preconditioners.multigrid.grid.halving import galerkin_along, interpolation_along
 from jaxsolve.preconditioners.multigrid.grid.tripling import galerkin_by_thirds, smoothed_along
