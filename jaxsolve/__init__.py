@@ -75,10 +75,10 @@ from jaxsolve.nonlinear.minima import least_squares_info as least_squares_info
 from jaxsolve.nonlinear.minima import minimize as minimize
 from jaxsolve.nonlinear.minima import minimize_info as minimize_info
 from jaxsolve.nonlinear.parameter_covariance import covariance as covariance
-from jaxsolve.operators.algebra import Block as Block
-from jaxsolve.operators.algebra import Diagonal as Diagonal
-from jaxsolve.operators.algebra import Identity as Identity
+from jaxsolve.operators.block import Block as Block
 from jaxsolve.operators.dense_matrix import DenseMatrix as DenseMatrix
+from jaxsolve.operators.diagonal import Diagonal as Diagonal
+from jaxsolve.operators.diagonal import Identity as Identity
 from jaxsolve.operators.distributed import DistributedMatrix as DistributedMatrix
 from jaxsolve.operators.distribution import distribute as distribute
 from jaxsolve.operators.distribution import distribute_local as distribute_local

@@ -15,19 +15,14 @@ from jaxsolve.core.tree import Packing
 from jaxsolve.front.request import AUTO, Solve, as_preconditioner, is_recipe, preconditioner_name
 from jaxsolve.front.structures import Structures
 from jaxsolve.linear.auto import choose
-from jaxsolve.linear.field_operators import InnerSolve, Negated, SchurComplement, SchurFactors, Sweeps
-from jaxsolve.linear.fields import (
-    IndexSet,
-    cut,
-    facts_of,
-    named_sets,
-    require_partition,
-    without_diagonal,
-)
+from jaxsolve.linear.field_blocks import cut, facts_of, without_diagonal
+from jaxsolve.linear.field_sweeps import Sweeps
+from jaxsolve.linear.fields import IndexSet, named_sets, require_partition
 from jaxsolve.linear.preparation import given
-from jaxsolve.operators.algebra import Identity
+from jaxsolve.linear.schur_factors import InnerSolve, Negated, SchurComplement, SchurFactors
 from jaxsolve.operators.conversion import as_operator, is_function
 from jaxsolve.operators.dense_matrix import DenseMatrix
+from jaxsolve.operators.diagonal import Identity
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.ilu.incomplete import ILU

@@ -20,10 +20,11 @@ from jax import Array, lax
 from jaxsolve.core.tangent import pushed
 from jaxsolve.core.vector import exponent, mul
 from jaxsolve.linear.forward import System
-from jaxsolve.operators.operator import LinearOperator, Wrapper
+from jaxsolve.linear.scaled_products import ColumnScaled
+from jaxsolve.solvers.column_units import column_norms, column_scales
 from jaxsolve.solvers.driver import Outcome
 from jaxsolve.solvers.method import AbstractMethod
-from jaxsolve.solvers.units import column_norms, column_scales, unit_of
+from jaxsolve.solvers.units import unit_of
 
 
 def pseudo_tangent(
@@ -84,54 +85,3 @@ def in_scaled_columns(method: AbstractMethod, system: System, dtype: Any) -> tup
         return system, None
     S = column_scales(found[0])
     return dataclasses.replace(system, A=ColumnScaled(system.A, S)), S
-
-
-class _Product(Wrapper):
-    """A product with A: its entries are not those of A, and are nowhere stored."""
-
-    def row_sums(self, term: Callable[[Array, Array], Any], x: Array) -> Any:
-        """None, as the entries are not stored."""
-        return None
-
-    @property
-    def most_entries(self) -> tuple[int, int] | None:
-        """None, as the entries are not stored."""
-        return None
-
-
-class ColumnScaled(_Product):
-    """A S with a diagonal S: A with columns of one unit."""
-
-    operator: LinearOperator
-    scales: Array
-
-    def mv(self, x: Array) -> Array:
-        """The product A S x."""
-        return self.operator.mv(mul(self.scales, x))
-
-    def transpose(self) -> LinearOperator:
-        """The transpose, S Aᵀ."""
-        return RowScaled(self.operator.T, self.scales)
-
-    def conj(self) -> LinearOperator:
-        """The entrywise conjugate."""
-        return ColumnScaled(self.operator.conj(), self.scales)
-
-
-class RowScaled(_Product):
-    """S A with a diagonal S."""
-
-    operator: LinearOperator
-    scales: Array
-
-    def mv(self, x: Array) -> Array:
-        """The product S A x."""
-        return mul(self.scales, self.operator.mv(x))
-
-    def transpose(self) -> LinearOperator:
-        """The transpose, Aᵀ S."""
-        return ColumnScaled(self.operator.T, self.scales)
-
-    def conj(self) -> LinearOperator:
-        """The entrywise conjugate."""
-        return RowScaled(self.operator.conj(), self.scales)

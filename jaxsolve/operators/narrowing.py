@@ -13,10 +13,10 @@ from jax import Array, lax
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common, typed
 from jaxsolve.core.vector import mul, power
-from jaxsolve.operators.algebra import Diagonal
 from jaxsolve.operators.coo import CoordinateOperator
 from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.dia import DiagonalsOperator
+from jaxsolve.operators.diagonal import Diagonal
 from jaxsolve.operators.ell import RowsOperator
 from jaxsolve.operators.operator import Declared, LinearOperator, Sum, Wrapper
 from jaxsolve.operators.sparse import SparseMatrix

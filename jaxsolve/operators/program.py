@@ -4,7 +4,7 @@ import contextlib
 import contextvars
 import functools
 import hashlib
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jaxsolve.core.compat import ClosedJaxpr, Equation, Jaxpr, Literal, Var, function_of, lifted, open_jaxpr
+from jaxsolve.core.compat import ClosedJaxpr, Equation, Literal, Var, function_of, lifted, open_jaxpr
+from jaxsolve.operators.program_text import jaxpr_key, names_in
 
 #: Numbers of one program that are its inputs; of an unrolled loop the rest stays in it.
 MOST_NUMBERS = 64
@@ -34,7 +35,7 @@ class Program:
         self.jaxpr = jaxpr
         self.held = held or {}
         values = tuple((k, v.shape, str(v.dtype), digest(v)) for k, v in self.held.items())
-        self._key = (_jaxpr_key(jaxpr), values)
+        self._key = (jaxpr_key(jaxpr), values)
         self._hash = hash(self._key)
 
     def __call__(self, *inputs: Array | np.ndarray) -> list[Array]:
@@ -60,7 +61,7 @@ class Program:
         >>> sorted(program.primitives - {"jit", "pjit"})
         ['concatenate', 'mul', 'slice']
         """
-        return frozenset(_names(self.jaxpr))
+        return frozenset(names_in(self.jaxpr))
 
 
 _HELD = contextvars.ContextVar("_HELD", default=False)
@@ -154,52 +155,3 @@ def _varies(literal: Any) -> bool:
         and bool(jnp.issubdtype(literal.aval.dtype, jnp.inexact))
         and abs(complex(literal.val)) not in (0.0, 0.5, 1.0, 2.0)
     )
-
-
-def _names(value: Any) -> Iterator[str]:
-    if isinstance(value, tuple | list):
-        for part in value:
-            yield from _names(part)
-    elif isinstance(value, Jaxpr | ClosedJaxpr):
-        for eqn in open_jaxpr(value)[0].eqns:
-            yield eqn.primitive.name
-            yield from _names(list(eqn.params.values()))
-
-
-def _jaxpr_key(jaxpr: Any) -> Hashable:
-    inner, constants = open_jaxpr(jaxpr)
-    names: dict[Any, int] = {}
-
-    def atom(v: Any) -> Hashable:
-        if isinstance(v, Literal):
-            return ("literal", v.aval, _value_key(v.val))
-        return names.setdefault(v, len(names))
-
-    inputs = tuple((atom(v), v.aval) for v in (*inner.constvars, *inner.invars))
-    equations = []
-    for eqn in inner.eqns:
-        operands = tuple(atom(v) for v in eqn.invars)
-        parameters = tuple((name, _value_key(value)) for name, value in sorted(eqn.params.items()))
-        results = tuple((atom(v), v.aval) for v in eqn.outvars)
-        equations.append((eqn.primitive, operands, parameters, results))
-    outputs = tuple(atom(v) for v in inner.outvars)
-    return inputs, tuple(equations), outputs, tuple(_value_key(c) for c in constants)
-
-
-def _value_key(value: Any) -> Hashable:
-    if isinstance(value, Jaxpr | ClosedJaxpr):
-        return _jaxpr_key(value)
-    if isinstance(value, tuple | list):
-        return tuple(_value_key(v) for v in value)
-    if isinstance(value, dict):
-        return tuple((k, _value_key(v)) for k, v in sorted(value.items(), key=repr))
-    if isinstance(value, np.ndarray | np.generic):
-        return (value.shape, str(value.dtype), value.tobytes())
-    if isinstance(value, float):
-        # 0.0 and -0.0 are equal but not the same, NaN is the same but not equal.
-        return ("float", value.hex())
-    try:
-        hash(value)
-    except TypeError:
-        return ("object", id(value))
-    return (type(value), value)

@@ -14,7 +14,7 @@ from jaxsolve.core.errors import StructureError
 from jaxsolve.core.memo import per_object
 from jaxsolve.core.options import require_count, require_flag
 from jaxsolve.core.staging import index_array
-from jaxsolve.operators.algebra import Diagonal
+from jaxsolve.operators.diagonal import Diagonal
 from jaxsolve.operators.ell import gather, gather_or_zero
 from jaxsolve.operators.operator import Declared, LinearOperator
 from jaxsolve.operators.pattern import Pattern

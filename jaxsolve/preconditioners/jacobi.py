@@ -13,7 +13,7 @@ from jaxsolve.core.options import require_count
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common, typed
-from jaxsolve.operators.algebra import Diagonal
+from jaxsolve.operators.diagonal import Diagonal
 from jaxsolve.operators.ell import gather, gather_or_zero
 from jaxsolve.operators.operator import Declared, LinearOperator
 from jaxsolve.operators.pattern import Pattern

@@ -9,14 +9,15 @@ from jax import Array
 from jaxsolve.core.tree import typed
 from jaxsolve.core.vector import exponent, mul, peak, plain_norm, power
 from jaxsolve.operators.adjoint_pair import Paired
-from jaxsolve.operators.algebra import Diagonal
+from jaxsolve.operators.diagonal import Diagonal
 from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.solvers.column_units import column_norms, column_scales
 from jaxsolve.solvers.inner_precision import InnerPrecision
 from jaxsolve.solvers.method import AbstractMethod
 from jaxsolve.solvers.nullspace import NullSpace
 from jaxsolve.solvers.residual import Residual
 from jaxsolve.solvers.split import Split
-from jaxsolve.solvers.units import column_norms, column_scales, rescaled, unit_of
+from jaxsolve.solvers.units import rescaled, unit_of
 
 #: Growth of the residual over its start that is called divergence.
 GROWTH = 1e5

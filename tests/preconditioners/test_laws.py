@@ -16,9 +16,9 @@ from jax.experimental.sparse import BCOO, BCSR
 import jaxsolve as js
 from jaxsolve.core.errors import StructureError
 from jaxsolve.linear.field_split import FieldSplit
-from jaxsolve.operators.algebra import Diagonal
 from jaxsolve.operators.coo import CoordinateOperator
 from jaxsolve.operators.dense_matrix import DenseMatrix
+from jaxsolve.operators.diagonal import Diagonal
 from jaxsolve.operators.operator import Wrapper
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix

@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse as sps
 
 import jaxsolve as js
-from jaxsolve.solvers.units import column_scales
+from jaxsolve.solvers.column_units import column_scales
 from tests.gallery import problems
 from tests.gallery.methods import distance, mostly_slow
 

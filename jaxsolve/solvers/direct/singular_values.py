@@ -11,9 +11,10 @@ from jaxsolve.core.status import Status
 from jaxsolve.core.vector import exponent, plain_norm
 from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.operator import LinearOperator
+from jaxsolve.solvers.column_units import column_scales
 from jaxsolve.solvers.direct.dense_factors import AbstractDense
 from jaxsolve.solvers.direct.refinement import RefinementState
-from jaxsolve.solvers.units import column_scales, rescaled
+from jaxsolve.solvers.units import rescaled
 
 #: Singular values below this times eps √max(m, n) times the largest are rounding. Those that vanish were at most 0.7
 #: eps √max(m, n) in 400 products of random factors (float32 and float64, 2 to 1000 rows, 2 to 300 columns).

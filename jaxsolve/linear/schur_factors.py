@@ -1,4 +1,4 @@
-"""What a FieldSplit applies: corrections field by field, or the factors of a block LDU with a Schur complement."""
+"""What a FieldSplit with a Schur complement applies: the factors of a block LDU."""
 
 from typing import Any
 
@@ -7,85 +7,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.results import Frozen
-from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
 from jaxsolve.front.request import Solve
-from jaxsolve.linear.fields import IndexSet, joined, taken
+from jaxsolve.linear.field_blocks import joined, taken
+from jaxsolve.linear.field_sweeps import AbstractFields
+from jaxsolve.linear.fields import IndexSet
 from jaxsolve.linear.linear_solve import linear_answer
 from jaxsolve.operators.operator import LinearOperator, Wrapper
 
-Blocks = tuple[tuple[LinearOperator | None, ...], ...]
-
 #: The transposes of the forms of block factors.
 TURNED = {"diagonal": "diagonal", "lower": "upper", "upper": "lower", "full": "full"}
-
-
-class AbstractFields(LinearOperator):
-    """An approximate inverse made of inverses of fields."""
-
-    inverses: eqx.AbstractVar[tuple[LinearOperator, ...]]
-    sets: eqx.AbstractVar[tuple[IndexSet, ...]]
-    kind: eqx.AbstractVar[Any]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(n, n)."""
-        n = sum(map(len, self.sets))
-        return (n, n)
-
-    @property
-    def dtype(self) -> Any:
-        """The dtype of the matrix."""
-        return self.kind
-
-
-class Sweeps(AbstractFields):
-    """Corrections z_i += M_i (r_i - Σ_j A_ij z_j) of the fields in an order, or of all at once.
-
-    Args:
-        blocks: A_ij, None where there is no entry; of a symmetric sweep those on the diagonal too.
-        inverses: M_i.
-        sets: The unknowns of each field.
-        visits: Fields in their order; None for all at once.
-        kind: The dtype.
-        facts: What is known of the operator.
-    """
-
-    blocks: Blocks
-    inverses: tuple[LinearOperator, ...]
-    sets: tuple[IndexSet, ...] = eqx.field(static=True)
-    visits: tuple[int, ...] | None = eqx.field(static=True)
-    kind: Any = eqx.field(static=True)
-    facts: Traits = eqx.field(static=True)
-
-    @property
-    def traits(self) -> Traits:
-        """The declared facts."""
-        return self.facts
-
-    def mv(self, x: Array) -> Array:
-        """The corrections for the right-hand side x."""
-        parts = [taken(x, one) for one in self.sets]
-        if self.visits is None:
-            return joined([M.mv(r) for M, r in zip(self.inverses, parts, strict=True)], self.sets)
-        z: list[Array | None] = [None] * len(parts)
-        for i in self.visits:
-            r = parts[i]
-            for A, known in zip(self.blocks[i], z, strict=True):
-                if A is not None and known is not None:
-                    r = r - A.mv(known)
-            found, before = self.inverses[i].mv(r), z[i]
-            z[i] = found if before is None else before + found
-        return joined([v for v in z if v is not None], self.sets)
-
-    def transpose(self) -> "Sweeps":
-        """The transposed inverses in reverse order, on the transposed blocks."""
-        visits = None if self.visits is None else self.visits[::-1]
-        inverses = tuple(M.T for M in self.inverses)
-        return Sweeps(
-            blocks=_turned(self.blocks), inverses=inverses, sets=self.sets, visits=visits, kind=self.kind,
-            facts=self.facts.T,
-        )  # fmt: skip
 
 
 class SchurFactors(AbstractFields):
@@ -195,7 +126,3 @@ class Negated(Wrapper):
     def transpose(self) -> "Negated":
         """±Mᵀ."""
         return Negated(self.operator.T, self.sign)
-
-
-def _turned(blocks: Blocks) -> Blocks:
-    return tuple(tuple(None if A is None else A.T for A in column) for column in zip(*blocks, strict=True))
