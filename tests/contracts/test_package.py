@@ -30,6 +30,15 @@ def test_the_changes_begin_with_this_version():
     assert first.group(1) == js.__version__
 
 
+def test_who_cites_it_cites_this_version():
+    told = dict(re.findall(r"^(\w[\w-]*): (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE))
+    assert told["version"] == js.__version__
+    assert told["license"] == PROJECT["license"]
+    assert told["title"] == PROJECT["name"]
+    for author in PROJECT["authors"]:
+        assert f"- name: {author['name']}" in (ROOT / "CITATION.cff").read_text()
+
+
 def test_every_floor_of_the_house_is_told():
     contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
     rooms = re.findall(r"jaxsolve\.(\w+)", " ".join(contract["layers"]))

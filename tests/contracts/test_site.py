@@ -23,8 +23,8 @@ def name_of(page):
     return str(page.relative_to(DOCS))
 
 
-def load_tables():
-    spec = importlib.util.spec_from_file_location("tables", DOCS / "tables.py")
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -32,7 +32,10 @@ def load_tables():
     return module
 
 
-TABLES = load_tables()
+TABLES, GALLERY = load("tables"), load("gallery")
+#: Pages that are made of notebooks when the site is built, as paths that do not exist before.
+CONTENTS = {DOCS / place: content for place, content in GALLERY.contents()}
+MADE = {path: text for path, text in CONTENTS.items() if isinstance(text, str)}
 
 
 def examples(page):
@@ -43,25 +46,41 @@ def examples(page):
 
 def test_every_page_is_in_the_navigation_once():
     listed = re.findall(r"^ +- (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
-    assert sorted(listed) == sorted(map(name_of, PAGES))
+    assert sorted(listed) == sorted(map(name_of, [*PAGES, *MADE]))
+
+
+def text_of(page):
+    return MADE[page] if page in MADE else page.read_text()
 
 
 def anchors(page):
     """The anchors of the headings, as Python-Markdown makes them of plain words."""
-    heads = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    text = re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL)
+    heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w]+", "-", re.sub(r"[`,.?'()]", "", head.lower())).strip("-") for head in heads}
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [*PAGES, *MADE, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name
+)
 def test_every_relative_link_leads_somewhere(page):
-    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    text = re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if re.match(r"[a-z]+:", target):
             continue
         path, _, anchor = target.partition("#")
         there = page.parent / path if path else page
-        assert there.exists(), target
+        assert there.exists() or there in CONTENTS, target
         assert not anchor or anchor in anchors(there), target
+
+
+def test_the_gallery_tells_of_every_notebook_that_was_run():
+    told = re.findall(r"\]\(gallery/(\w+)\.md\)", (DOCS / "gallery.md").read_text())
+    assert sorted(told) == GALLERY.names()
+    for name in GALLERY.names():
+        text, pictures = GALLERY.page(name)
+        assert text.startswith("# "), name
+        assert pictures, f"notebooks/{name}.ipynb holds no picture: run it, and keep its outputs"
 
 
 def test_every_public_name_is_in_the_reference_once():
