@@ -16,6 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxsolve as js
+from benchmarks.messages import Loop, Message, method_loop
 from tests.gallery.several_devices import COUNT, case, main
 
 rng = np.random.default_rng(0)
@@ -299,30 +300,35 @@ def other_preconditioners() -> None:
         assert int(info.iterations) <= share * plain
 
 
-def loop_collectives(text: str) -> list[str]:
-    return re.findall(r"= (\S+) (collective-permute|all-to-all|all-reduce|all-gather|reduce-scatter)\(", text)
-
-
 @case
 def messages() -> None:
-    """What a device sends in an iteration: the halo, two numbers; nothing is gathered, nobody is called."""
-    for count in (2, COUNT):
+    """What a device sends in an iteration: the halo and one sum; nothing is gathered, nobody is called."""
+
+    def loop_of(method: str, count: int) -> Loop:
         M = sp.kron(sp.eye_array(8 * count), second_difference(16)) + sp.kron(
             second_difference(8 * count), sp.eye_array(16)
         )
         A, c = js.distribute(M, mesh(count)), spread(np.ones(16 * 8 * count), mesh(count))
-        solve = jax.jit(lambda A, c: js.solve_linear_info(A, c, js.Solve("CG")).x)
-        compiled = solve.lower(A, c).compile()
-        found = loop_collectives(compiled.as_text())
-        kinds = {kind for _, kind in found}
-        assert kinds == {"collective-permute", "all-reduce"}, kinds
-        assert {shape for shape, kind in found if kind == "collective-permute"} == {"f64[16]{0}"}
-        assert {shape for shape, kind in found if kind == "all-reduce"} == {"f64[]"}
-        assert "callback" not in str(compiled.as_text())
+        solve = jax.jit(lambda A, c: js.solve_linear_info(A, c, js.Solve(method)).x)
+        return method_loop(solve.lower(A, c).compile())
+
+    halo = Message("collective-permute", 16, 128)
+    for count in (2, COUNT):
+        loop = loop_of("CG", count)
+        assert loop.always == {halo: 2, Message("all-reduce", 2, 16): 1}, loop
+        assert not loop.rarely
+        assert not loop.callbacks
+    for method, sums, products in (("GMres", (32, 32), 1), ("biCG-stab", (2, 5), 2), ("CR", (4, 4), 1)):
+        loop = loop_of(method, 2)
+        sent = sorted(m.numbers for m in loop.always.elements() if m.kind == "all-reduce")
+        assert sent == list(sums), loop
+        assert loop.always[halo] == 2 * products
+        assert loop.count("all-gather") == loop.callbacks == 0
     # A graph sends its ghosts to all who need them at once.
-    A = js.distribute(graph(400), mesh())
-    found = loop_collectives(solve.lower(A, spread(np.ones(400))).compile().as_text())
-    assert "all-gather" not in {kind for _, kind in found}
+    solve = jax.jit(lambda A, c: js.solve_linear_info(A, c, js.Solve("CG")).x)
+    loop = method_loop(solve.lower(js.distribute(graph(400), mesh()), spread(np.ones(400))).compile())
+    assert loop.count("all-gather") == 0
+    assert loop.count("all-reduce") == 1
 
 
 def refused(words: str, kind: Any, f: Callable, *args: Any, **named: Any) -> None:
