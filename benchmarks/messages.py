@@ -77,8 +77,8 @@ def loops(compiled: Any) -> list[Loop]:
 
 
 def method_loop(compiled: Any) -> Loop:
-    """The loop that runs the steps of a method: the first one within the loop of passes."""
-    return next(loop for loop in loops(compiled) if loop.depth == 2)
+    """The loop that runs the steps of a method: of those within the loop of passes the first that sends anything."""
+    return next(loop for loop in loops(compiled) if loop.depth == 2 and loop.always)
 
 
 def _loop(bodies: dict[str, list[str]], names: list[str], depth: int) -> Loop:

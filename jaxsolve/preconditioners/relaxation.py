@@ -21,6 +21,7 @@ from jaxsolve.operators.ell import RowsOperator, gather, gather_or_zero, rows_op
 from jaxsolve.operators.operator import LinearOperator, Wrapper
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.blocks_on_mesh import BlocksOnMesh, blocks_on_mesh
 from jaxsolve.preconditioners.graph import colours_of
 from jaxsolve.preconditioners.preconditioner import (
     AbstractPreconditioner,
@@ -67,8 +68,14 @@ class SSOR(AbstractPreconditioner):
         if not 0 < self.omega < 2:
             raise StructureError(f"SSOR needs 0 < omega < 2; got {self.omega}.")
 
+    def build_on_mesh(self, A: Any) -> BlocksOnMesh:
+        """The sweeps over the rows and columns of each device of a mesh."""
+        return blocks_on_mesh(A, self, self.build)
+
     def build(self, A: Any) -> LinearOperator:
         """The two half sweeps as an operator."""
+        if (spread := getattr(A, "on_mesh", None)) is not None:
+            return self.build_on_mesh(spread)
         A = as_square(A, self.name)
         array = A.dense_form
         if array is not None:

@@ -301,6 +301,68 @@ def other_preconditioners() -> None:
 
 
 @case
+def nonlinear_problems() -> None:
+    """x of a nonlinear problem lies as x0 does, along any axes and on meshes of either kind."""
+    host = np.cos(np.arange(64.0)).reshape(16, 4)
+
+    def f(x: Any) -> Any:
+        return 4 * x + 0.1 * x**3 - jnp.roll(x, 1, 0) - jnp.roll(x, -1, 0)
+
+    expected = js.solve_nonlinear(f, host, js.Solve("newton", rtol=1e-11))
+    for kind, shape, spec in (
+        (AxisType.Auto, (COUNT,), P(None, "x")),
+        (AxisType.Explicit, (2, 2), P("x", "y")),
+    ):
+        over = jax.make_mesh(shape, ("x", "y")[: len(shape)], axis_types=(kind,) * len(shape))
+        c = jax.device_put(host, NamedSharding(over, spec))
+        x0 = jax.device_put(0 * host, c.sharding)
+        newton = js.Solve(js.Newton(linear=js.Solve("CG")), rtol=1e-10, x0=x0)
+        fit = js.Solve(rtol=1e-10, x0=x0)
+        for x in (js.solve_nonlinear(f, c, newton), js.least_squares(lambda x, c: f(x) - c, fit, c)):
+            assert x.sharding.is_equivalent_to(c.sharding, 2)
+            close(x, expected)
+
+
+@case
+def blocks_of_devices() -> None:
+    """What each device makes of its own rows and columns is what one makes of the block diagonal matrix of these."""
+    M, c = poisson(12), rng.standard_normal(144)
+    blocks = sp.block_diag([M[36 * s : 36 * (s + 1), 36 * s : 36 * (s + 1)] for s in range(COUNT)]).tocsr()
+    A = js.distribute(M, mesh())
+    for recipe in (js.Cholesky0(), js.BlockJacobi(4)):
+        on_mesh, alone = recipe.build(A), recipe.build(js.SparseMatrix.from_scipy(blocks))
+        close(on_mesh @ c, alone @ c, 1e-6)
+        info = js.solve_linear_info(A, c, js.Solve("CG", rtol=1e-9, preconditioner=recipe))
+        close(M @ np.asarray(info.x), c, 1e-6)
+    # Blocks of unequal length and pattern, complex and not symmetric; adjoints.
+    M = graph(skew=0.5, dtype=complex)
+    for name, rows in (("ilu", [0, 3, 3, 30, N]), ("ssor", "narrow")):
+        A, request = js.distribute(M, mesh(), rows), js.Solve("GMres", rtol=1e-11, preconditioner=name)
+        x, pull = jax.vjp(lambda c, A=A, r=request: js.solve_linear(A, c, r), jnp.asarray(b + 0j))
+        close(x, np.linalg.solve(M.toarray(), b))
+        close(pull(jnp.asarray(w + 0j))[0], np.linalg.solve(M.toarray().T, w))
+    # Nothing is sent, and nobody is called.
+    A = js.distribute(poisson(8), mesh())
+    built = js.ILU(definite=True).build(A)
+    request = js.Solve("CG", preconditioner=built)
+    solve = jax.jit(
+        lambda A, M, c: js.solve_linear(A, c, eqx.tree_at(lambda s: s.preconditioner, request, M))
+    )
+    loop = method_loop(solve.lower(A, built, spread(np.ones(64))).compile())
+    assert loop.always == {Message("collective-permute", 8, 64): 2, Message("all-reduce", 3, 24): 1}, loop
+    assert loop.callbacks == 0
+    refused(
+        "outside of jit", js.StructureError, jax.jit(lambda A: js.Cholesky0().build(A).mv(jnp.ones(64))), A
+    )
+    refused("without fill", js.StructureError, js.ILU(drop_tol=0.1).build, A)
+    refused("size=4", js.StructureError, js.BlockJacobi(pattern_of_blocks()).build, A)
+
+
+def pattern_of_blocks() -> Any:
+    return js.SparseMatrix.from_scipy(poisson(8)).pattern
+
+
+@case
 def messages() -> None:
     """What a device sends in an iteration: the halo and one sum; nothing is gathered, nobody is called."""
 
@@ -352,9 +414,14 @@ def refusals() -> None:
     refused("SciPy sparse matrix", js.StructureError, js.distribute_local, np.ones((2, 2)), mesh(), [0, 1])
     for method in ("LU", "sparse-direct", "scipy-CG"):
         refused("Methods that work there: auto, CG", ValueError, js.solve_linear, A, c, js.Solve(method))
-    for recipe in ("ilu", "ic", js.FSAI(), lambda r: r):
+    for recipe in (js.FSAI(), lambda r: r):
         refused(
-            "'jacobi', 'chebyshev'", ValueError, js.solve_linear, A, c, js.Solve("CG", preconditioner=recipe)
+            "'jacobi', 'block-jacobi'",
+            ValueError,
+            js.solve_linear,
+            A,
+            c,
+            js.Solve("CG", preconditioner=recipe),
         )
     refused("not inside one", ValueError, js.solve_linear, A, c, js.Solve("CG", axis_name="r"))
     refused("inner_dtype=", ValueError, js.solve_linear, A, c, js.Solve("CG", inner_dtype=jnp.float32))
