@@ -90,7 +90,8 @@ def blocks_on_mesh(A: Any, recipe: Any, build: Callable[[SparseMatrix], LinearOp
     Raises:
         StructureError: If A is traced, or no matrix of `js.distribute`.
     """
-    if not isinstance(A, DistributedMatrix):
+    values = getattr(A, "values", None)
+    if values is None:
         raise StructureError(
             f"preconditioner {recipe.name!r} is made of the entries of A, and of a transposed or composed operator "
             "on a mesh they are not known. Make it of the matrix that js.distribute returned."
@@ -100,7 +101,7 @@ def blocks_on_mesh(A: Any, recipe: Any, build: Callable[[SparseMatrix], LinearOp
             f"on a mesh {recipe.name!r} is made of concrete values, and those of A are traced. Make it outside of jit, "
             f"M = js.{type(recipe).__name__}().build(A), and pass it on: js.Solve('GMres', preconditioner=M)."
         )
-    made, key = _made_of(A.values), (recipe, A.facts, A.hermitian, A.parts, A.mesh)
+    made, key = _made_of(values), (recipe, A.traits, A.parts, A.mesh)
     if key not in made:
         with jax.ensure_compile_time_eval():
             made[key] = _made(A, build)
