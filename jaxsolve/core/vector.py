@@ -6,16 +6,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
-from jaxsolve.core.shards import greatest, summed
+from jaxsolve.core.shards import greatest, joined_axes, summed
 from jaxsolve.core.tree import common, typed
 
 
 def squared_norm(v: Array) -> Array:
     """‖v‖² as a real number, for vectors of ordinary size."""
-    return summed(_squares(v))
+    return summed(square_of_part(v))
 
 
-def _squares(v: Array) -> Array:
+def square_of_part(v: Array) -> Array:
+    """What this part of v adds to ‖v‖²; all of it where vectors are whole."""
     if jnp.iscomplexobj(v):
         return jnp.sum(jnp.square(v.real)) + jnp.sum(jnp.square(v.imag))
     return jnp.sum(jnp.square(v))
@@ -28,7 +29,7 @@ def plain_norm(v: Array) -> Array:
 
 def short_norm(v: Array) -> Array:
     """‖v‖ of a few coefficients, which every device has where the vectors themselves are spread over devices."""
-    return jnp.sqrt(_squares(v))
+    return jnp.sqrt(square_of_part(v))
 
 
 def peak(v: Array) -> Array:
@@ -57,11 +58,30 @@ def largest(v: Any, axis: Any = None) -> Array:
 
 def dot(v: Array, w: Array) -> Array:
     """The inner product vᴴw."""
+    return summed(dot_of_part(v, w))
+
+
+def dot_of_part(v: Array, w: Array) -> Array:
+    """What these parts add to the inner product vᴴw; all of it where vectors are whole."""
     # In full precision: GPUs and TPUs would round the factors of a float32 product to 10 or 8 bits.
     if v.dtype != w.dtype:
         dtype = common(v, w)
         v, w = v.astype(dtype), w.astype(dtype)
-    return summed(jnp.vdot(v, w, precision=lax.Precision.HIGHEST))
+    return jnp.vdot(v, w, precision=lax.Precision.HIGHEST)
+
+
+def summed_together(*parts: Array) -> tuple[Array, ...]:
+    """The sums over the parts of vectors of several numbers, or rows of them, in one message; else these themselves."""
+    if not joined_axes():
+        return parts
+    kind = common(*parts)
+    total = summed(jnp.concatenate([jnp.atleast_1d(v).astype(kind) for v in parts]))
+    found, first = [], 0
+    for v in parts:
+        own = total[first : first + v.size].reshape(v.shape)
+        found.append(own if jnp.iscomplexobj(v) else own.real)
+        first += v.size
+    return tuple(found)
 
 
 def real_dot(v: Array, w: Array) -> Array:

@@ -14,7 +14,7 @@ from jaxsolve.core.staging import is_traced, staged
 
 
 def placed(
-    answer: Callable[..., SolveInfo], A: Any, b: Any, solve: Any, args: tuple, kwargs: dict
+    answer: Callable[..., SolveInfo], A: Any, b: Any, solve: Any, args: tuple, kwargs: dict, of_x: Any = None
 ) -> SolveInfo:
     """How a solve went, with x on the devices of b.
 
@@ -25,17 +25,19 @@ def placed(
         solve: The request.
         args: Further arguments of a function A.
         kwargs: The same by name.
+        of_x: What x lies as, None for b.
     """
+    of_x = b if of_x is None else of_x
     given = (A, b, solve, args, kwargs)
     if axes_inside():
         return answer(*given)
     arrays, others = eqx.partition(given, eqx.is_array)
     explicit = [v for v in jax.tree.leaves(arrays) if _explicit(v)]
     if not explicit:
-        return _as_b(answer(*given), b)
+        return _as_b(answer(*given), b, of_x)
     if is_traced(explicit):
         return _in_automatic_axes(answer, arrays, others, jax.typeof(explicit[0]).sharding.mesh)
-    return _as_b(answer(*eqx.combine(jax.tree.map(_automatic, arrays), others)), b)
+    return _as_b(answer(*eqx.combine(jax.tree.map(_automatic, arrays), others)), b, of_x)
 
 
 def _explicit(v: Any) -> bool:
@@ -82,9 +84,9 @@ def _in_automatic_axes(answer: Callable[..., SolveInfo], arrays: Any, others: An
     return eqx.tree_at(lambda i: (i.x, i.residual), info, (x, residual), is_leaf=lambda v: v is None)
 
 
-def _as_b(info: SolveInfo, b: Any) -> SolveInfo:
-    """The result with the solution, if it is of the shape of b, and the residual placed as b is."""
-    x = _alike(info.x, b)
+def _as_b(info: SolveInfo, b: Any, of_x: Any) -> SolveInfo:
+    """The result with the solution, if it is of the shape of `of_x`, placed as that, and the residual as b."""
+    x = _alike(info.x, of_x)
     residual = _alike(info.residual, b)
     return eqx.tree_at(lambda i: (i.x, i.residual), info, (x, residual))
 

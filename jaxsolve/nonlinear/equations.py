@@ -53,7 +53,7 @@ def solve_nonlinear(
     >>> round(float(cube_root(8.0)), 4), round(float(jax.grad(cube_root)(8.0)), 4)
     (2.0, 0.0833)
     """
-    return nonlinear_answer(_equations(f, y, solve, args, kwargs), requested(solve), throw=True).x
+    return nonlinear_answer(_equations, f, y, requested(solve), args, kwargs, throw=True).x
 
 
 def solve_nonlinear_info(
@@ -77,7 +77,7 @@ def solve_nonlinear_info(
     >>> bool(info.converged)
     False
     """
-    return nonlinear_answer(_equations(f, y, solve, args, kwargs), requested(solve), throw=False)
+    return nonlinear_answer(_equations, f, y, requested(solve), args, kwargs, throw=False)
 
 
 def solve_fixed_point(g: Callable[..., Any], solve: Solve | None = None, *args: Any, **kwargs: Any) -> Any:
@@ -108,7 +108,7 @@ def solve_fixed_point(g: Callable[..., Any], solve: Solve | None = None, *args: 
     >>> round(float(js.solve_fixed_point(jnp.cos, js.Solve("anderson", x0=1.0))), 4)
     0.7391
     """
-    return nonlinear_answer(_fixed_point(g, solve, args, kwargs), requested(solve), throw=True).x
+    return nonlinear_answer(_fixed_point, g, None, requested(solve), args, kwargs, throw=True).x
 
 
 def solve_fixed_point_info(
@@ -129,7 +129,7 @@ def solve_fixed_point_info(
     >>> js.solve_fixed_point_info(jnp.cos, js.Solve("picard", x0=1.0)).status.name
     'converged'
     """
-    return nonlinear_answer(_fixed_point(g, solve, args, kwargs), requested(solve), throw=False)
+    return nonlinear_answer(_fixed_point, g, None, requested(solve), args, kwargs, throw=False)
 
 
 def requested(solve: Any) -> Solve:
@@ -166,7 +166,7 @@ def _equations(f: Any, y: Any, solve: Any, args: tuple, kwargs: dict) -> Callabl
     return pose
 
 
-def _fixed_point(g: Any, solve: Any, args: tuple, kwargs: dict) -> Callable[[], Stated]:
+def _fixed_point(g: Any, _: None, solve: Any, args: tuple, kwargs: dict) -> Callable[[], Stated]:
     def pose() -> Stated:
         x0 = guess(solve, "solve_fixed_point")
         return (*state(FIXED_POINT, g, x0, None, args, kwargs, is_real(solve)), None)

@@ -84,7 +84,7 @@ def minimize(
     >>> round(float(p["a"]), 3), round(float(p["b"]), 3)
     (3.0, -1.0)
     """
-    return nonlinear_answer(_minimum(f, solve, args, kwargs, bounds, constraints), requested(solve), True).x
+    return nonlinear_answer(_minimum(bounds, constraints), f, None, requested(solve), args, kwargs, True).x
 
 
 def minimize_info(
@@ -113,7 +113,7 @@ def minimize_info(
     >>> info.status.name, float(info.objective)
     ('converged', 1.0)
     """
-    return nonlinear_answer(_minimum(f, solve, args, kwargs, bounds, constraints), requested(solve), False)
+    return nonlinear_answer(_minimum(bounds, constraints), f, None, requested(solve), args, kwargs, False)
 
 
 def least_squares(
@@ -159,7 +159,7 @@ def least_squares(
     >>> round(float(k), 3)
     0.5
     """
-    return nonlinear_answer(_fit(r, solve, args, kwargs, bounds), requested(solve), True).x
+    return nonlinear_answer(_fit(bounds), r, None, requested(solve), args, kwargs, True).x
 
 
 def least_squares_info(
@@ -184,13 +184,11 @@ def least_squares_info(
     ... )
     1.0
     """
-    return nonlinear_answer(_fit(r, solve, args, kwargs, bounds), requested(solve), False)
+    return nonlinear_answer(_fit(bounds), r, None, requested(solve), args, kwargs, False)
 
 
-def _minimum(
-    f: Any, solve: Any, args: tuple, kwargs: dict, bounds: Any, constraints: Any
-) -> Callable[[], Stated]:
-    def pose() -> Stated:
+def _minimum(bounds: Any, constraints: Any) -> Callable[..., Callable[[], Stated]]:
+    def pose(f: Any, y: None, solve: Any, args: tuple, kwargs: dict) -> Stated:
         x0 = guess(solve, "minimize")
         statement, given, x, _ = _bounded(state(MINIMUM, f, x0, None, args, kwargs), bounds)
         if constraints is None or (isinstance(constraints, list | tuple) and not constraints):
@@ -198,11 +196,13 @@ def _minimum(
         limits, constants = limits_of(constraints, statement.unknown, statement.dtype)
         return statement, given._replace(constants=constants), x, limits
 
-    return pose
+    return lambda *asked: lambda: pose(*asked)
 
 
-def _fit(r: Any, solve: Any, args: tuple, kwargs: dict, bounds: Any) -> Callable[[], Stated]:
-    return lambda: _bounded(state(FIT, r, guess(solve, "least_squares"), None, args, kwargs), bounds)
+def _fit(bounds: Any) -> Callable[..., Callable[[], Stated]]:
+    return lambda r, _, solve, args, kwargs: (
+        lambda: _bounded(state(FIT, r, guess(solve, "least_squares"), None, args, kwargs), bounds)
+    )
 
 
 def _bounded(posed: tuple[Statement, Given, Array], bounds: Any) -> Stated:

@@ -1,6 +1,8 @@
 """One way for all nonlinear problems: from the request to a search that is ready to run."""
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,6 +16,7 @@ from jaxsolve.front.answer import Posed, answered, frozen
 from jaxsolve.front.reporting import Judge
 from jaxsolve.front.request import Solve, method_name
 from jaxsolve.front.structures import Structures
+from jaxsolve.linear.placement import placed
 from jaxsolve.nonlinear.host.limits import Limits
 from jaxsolve.nonlinear.inner import gradient_request
 from jaxsolve.nonlinear.method_choice import chosen
@@ -26,20 +29,49 @@ from jaxsolve.solvers.driver import Outcome
 from jaxsolve.solvers.nonlinear_methods import FIXED_POINT, ROOT
 from jaxsolve.telemetry.watch import Watch
 
+_devices = functools.cache(jax.device_count)
+
 #: A problem as arrays: its statement, what it depends on, the flat first guess, and constraints.
 Stated = tuple[Statement, Given, Array, Limits | None]
 
 
-@in_full
-def nonlinear_answer(state: Callable[[], Stated], solve: Solve, throw: bool) -> SolveInfo:
-    """How the solve of a problem went.
+def nonlinear_answer(
+    state: Callable[..., Callable[[], Stated]],
+    f: Any,
+    y: Any,
+    solve: Solve,
+    args: tuple,
+    kwargs: dict,
+    throw: bool,
+) -> SolveInfo:
+    """How the solve of a problem went, with x on the devices of x0, or of y.
 
     Args:
-        state: States the problem.
+        state: States the problem of the following arguments.
+        f: The function.
+        y: The right-hand side of equations, None otherwise.
         solve: The request.
+        args: Further arguments of f.
+        kwargs: The same by name.
         throw: Whether failures raise.
     """
-    return answered(lambda: Search(*state(), solve), solve, throw)
+    answer = functools.partial(_answer, state, throw)
+    if _devices() == 1:
+        return answer(f, y, solve, args, kwargs)
+    return placed(answer, f, solve.x0 if y is None else y, solve, args, kwargs, solve.x0)
+
+
+@in_full
+def _answer(
+    state: Callable[..., Callable[[], Stated]],
+    throw: bool,
+    f: Any,
+    y: Any,
+    solve: Solve,
+    args: tuple,
+    kwargs: dict,
+) -> SolveInfo:
+    return answered(lambda: Search(*state(f, y, solve, args, kwargs)(), solve), solve, throw)
 
 
 class Search(Posed):

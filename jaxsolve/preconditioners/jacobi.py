@@ -18,6 +18,7 @@ from jaxsolve.operators.ell import gather, gather_or_zero
 from jaxsolve.operators.operator import Declared, LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.blocks_on_mesh import BlocksOnMesh, blocks_on_mesh
 from jaxsolve.preconditioners.graph import neighbours
 from jaxsolve.preconditioners.local_blocks import padded_rows, piece_positions
 from jaxsolve.preconditioners.preconditioner import (
@@ -94,8 +95,23 @@ class BlockJacobi(AbstractPreconditioner):
         if not isinstance(self.size, Pattern):
             require_count("BlockJacobi", "size", self.size)
 
+    def build_on_mesh(self, A: Any) -> BlocksOnMesh:
+        """The blocks along the diagonal of the rows and columns of each device of a mesh.
+
+        Raises:
+            StructureError: If `size` is a pattern, or A is traced.
+        """
+        if isinstance(self.size, Pattern):
+            raise StructureError(
+                "BlockJacobi of a pattern is made of a whole matrix; on a mesh give the rows of a block, "
+                "js.BlockJacobi(size=4)."
+            )
+        return blocks_on_mesh(A, self, self.build)
+
     def build(self, A: Any) -> LinearOperator:
         """The block diagonal operator."""
+        if (spread := getattr(A, "on_mesh", None)) is not None:
+            return self.build_on_mesh(spread)
         A = as_square(A, self.name)
         n = A.shape[0]
         if isinstance(self.size, Pattern):

@@ -13,6 +13,7 @@ from jaxsolve.core.traits import Traits
 from jaxsolve.core.tree import common
 from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.operator import LinearOperator, Wrapper
+from jaxsolve.preconditioners.blocks_on_mesh import BlocksOnMesh, blocks_on_mesh
 from jaxsolve.preconditioners.colour_sweeps import colour_sweeps
 from jaxsolve.preconditioners.preconditioner import (
     AbstractPreconditioner,
@@ -56,8 +57,14 @@ class SSOR(AbstractPreconditioner):
         if not 0 < self.omega < 2:
             raise StructureError(f"SSOR needs 0 < omega < 2; got {self.omega}.")
 
+    def build_on_mesh(self, A: Any) -> BlocksOnMesh:
+        """The sweeps over the rows and columns of each device of a mesh."""
+        return blocks_on_mesh(A, self, self.build)
+
     def build(self, A: Any) -> LinearOperator:
         """The two half sweeps as an operator."""
+        if (spread := getattr(A, "on_mesh", None)) is not None:
+            return self.build_on_mesh(spread)
         A = as_square(A, self.name)
         array = A.dense_form
         if array is not None:

@@ -8,7 +8,7 @@ from jax import Array
 
 from jaxsolve.core import columns
 from jaxsolve.core.results import is_any_of
-from jaxsolve.core.shards import agreed, cond, while_loop
+from jaxsolve.core.shards import agreed, cond, joined_axes, while_loop
 from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.core.tree import typed
 from jaxsolve.core.vector import exponent, mul, peak, plain_norm, power
@@ -130,6 +130,8 @@ def iterate(
     """
     if recycled is not None:
         method = recycling(method, recycled.shape[0])
+    elif joined_axes():
+        method = method.over_devices()
     system, (x, r, norm, products) = scaled_system(method, A, M, b, x0, control, nulls)
     status = jnp.where(norm <= system.target, int(Status.converged), _RUNNING)
     status = jnp.where(

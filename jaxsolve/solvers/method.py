@@ -67,6 +67,10 @@ class AbstractMethod(eqx.Module):
         """What is computed once for A and shared by all solves with it (a factorisation); None for most methods."""
         return None
 
+    def over_devices(self) -> "AbstractMethod":
+        """The same method for vectors that lie on several devices, where each sum over them is a message."""
+        return self
+
     @property
     def stride(self) -> int:
         """Iterations counted for one step."""

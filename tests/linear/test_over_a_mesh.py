@@ -21,7 +21,18 @@ def test_layouts_messages_and_failures():
 
 
 @pytest.mark.further
-@pytest.mark.parametrize("name", ["gradients", "multigrid", "singular", "batches", "other_preconditioners"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gradients",
+        "multigrid",
+        "singular",
+        "batches",
+        "other_preconditioners",
+        "blocks_of_devices",
+        "nonlinear_problems",
+    ],
+)
 def test_what_else_a_mesh_bears(name):
     run(over_a_mesh.__file__, name)
 

@@ -16,6 +16,7 @@ from jaxsolve.core.traits import Traits
 from jaxsolve.operators.layout import is_banded
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.blocks_on_mesh import BlocksOnMesh, blocks_on_mesh
 from jaxsolve.preconditioners.ilu.exported import exported
 from jaxsolve.preconditioners.ilu.substitution import MOST_LEVELS
 from jaxsolve.preconditioners.ilu.triangular import (
@@ -25,7 +26,7 @@ from jaxsolve.preconditioners.ilu.triangular import (
 )
 from jaxsolve.preconditioners.ilu.zero_fill import plan_zero_fill, zero_fill_factors
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner, with_entries
-from jaxsolve.solvers.host.host_inverse import HostInverse, host_inverse
+from jaxsolve.solvers.host.host_inverse import host_inverse
 from jaxsolve.solvers.host.superlu_incomplete import IncompleteCholesky, IncompleteLU
 
 FILL_FACTOR, DROP_TOL = 10.0, 1e-4
@@ -39,7 +40,8 @@ class ILU(AbstractPreconditioner):
     With fill (the default) SuperLU factorises the equilibrated matrix on the host: without row exchanges where the
     pattern is symmetric with a full diagonal, else with pivoting. What is singular or of no use is tried again with
     less dropping and with rows permuted by a matching. A matrix declared positive definite gets a factorisation L
-    |D| Lᴴ, which is positive definite too. Without fill (`level=0`) it is computed and applied on the device.
+    |D| Lᴴ, which is positive definite too. Without fill (`level=0`) it is computed and applied on the device. Of a
+    matrix on a mesh each device factorises its own rows and columns without fill.
 
     Args:
         fill_factor: Entries of the factors at most, over those of the matrix.
@@ -114,14 +116,17 @@ class ILU(AbstractPreconditioner):
 
     def describe(self, A: LinearOperator) -> str:
         """Which factorisation was made of A with which options, and how its triangular systems are solved."""
-        return self.build(A).told
+        built: Any = self.build(A)
+        return built.told
 
-    def build(self, A: Any) -> FactoredInverse | HostInverse:
+    def build(self, A: Any) -> LinearOperator:
         """The approximate inverse.
 
         Raises:
             StructureError: If the entries are not known, or `apply="device"` needs values that are traced.
         """
+        if (spread := getattr(A, "on_mesh", None)) is not None:
+            return self.build_on_mesh(spread)
         matrix = with_entries(A, self.name)
         definite = matrix.traits.positive_definite if self.definite is None else self.definite
         if definite:
@@ -150,12 +155,26 @@ class ILU(AbstractPreconditioner):
             return zero_fill_inverse(matrix, self.sweeps, definite, facts)
         return host_inverse(recipe, matrix.data, matrix.shape[0], facts)
 
+    def build_on_mesh(self, A: Any) -> BlocksOnMesh:
+        """Factors without fill of the rows and columns of each device of a mesh.
+
+        Raises:
+            StructureError: If options ask for fill, or A is traced.
+        """
+        if self != ILU(level=self.level, sweeps=self.sweeps, definite=self.definite):
+            raise StructureError(
+                "ILU with fill is made by the host of one matrix; on a mesh each device factorises its own rows and "
+                "columns without fill: leave out fill_factor, drop_tol, permutation and apply."
+            )
+        of_block = dataclasses.replace(self, level=0)
+        return blocks_on_mesh(A, of_block, of_block.build)
+
 
 class Cholesky0(AbstractPreconditioner):
     """The incomplete Cholesky factorisation without fill, IC(0), computed and applied on the device.
 
     The diagonal is raised where a pivot would not be positive. Set-up and application are vectorised, work on
-    traced values and under vmap.
+    traced values and under vmap. Of a matrix on a mesh each device factorises its own rows and columns.
 
     Args:
         sweeps: Jacobi sweeps of a triangular solve at most; with fewer levels than that it is exact. None:
@@ -186,17 +205,24 @@ class Cholesky0(AbstractPreconditioner):
 
     def describe(self, A: LinearOperator) -> str:
         """How the triangular systems of A are solved."""
-        return self.build(A).description
+        built: Any = self.build(A)
+        return built.description
 
-    def build(self, A: Any) -> FactoredInverse:
+    def build(self, A: Any) -> LinearOperator:
         """The approximate inverse.
 
         Raises:
             StructureError: If the entries are not known or the pattern is not symmetric.
         """
+        if (spread := getattr(A, "on_mesh", None)) is not None:
+            return self.build_on_mesh(spread)
         matrix = with_entries(A, self.name)
         _require_symmetry(matrix, self.name)
         return zero_fill_inverse(matrix, self.sweeps, True, _definite_facts(matrix))
+
+    def build_on_mesh(self, A: Any) -> BlocksOnMesh:
+        """The factors of the rows and columns of each device of a mesh."""
+        return blocks_on_mesh(A, self, self.build)
 
 
 def zero_fill_inverse(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.status import Status
-from jaxsolve.core.vector import dot, plain_norm, squared_norm
+from jaxsolve.core.vector import dot_of_part, plain_norm, square_of_part, summed_together
 from jaxsolve.solvers.krylov.basis import precondition, quotient
 from jaxsolve.solvers.method import AbstractMethod, State
 
@@ -52,14 +52,21 @@ class AdaptiveCG(AbstractMethod):
 
     def step(self, A, M, s):
         p, Ap = s.p, A.mv(s.p)
-        pAp, ApAp = dot(p, Ap), squared_norm(Ap)
+        pAp, ApAp, pp, pr, Apr = summed_together(
+            dot_of_part(p, Ap),
+            square_of_part(Ap),
+            square_of_part(p),
+            dot_of_part(p, s.r),
+            dot_of_part(Ap, s.r),
+        )
         # |pᴴAp| >= ‖p‖‖Ap‖ 2/√κ for definite A: below √eps is beyond the condition numbers that a dtype resolves.
         tiny = jnp.sqrt(jnp.finfo(ApAp.dtype).eps)
-        flat = jnp.abs(pAp) <= tiny * jnp.sqrt(squared_norm(p) * ApAp)
-        alpha = jnp.where(flat, quotient(dot(Ap, s.r), ApAp), quotient(dot(p, s.r), pAp))  # pᴴ(r - αAp) = 0
+        flat = jnp.abs(pAp) <= tiny * jnp.sqrt(pp * ApAp)
+        alpha = jnp.where(flat, quotient(Apr, ApAp), quotient(pr, pAp))  # pᴴ(r - αAp) = 0
         x = s.x + alpha * p
         r = s.r - alpha * Ap
         z = precondition(M, jnp.where(flat, Ap, r))  # the next direction before it is made A-orthogonal
-        beta = jnp.where(flat, 0, quotient(dot(Ap, z), jnp.conj(pAp)))  # (A p)ᴴ(z - β p) = 0
+        Apz, rr = summed_together(dot_of_part(Ap, z), square_of_part(r))
+        beta = jnp.where(flat, 0, quotient(Apz, jnp.conj(pAp)))  # (A p)ᴴ(z - β p) = 0
         halt = jnp.where(ApAp == 0, int(Status.singular), 0)
-        return AdaptiveCGState(x, r, z - beta * p, plain_norm(r), halt)
+        return AdaptiveCGState(x, r, z - beta * p, jnp.sqrt(rr), halt)

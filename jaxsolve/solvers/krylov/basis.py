@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.linalg import solve_triangular
 
-from jaxsolve.core.shards import cond, summed
+from jaxsolve.core.shards import cond, joined_axes, summed
 from jaxsolve.core.tree import common, typed
-from jaxsolve.core.vector import mul, plain_norm, short_norm
+from jaxsolve.core.vector import mul, plain_norm, short_norm, square_of_part, summed_together
 from jaxsolve.operators.operator import LinearOperator, Product
 
 
@@ -71,6 +71,25 @@ def orthogonalise(V: Array, w: Array) -> tuple[Array, Array]:
     cancelled = plain_norm(rest) < math.sqrt(0.5) * plain_norm(w)
     more, rest = cond(cancelled, project, lambda rest: (jnp.zeros_like(h), rest), rest)
     return h + more, rest
+
+
+def orthogonalise_in_two_sums(V: Array, w: Array) -> tuple[Array, Array, Array, Array]:
+    """The same twice in any case, with the norms of w and of the rest, in one message each time.
+
+    The norm of the rest is by Pythagoras what the second time leaves. Only where that is less than half is it summed
+    by itself: twice is enough (Parlett 1980, section 6.9), so that such a rest is rounding or nearly so.
+    """
+
+    def project(w: Array) -> tuple[Array, Array, Array]:
+        of_part = jnp.matmul(jnp.conj(V), w, precision=lax.Precision.HIGHEST)
+        h, square = summed_together(of_part, square_of_part(w))
+        return h, square, w - jnp.matmul(h, V, precision=lax.Precision.HIGHEST)
+
+    h, of_w, rest = project(w)
+    more, left, rest = project(rest)
+    after = left - square_of_part(more)
+    norm = cond(2 * after < left, plain_norm, lambda _: jnp.sqrt(jnp.maximum(after, 0)), rest)
+    return h + more, rest, jnp.sqrt(of_w), norm
 
 
 class Arnoldi(eqx.Module):
@@ -138,9 +157,12 @@ def extend(space: Arnoldi, w: Array, length: Array | None = None) -> Arnoldi:
         length: Its norm before a projection, beside which rounding is judged; None for that of w.
     """
     k, m = space.size, space.H.shape[1]
-    length = plain_norm(w) if length is None else length
-    h, w = orthogonalise(space.V, w)  # h_ij = (w, v_i), w = w - Σ h_ij v_i
-    rest = plain_norm(w)
+    if length is None and joined_axes():
+        h, w, length, rest = orthogonalise_in_two_sums(space.V, w)
+    else:
+        length = plain_norm(w) if length is None else length
+        h, w = orthogonalise(space.V, w)  # h_ij = (w, v_i), w = w - Σ h_ij v_i
+        rest = plain_norm(w)
     # The part of the column outside the range of the others is tᵀh / ‖t‖ in their space, and the new row.
     th = jnp.matmul(space.t, h, precision=lax.Precision.HIGHEST)
     outside = jnp.hypot(jnp.abs(th) / short_norm(space.t), rest)

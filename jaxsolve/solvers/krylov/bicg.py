@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.status import Status
-from jaxsolve.core.vector import dot, plain_norm
+from jaxsolve.core.vector import dot, dot_of_part, plain_norm, square_of_part, summed_together
 from jaxsolve.solvers.krylov.basis import negligible, precondition, quotient
 from jaxsolve.solvers.method import AbstractMethod, State
 
@@ -63,18 +63,22 @@ class BiCG(AbstractMethod):
     def step(self, A, M, s):
         # The numbers are the lines of Saad's algorithm 7.3, preconditioned: z and z* stand for r and r* in 8 to 10.
         q, shadow_q = A.mv(s.p), A.H.mv(s.shadow_p)
-        sigma = dot(s.shadow_p, q)
+        sigma, along, image = summed_together(
+            dot_of_part(s.shadow_p, q), square_of_part(s.shadow_p), square_of_part(q)
+        )
         # The two breakdowns: the directions, or the residuals, are orthogonal to their shadows.
-        broken = negligible(sigma, plain_norm(s.shadow_p) * plain_norm(q))
+        broken = negligible(sigma, jnp.sqrt(along) * jnp.sqrt(image))
         alpha = jnp.where(broken, 0, quotient(s.rho, sigma))  # 4: α = (z, r*) / (A p, p*)
         x = s.x + alpha * s.p  # 5
         r = s.r - alpha * q  # 6
         shadow_r = s.shadow_r - jnp.conj(alpha) * shadow_q  # 7: r* = r* - ᾱ Aᴴp*
         z = precondition(M, r)
         shadow_z = shadow_r if M is None else M.H.mv(shadow_r)
-        rho = dot(shadow_r, z)
+        rho, of_shadow, of_z, rr = summed_together(
+            dot_of_part(shadow_r, z), square_of_part(shadow_r), square_of_part(z), square_of_part(r)
+        )
         beta = quotient(rho, s.rho)  # 8: β = (z, r*) / (z, r* before)
-        broken |= negligible(rho, plain_norm(shadow_r) * plain_norm(z))
+        broken |= negligible(rho, jnp.sqrt(of_shadow) * jnp.sqrt(of_z))
         halt = jnp.where(broken, int(Status.breakdown), 0)
         p, shadow_p = z + beta * s.p, shadow_z + jnp.conj(beta) * s.shadow_p  # 9, 10
-        return BiCGState(x, r, p, shadow_r, shadow_p, rho, plain_norm(r), halt)
+        return BiCGState(x, r, p, shadow_r, shadow_p, rho, jnp.sqrt(rr), halt)

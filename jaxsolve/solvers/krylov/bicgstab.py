@@ -10,6 +10,7 @@ from jaxsolve.core.options import is_count
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import dot, plain_norm, squared_norm
 from jaxsolve.solvers.krylov.basis import exhausted, negligible, precondition, quotient, right
+from jaxsolve.solvers.krylov.bicgstab_in_two_sums import BiCGStabInTwoSums
 from jaxsolve.solvers.method import AbstractMethod, State
 
 
@@ -61,6 +62,9 @@ class BiCGStab(AbstractMethod):
     def __check_init__(self) -> None:
         if not is_count(self.l):
             raise ValueError(f"BiCGStab(l={self.l!r}): the order l has to be at least 1, an integer.")
+
+    def over_devices(self) -> AbstractMethod:
+        return BiCGStabInTwoSums() if self.l == 1 else self
 
     @property
     def products(self):

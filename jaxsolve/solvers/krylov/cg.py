@@ -7,6 +7,7 @@ from jax import Array
 
 from jaxsolve.core.status import Status
 from jaxsolve.core.vector import mul, real_dot, squared_norm
+from jaxsolve.solvers.krylov.cg_in_one_sum import CGInOneSum
 from jaxsolve.solvers.method import AbstractMethod, State
 
 
@@ -55,6 +56,9 @@ class CG(AbstractMethod):
     storage: ClassVar[str] = "5"
     definite_preconditioner: ClassVar[bool] = True
     recycles: ClassVar[bool] = True
+
+    def over_devices(self) -> AbstractMethod:
+        return CGInOneSum()
 
     @property
     def start_products(self) -> int:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.status import Status
-from jaxsolve.core.vector import dot, plain_norm, squared_norm
+from jaxsolve.core.vector import dot_of_part, square_of_part, squared_norm, summed_together
 from jaxsolve.solvers.krylov.basis import negligible, precondition, quotient, right
 from jaxsolve.solvers.method import AbstractMethod, State
 
@@ -59,18 +59,20 @@ class CGS(AbstractMethod):
         # The numbers are the lines of Saad's algorithm 7.6, with A M for his A.
         B = right(A, M)
         v = B.mv(s.p)
-        sigma = dot(s.shadow, v)
-        size = plain_norm(s.shadow)
-        broken = negligible(sigma, size * plain_norm(v))
+        sigma, size, image = summed_together(
+            dot_of_part(s.shadow, v), square_of_part(s.shadow), square_of_part(v)
+        )
+        size = jnp.sqrt(size)
+        broken = negligible(sigma, size * jnp.sqrt(image))
         alpha = jnp.where(broken, 0, quotient(s.rho, sigma))  # 4: α = (r, r*) / (A p, r*)
         q = s.u - alpha * v  # 5: q = u - α A p
         x = s.x + alpha * (s.u + q)  # 6
         r = s.r - alpha * B.mv(s.u + q)  # 7
-        rho = dot(s.shadow, r)
+        rho, rr = summed_together(dot_of_part(s.shadow, r), square_of_part(r))
         beta = quotient(rho, s.rho)  # 8: β = (r, r*) / (r, r* before)
         u = r + beta * q  # 9
         p = u + beta * (q + beta * s.p)  # 10
-        r_norm = plain_norm(r)
+        r_norm = jnp.sqrt(rr)
         broken |= negligible(rho, size * r_norm)
         halt = jnp.where(broken, int(Status.breakdown), 0)
         return CGSState(x, r, s.shadow, u, p, rho, r_norm, halt)

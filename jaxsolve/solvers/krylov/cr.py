@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jaxsolve.core.status import Status
-from jaxsolve.core.vector import dot, plain_norm, real_dot
+from jaxsolve.core.vector import dot_of_part, plain_norm, square_of_part, summed_together
 from jaxsolve.solvers.krylov.basis import least, precondition, quotient
 from jaxsolve.solvers.method import AbstractMethod, State
 
@@ -84,27 +84,32 @@ class CR(AbstractMethod):
         # The numbers are the lines of Saad's algorithm 6.20, in the inner product of M.
         MAp = s.Ap if M is None else s.MAp
         z = s.r if M is None else s.z
-        square, along = real_dot(s.Ap, MAp), dot(s.Ap, z)
+        square, along, image, direction = summed_together(
+            dot_of_part(s.Ap, MAp).real, dot_of_part(s.Ap, z), square_of_part(s.Ap), square_of_part(z)
+        )
         # The cosine of r and A p is how much a step gains; √eps of it is lost in rounding.
         tiny = jnp.sqrt(jnp.finfo(square.dtype).eps)
-        flat = jnp.abs(along) <= tiny * plain_norm(s.Ap) * plain_norm(z)
+        flat = jnp.abs(along) <= tiny * jnp.sqrt(image) * jnp.sqrt(direction)
         alpha = jnp.where(flat, 0, quotient(along, square))  # 3: (A p, z) is (r, A r) there, before rounding
         x = s.x + alpha * s.p  # 4
         r = s.r - alpha * s.Ap  # 5
         z = r if M is None else z - alpha * MAp  # 5 times M
         z_next = jnp.where(flat, MAp, z)
         Az = A.mv(z_next)
-        beta = quotient(dot(MAp, Az), square)  # 6: minus his β, as (M A p, A p) = 0 for this p and the next
+        onto, image, direction, rr = summed_together(
+            dot_of_part(MAp, Az), square_of_part(Az), square_of_part(z_next), square_of_part(r)
+        )
+        beta = quotient(onto, square)  # 6: minus his β, as (M A p, A p) = 0 for this p and the next
         p = z_next - beta * s.p  # 7
         Ap = Az - beta * s.Ap  # 8
-        image = quotient(plain_norm(Az), plain_norm(z_next))
+        image = quotient(jnp.sqrt(image), jnp.sqrt(direction))
         norm = jnp.maximum(s.norm, image)
         slope = jnp.where(flat, 1, quotient(image, norm))
         kept = (None, None) if M is None else (z, M.mv(Ap))
         halt = jnp.where(least(slope), int(Status.stagnation), 0)
         halt = jnp.where(square == 0, int(Status.singular), halt)
         halt = jnp.where(square < 0, int(Status.breakdown), halt)
-        return CRState(x, r, kept[0], p, Ap, kept[1], norm, slope, plain_norm(r), halt)
+        return CRState(x, r, kept[0], p, Ap, kept[1], norm, slope, jnp.sqrt(rr), halt)
 
     def slope(self, s):
         return s.slope
