@@ -171,7 +171,8 @@ class LinearSystem(Posed):
 
     def instead(self, outcome: Outcome | Exception) -> "LinearSystem | None":
         rule = self.choice.rule
-        if rule is None or not self.eager:
+        # How a program ends is known when it runs; what is refused is refused while it is traced.
+        if rule is None or not (self.eager or isinstance(outcome, Exception)):
             return None
         if isinstance(outcome, Exception):
             why, singular, steps = f"was refused ({outcome})", False, 0
@@ -188,13 +189,17 @@ class LinearSystem(Posed):
             code = int(failed.flat[0]) if failed.size else Status.singular
             why = f"ended with {Status(code).name} after {steps} iteration{'s' * (steps != 1)}"
         self.roads = (*self.roads, f"{rule.pair} {why}")
-        left: Any = np.maximum(np.asarray(self.solve.max_iterations) - steps, 0)
-        other = another(self.problem.A, self.solve, self.choice, why, singular) if left.any() else None
+        left: Any = self.solve.max_iterations
+        if self.eager:
+            left = np.maximum(np.asarray(left) - steps, 0)
+        spent = self.eager and not left.any()
+        other = None if spent else another(self.problem.A, self.solve, self.choice, why, singular)
         if other is None:
             return None
         other = mixed(other, self.solve, self.problem.A, self.structures.dtype)
         # A number stays a number, which costs no transfer.
-        limited = eqx.tree_at(lambda s: s.max_iterations, self.solve, left if left.ndim else int(left))
+        left = int(left) if self.eager and not left.ndim else left
+        limited = eqx.tree_at(lambda s: s.max_iterations, self.solve, left)
         # Factors that stay singular say that what was declared is not the null space, or not all of it.
         wrong = other.rule is DEFICIENT and self.nulls.basis is not None
         return LinearSystem(self.problem, limited, other, NullSpace() if wrong else None, roads=self.roads)

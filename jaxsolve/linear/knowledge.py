@@ -4,9 +4,9 @@ import dataclasses
 import functools
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
+from jaxsolve.core import memory
 from jaxsolve.core.memo import by_identity
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.traits import Traits
@@ -21,7 +21,7 @@ from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.grid import grid_of
 from jaxsolve.preconditioners.multigrid.automatic import Multigrid
 from jaxsolve.preconditioners.multigrid.geometric import GeometricMultigrid
-from jaxsolve.solvers.host.fill import Fill, available_bytes, predicted_fill
+from jaxsolve.solvers.host.fill import Fill, predicted_fill
 
 #: Sparse matrices from this size on are worth a hierarchy, where a preconditioner is asked for.
 COARSE_LIMIT = 1000
@@ -39,8 +39,6 @@ REPULSION = 0.02
 SKEWNESS = 30
 #: An elimination that exchanges rows has up to this many times the entries of one that does not (nnz1374: 4).
 EXCHANGES = 4
-#: Factors take at most this part of the memory of the machine.
-MEMORY = 0.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -214,7 +212,7 @@ class Knowledge:
         if fill is None:
             return np.inf
         more = EXCHANGES if self.zero_diagonal else 1
-        fits = more * fill.nbytes(self.A.dtype) <= MEMORY * available_bytes()
+        fits = more * fill.nbytes(self.A.dtype) <= memory.SHARE * memory.available_bytes()
         return more * fill.seconds if fits else np.inf
 
     @property
@@ -244,7 +242,9 @@ class Knowledge:
         if self.matrix is None:
             return False
         missing = bool((self.matrix.pattern.diagonal_positions >= self.matrix.nnz).any())
-        return missing or (self.concrete is not None and bool(jnp.any(self.concrete.diagonal() == 0)))
+        return missing or (
+            self.concrete is not None and bool((self.concrete.to_scipy().diagonal() == 0).any())
+        )
 
     @functools.cached_property
     def deficient(self) -> bool:

@@ -7,6 +7,7 @@ import scipy.sparse
 from scipy.sparse import csgraph
 
 from jaxsolve.core.memo import per_object
+from jaxsolve.core.memory import require_memory
 from jaxsolve.operators.pattern import Pattern
 
 #: Colourings by the row number modulo a few are tried up to this many colours.
@@ -22,6 +23,25 @@ def neighbours(pattern: Pattern) -> Any:
     return scipy.sparse.csr_matrix(
         (np.ones(off.sum(), np.int8), (coo.row[off], coo.col[off])), shape=pattern.shape
     )
+
+
+def require_room_for_product(left: Any, right: Any, owner: str, each: int = 16) -> None:
+    """Refuses the product of two sparse matrices whose entries might not fit into memory.
+
+    Args:
+        left: A pattern or a SciPy CSR matrix.
+        right: The same.
+        owner: Who multiplies.
+        each: Bytes a multiplication; the product has at most as many entries.
+
+    Raises:
+        StructureError: If they need more than there is.
+    """
+    products = int(np.diff(right.indptr)[left.indices].sum(dtype=np.int64))
+    if each == 16:
+        products = min(products, left.shape[0] * right.shape[1])
+    what = "a product of sparse matrices, some of whose rows are long"
+    require_memory(each * products, owner, what, "Use 'ilu' or 'jacobi'.")
 
 
 def priorities(n: int) -> np.ndarray:

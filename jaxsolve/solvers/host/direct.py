@@ -15,7 +15,7 @@ from jaxsolve.solvers.direct.dense_factors import LU
 from jaxsolve.solvers.direct.refinement import AbstractDirect, RefinementState
 from jaxsolve.solvers.direct.sparse.static_factors import static_factors
 from jaxsolve.solvers.host.backends import DEVICE, check_backend, recipe_for
-from jaxsolve.solvers.host.fill import require_memory
+from jaxsolve.solvers.host.fill import require_room_for_factors
 from jaxsolve.solvers.host.host_inverse import host_inverse
 from jaxsolve.solvers.host.lapack import LAPACK
 from jaxsolve.tracer.explicit_matrix import explicit
@@ -55,7 +55,7 @@ class AbstractHostDirect(AbstractDirect):
         if self.backend == DEVICE:
             return LU().prepare(matrix) if sparse is None else static_factors(sparse)
         if sparse is not None:
-            require_memory(sparse.pattern, sparse.dtype, self.name)
+            require_room_for_factors(sparse.pattern, sparse.dtype, self.name)
             return host_inverse(recipe_for(self.backend, sparse.pattern), sparse.data, size, facts)
         with evaluated(matrix):
             values = matrix.as_matrix().reshape(-1)

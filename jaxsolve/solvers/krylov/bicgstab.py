@@ -63,6 +63,10 @@ class BiCGStab(AbstractMethod):
             raise ValueError(f"BiCGStab(l={self.l!r}): the order l has to be at least 1, an integer.")
 
     @property
+    def basis(self) -> int:
+        return 2 * self.l + 5
+
+    @property
     def products(self):
         return 2 * self.l
 
