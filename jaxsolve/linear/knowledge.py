@@ -13,7 +13,7 @@ from jaxsolve.core.traits import Traits
 from jaxsolve.linear import probes
 from jaxsolve.operators.bipartite import paired_rows
 from jaxsolve.operators.conversion import told_entries
-from jaxsolve.operators.facts import dominance_of, proven_traits, smallest_curvature
+from jaxsolve.operators.facts import dominance_of, proved, proven_traits, smallest_curvature
 from jaxsolve.operators.operands import declaration
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
@@ -21,6 +21,7 @@ from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.grid import grid_of
 from jaxsolve.preconditioners.multigrid.automatic import Multigrid
 from jaxsolve.preconditioners.multigrid.geometric import GeometricMultigrid
+from jaxsolve.solvers.host.cholmod import has_cholmod
 from jaxsolve.solvers.host.fill import Fill, predicted_fill
 
 #: Sparse matrices from this size on are worth a hierarchy, where a preconditioner is asked for.
@@ -37,6 +38,9 @@ REPULSION = 0.02
 #: of GMres with multigrid on a recirculating flow, 150² and 300² unknowns: 14 and 15 at 27 and 30, 26 and 28 at 40 and
 #: 48, 60 and 116 at 54 and 66, then none that ends; with incomplete factors 4 or 5 at all of them.
 SKEWNESS = 30
+#: Seconds of CHOLMOD beside those that are predicted for SuperLU (measured, new values of a known pattern: 0.28 for a
+#: grid of 200², 0.21 for 32³).
+CHOLESKY = 0.25
 #: An elimination that exchanges rows has up to this many times the entries of one that does not (nnz1374: 4).
 EXCHANGES = 4
 
@@ -119,7 +123,7 @@ class Knowledge:
         """What is declared, and what the values of a sparse matrix prove."""
         if self.concrete is None or self.A.traits.positive_definite:
             return self.A.traits
-        return declaration(self.A, _proved(self.concrete))
+        return declaration(self.A, proved(self.concrete))
 
     @property
     def source(self) -> str:
@@ -213,7 +217,8 @@ class Knowledge:
             return np.inf
         more = EXCHANGES if self.zero_diagonal else 1
         fits = more * fill.nbytes(self.A.dtype) <= memory.SHARE * memory.available_bytes()
-        return more * fill.seconds if fits else np.inf
+        faster = CHOLESKY if self.traits.positive_definite and has_cholmod() else 1
+        return more * faster * fill.seconds if fits else np.inf
 
     @property
     def suits_multigrid(self) -> bool:
@@ -263,11 +268,6 @@ def _deficient(A: SparseMatrix | Pattern) -> bool:
         return False
     stored = values != 0
     return bool((paired_rows(pattern.rows[stored], pattern.indices[stored], pattern.shape) < 0).any())
-
-
-@by_identity
-def _proved(A: SparseMatrix) -> dict[str, bool]:
-    return proven_traits(A.to_scipy())
 
 
 @by_identity
