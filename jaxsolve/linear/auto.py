@@ -301,7 +301,7 @@ def another(A: LinearOperator, solve: Solve, choice: Choice, why: str, singular:
     if used in (None, DEFICIENT, BY_ITERATIONS) or isinstance(solve.method, AbstractMethod):
         return None
     tried = (*choice.tried, used)
-    if singular and used.method in _FACTORS:
+    if singular and used.method in FACTORISING:
         found = f"A is singular, `{choice.method.name}` has found: `{DEFICIENT.method}`, {DEFICIENT.why}"
         return Choice(as_method(DEFICIENT.method), None, (*choice.reasons, found), DEFICIENT, tried)
     # What the factors of a dense matrix leave is rounding, and of a function nothing is known that helps.
@@ -317,7 +317,7 @@ def another(A: LinearOperator, solve: Solve, choice: Choice, why: str, singular:
 
 
 #: Methods that find out that a matrix is singular.
-_FACTORS = ("LU", "Cholesky", "banded", "sparse-direct")
+FACTORISING = ("LU", "Cholesky", "banded", "sparse-direct")
 
 
 def rules_of(A: LinearOperator, solve: Solve) -> tuple[Rule, ...]:

@@ -18,7 +18,7 @@ from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.front.answer import Posed, frozen
 from jaxsolve.front.reporting import Judge
 from jaxsolve.front.request import Solve, method_name
-from jaxsolve.linear.auto import DEFICIENT, Choice, another
+from jaxsolve.linear.auto import DEFICIENT, FACTORISING, Choice, another
 from jaxsolve.linear.diagnosis import remember
 from jaxsolve.linear.forward import Plan, System, driver, on_device
 from jaxsolve.linear.gradient import implicit_solve
@@ -182,6 +182,7 @@ class LinearSystem(Posed):
             # A null space that was declared is filled up: factors that are singular still have another one.
             filled = self.nulls.basis is not None and outcome.undetermined is not None
             singular = bool((failed == Status.singular).any() or (filled and np.any(outcome.undetermined)))
+            singular = singular or (failed.size > 0 and rule.method in FACTORISING and self._one_sided())
             if not singular and not (failed.size and np.isin(failed, UNFIT).all()):
                 return None
             if not singular and self._rounds(outcome):
@@ -207,6 +208,15 @@ class LinearSystem(Posed):
     @property
     def failures(self) -> str:
         return f"{TRIED}{', '.join(self.roads)}."
+
+    def _one_sided(self) -> bool:
+        """Whether the null space that is declared is that of A, and Aᴴ has another one, which nobody has told."""
+        matrix = told_entries(self.problem.A)
+        if self.nulls.basis is None or matrix is None or is_traced((matrix.data, self.nulls.basis)):
+            return False
+        M, Q = matrix.to_scipy(), np.asarray(self.nulls.basis)
+        tiny = np.sqrt(np.finfo(Q.dtype).eps) * np.abs(M.data).max(initial=0)
+        return bool(np.abs(M @ Q).max() <= tiny < np.abs(M.conj().T @ Q).max())
 
     def _rounds(self, outcome: Outcome) -> bool:
         """Whether the residual is what rounding leaves of b - A x with this x."""

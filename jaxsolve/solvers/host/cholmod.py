@@ -6,7 +6,6 @@ analysis a pattern, copied for each matrix.
 """
 
 import ctypes
-import dataclasses
 import functools
 import importlib
 import importlib.metadata
@@ -15,16 +14,11 @@ import weakref
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 
 from jaxsolve.core.errors import MissingBackendError
 from jaxsolve.core.memo import per_object
-from jaxsolve.core.status import Status
 from jaxsolve.operators.pattern import Pattern
-from jaxsolve.solvers.host.factor import AbstractFactor, AbstractRecipe, Form, NoFactor, RefinedFactor, judged
-from jaxsolve.solvers.host.fill import predicted_fill
-from jaxsolve.solvers.host.scaling import widened
-from jaxsolve.solvers.host.separator import ALWAYS
+from jaxsolve.solvers.host.factor import Form
 
 _POINTER = ctypes.c_void_p
 _INT, _SIZE = ctypes.c_int, ctypes.c_size_t
@@ -34,10 +28,6 @@ _COMMON = 1 << 15
 _PRINT, _PRINT_DEFAULT = 144, 3
 #: Upper triangle; 64-bit indices; real and complex numbers in double precision; A x = b, D x = b.
 _UPPER, _LONG, _REAL, _COMPLEX, _A, _D = 1, 2, 1, 2, 0, 6
-#: Rounding units by which entries may differ from those of the adjoint, as for traits.
-_ROUNDING = 64
-#: Entries of the factors over those of A where they are not predicted, for the account of memory.
-_USUAL_FILL = 10
 
 
 class _Sparse(ctypes.Structure):
@@ -154,7 +144,7 @@ def _free(kind: str, pointer: int | None) -> None:
             _call(f"free_{kind}", ctypes.byref(_POINTER(pointer)), common.buffer)
 
 
-class _Symbolic:
+class Symbolic:
     """The order and the structure of the factors of one pattern, for real or complex matrices alike."""
 
     def __init__(self, pattern: Pattern):
@@ -189,18 +179,19 @@ class _Symbolic:
 
 
 @per_object
-def _symbolic(pattern: Pattern) -> _Symbolic:
-    return _Symbolic(pattern)
+def analysed(pattern: Pattern) -> Symbolic:
+    """The analysis of a pattern, made once."""
+    return Symbolic(pattern)
 
 
-class _Numeric:
+class Numeric:
     """The factors of one matrix.
 
     Attributes:
         definite: Whether all pivots are positive.
     """
 
-    def __init__(self, symbolic: _Symbolic, values: np.ndarray):
+    def __init__(self, symbolic: Symbolic, values: np.ndarray):
         self._symbolic, self._dtype = symbolic, values.dtype
         values = np.ascontiguousarray(values.conj())
         common = _common()
@@ -257,64 +248,3 @@ class _Numeric:
         ).copy()
         _free("dense", ctypes.cast(found, _POINTER).value)
         return raw.view(b.dtype).reshape(k, n).T
-
-
-class CholmodFactor(RefinedFactor):
-    """CHOLMOD's factors, with solutions that are refined."""
-
-    def __init__(self, matrix: Any, found: _Numeric, nbytes: int):
-        super().__init__(matrix, found.substitute, nbytes, "CHOLMOD, approximate minimum degree")
-        self._found = found
-
-    def log_determinant(self) -> tuple[complex, float]:
-        """1 and log det A."""
-        return 1, self._found.log_determinant()
-
-
-@dataclasses.dataclass(frozen=True)
-class Cholmod(AbstractRecipe):
-    """A Cholesky factorisation in double precision, of one triangle of a Hermitian matrix.
-
-    Args:
-        pattern: The positions of the values.
-        otherwise: What factorises a matrix that turns out not to be positive definite; None for nothing.
-    """
-
-    pattern: Pattern
-    otherwise: AbstractRecipe | None = None
-
-    def factor_finite(self, data: np.ndarray) -> AbstractFactor:
-        """The factors of the matrix with these values in CSR order."""
-        why = "" if is_hermitian(self.pattern, data) else "A is not Hermitian"
-        if not why:
-            values = widened(data)
-            found = _Numeric(_symbolic(self.pattern), values)
-            if found.definite:
-                matrix = scipy.sparse.csr_matrix(
-                    (values, self.pattern.indices, self.pattern.indptr), self.pattern.shape
-                )
-                factor = CholmodFactor(matrix, found, self._nbytes(values))
-                return judged(factor, lambda x: matrix @ x, matrix)
-            why = "a pivot is not positive"
-        if self.otherwise is not None:
-            return self.otherwise.factor(data)
-        return NoFactor(Status.not_positive_definite, f"CHOLMOD: {why}")
-
-    def _nbytes(self, values: np.ndarray) -> int:
-        entries = _USUAL_FILL * len(values)
-        if self.pattern.shape[0] > ALWAYS:
-            entries = min(entries, predicted_fill(self.pattern).entries / 2)
-        return int(entries + len(values)) * (values.itemsize + 4)
-
-
-def is_hermitian(pattern: Pattern, data: np.ndarray) -> bool:
-    """Whether a matrix is Hermitian up to rounding in the units of its unknowns, with a full real diagonal."""
-    places = pattern.diagonal_positions
-    if not pattern.is_symmetric or (places >= pattern.nnz).any():
-        return False
-    diagonal = data[places]
-    size = np.sqrt(np.abs(diagonal))
-    _, order = pattern.transpose()
-    apart = np.abs(data - data[order].conj())
-    eps = np.finfo(data.dtype).eps
-    return bool((apart <= _ROUNDING * eps * size[pattern.rows] * size[pattern.indices]).all())

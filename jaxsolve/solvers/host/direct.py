@@ -17,11 +17,11 @@ from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.solvers.direct.dense_factors import LU
 from jaxsolve.solvers.direct.refinement import AbstractDirect, RefinementState
 from jaxsolve.solvers.direct.sparse.static_factors import static_factors
-from jaxsolve.solvers.host.backends import DEFINITE, DEVICE, check_backend, recipe_for
-from jaxsolve.solvers.host.cholmod import has_cholmod, is_hermitian
+from jaxsolve.solvers.host.backends import DEFINITE, DEVICE, check_backend, minds_definiteness, recipe_for
 from jaxsolve.solvers.host.fill import require_room_for_factors
 from jaxsolve.solvers.host.host_inverse import host_inverse
 from jaxsolve.solvers.host.lapack import LAPACK
+from jaxsolve.solvers.host.scaling import is_hermitian
 from jaxsolve.tracer.explicit_matrix import explicit
 
 
@@ -62,7 +62,8 @@ class AbstractHostDirect(AbstractDirect):
             if self.backend in DEFINITE:
                 _require_hermitian(sparse, self.backend)
             require_room_for_factors(sparse.pattern, sparse.dtype, self.name)
-            recipe = recipe_for(self.backend, sparse.pattern, _is_definite(sparse))
+            definite = minds_definiteness(self.backend) and _is_definite(sparse)
+            recipe = recipe_for(self.backend, sparse.pattern, definite)
             return host_inverse(recipe, sparse.data, size, facts)
         with evaluated(matrix):
             values = matrix.as_matrix().reshape(-1)
@@ -154,7 +155,7 @@ def _is_definite(A: SparseMatrix) -> bool:
     """Whether a matrix is declared, or proved by its values, to be Hermitian positive definite."""
     if A.traits.positive_definite:
         return True
-    concrete = has_cholmod() and A.data.ndim == 1 and not is_traced(A.data)
+    concrete = A.data.ndim == 1 and not is_traced(A.data)
     return concrete and A.pattern.is_symmetric and proved(A).get("positive_definite", False)
 
 

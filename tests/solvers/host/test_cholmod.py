@@ -9,6 +9,7 @@ import scipy.sparse as sps
 import jaxsolve as js
 from jaxsolve import extend
 from jaxsolve.solvers.host import cholmod
+from jaxsolve.solvers.host.sparse_cholesky import Cholmod
 from tests.preconditioners.problems import poisson
 
 pytestmark = pytest.mark.skipif(not cholmod.has_cholmod(), reason="needs cvxopt")
@@ -28,7 +29,7 @@ def definite(n, dtype, seed=3):
 def test_solutions_in_every_form_and_determinants_are_those_of_lapack(n, dtype):
     A = definite(n, dtype)
     S, dense = js.SparseMatrix.from_scipy(A), A.toarray().astype(np.result_type(dtype, np.float64))
-    factor = cholmod.Cholmod(S.pattern).factor(np.asarray(S.data))
+    factor = Cholmod(S.pattern).factor(np.asarray(S.data))
     assert factor.status is js.Status.converged
     rng = np.random.default_rng(8)
     rhs = rng.standard_normal((n, 3)).astype(factor.dtype)
@@ -46,7 +47,7 @@ def test_solutions_in_every_form_and_determinants_are_those_of_lapack(n, dtype):
 
 def test_supernodal_factors_have_the_determinant_of_sparse_ones():
     A = poisson((9, 9, 9))
-    factor = cholmod.Cholmod(js.SparseMatrix.from_scipy(A).pattern).factor(sps.csr_array(A).data)
+    factor = Cholmod(js.SparseMatrix.from_scipy(A).pattern).factor(sps.csr_array(A).data)
     np.testing.assert_allclose(factor.log_determinant()[1], np.linalg.slogdet(A.toarray())[1], rtol=1e-10)
 
 
@@ -71,7 +72,7 @@ def test_a_pattern_is_analysed_once_and_its_matrices_share_nothing(monkeypatch):
     A = js.SparseMatrix.from_scipy(definite(120, float, seed=5))
     asked, call = [], cholmod._call
     monkeypatch.setattr(cholmod, "_call", lambda name, *a: [asked.append(name), call(name, *a)][1])
-    recipe, b = cholmod.Cholmod(A.pattern), np.random.default_rng(0).standard_normal((120, 2))
+    recipe, b = Cholmod(A.pattern), np.random.default_rng(0).standard_normal((120, 2))
     data = np.asarray(A.data)
     first, second = recipe.factor(data), recipe.factor(3 * data)
     assert asked.count("analyze") == 1
