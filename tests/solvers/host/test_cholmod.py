@@ -97,6 +97,7 @@ def test_gradients_and_batches():
 def test_auto_takes_it_for_definite_matrices_alone():
     A = sps.csr_array(poisson((20, 20)))
     assert "CHOLMOD" in js.factorize(A).description
+    assert "s by CHOLMOD" in js.explain(sps.csr_array(poisson((40, 40))), np.ones(1600)).facts["elimination"]
     assert (
         "CHOLMOD"
         in js.factorize(
