@@ -20,6 +20,12 @@ from tests.preconditioners.problems import convection, poisson, rough
 RNG = np.random.default_rng(40127)
 
 
+@pytest.fixture(autouse=True)
+def _without_cholmod(monkeypatch):
+    """What is chosen does not follow what is installed: CHOLMOD makes elimination cheaper."""
+    monkeypatch.setattr("jaxsolve.linear.knowledge.has_cholmod", lambda: False)
+
+
 class Opaque(Wrapper):
     operator: LinearOperator
 

@@ -8,6 +8,7 @@ import scipy.sparse as sps
 
 import jaxsolve as js
 from jaxsolve import extend
+from jaxsolve.linear.auto import choose
 from jaxsolve.solvers.host import cholmod
 from jaxsolve.solvers.host.sparse_cholesky import Cholmod
 from tests.preconditioners.problems import poisson
@@ -111,6 +112,13 @@ def test_auto_takes_it_for_definite_matrices_alone():
     solver = js.factorize(wrong)
     assert "SuperLU" in solver.description
     np.testing.assert_allclose(wrong @ solver.solve(jnp.ones(400)), np.ones(400), atol=1e-9)
+
+
+def test_it_makes_elimination_the_cheaper_choice(monkeypatch):
+    A = js.SparseMatrix.from_scipy(sps.csr_array(poisson((230, 230))))
+    assert choose(A, js.Solve()).method.name == "sparse-direct"
+    monkeypatch.setattr("jaxsolve.linear.knowledge.has_cholmod", lambda: False)
+    assert choose(A, js.Solve()).method.name == "CG"
 
 
 def test_factors_are_freed():
