@@ -1,11 +1,15 @@
-"""What `auto` chooses beside the best of all combinations tried: python -m benchmarks.choice [NAME ...] [--budget 20].
+"""What `auto` chooses beside the best of all combinations tried: python -m benchmarks.choice [NAME ...] [--budget 20]
+[--minutes 60].
 
 One JSON line a problem (float64, to 1e-8): what `auto` took, solved or not, its seconds with compilation and for new
 values of the same pattern, the same of the fastest combination that solves the problem, and the ratio of the latter
-seconds. A combination starts only while those before it took less than the budget together.
+seconds. A combination starts only while those before it took less than the budget together, and a problem while all
+took less than the minutes; after each the time left is told on stderr. The last line is the median and the worst ratio,
+and what was not solved or not begun.
 """
 
 import argparse
+import sys
 import time
 from typing import Any
 
@@ -68,8 +72,8 @@ def measured(matrix: Any, solve: js.Solve) -> dict[str, Any]:
     }
 
 
-def compared(name: str, matrix: Any, budget: float) -> None:
-    """Prints the line of one problem."""
+def compared(name: str, matrix: Any, budget: float) -> tuple[float, bool]:
+    """Prints the line of one problem; the ratio, and whether `auto` solved it."""
     matrix = sps.csr_matrix(matrix)
     auto = measured(matrix, js.Solve(rtol=1e-8))
     found, started = {}, time.perf_counter()
@@ -83,6 +87,7 @@ def compared(name: str, matrix: Any, budget: float) -> None:
     told = {} if best is None else {"best": best, **{f"best {k}": found[best][k] for k in ("cold", "warm")}}
     ratio = auto["warm"] / min(auto["warm"], found[best]["warm"]) if best else 1.0
     report(problem=name, n=matrix.shape[0], **auto, **told, ratio=ratio)
+    return ratio, auto["solved"]
 
 
 def main() -> None:
@@ -91,16 +96,33 @@ def main() -> None:
         "names", nargs="*", help="parts of the names of problems or matrices; all where none is given"
     )
     parser.add_argument("--budget", type=float, default=20.0, help="seconds of combinations a problem")
+    parser.add_argument("--minutes", type=float, default=60.0, help="minutes of all problems")
     options = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     folder = matrix_folder()
     problems = dict(PROBLEMS)
     if folder is not None:
         problems |= {name: lambda matrix=matrix: matrix for name, matrix in squares(folder)}
-    for name, make in problems.items():
-        if not options.names or any(part in name for part in options.names):
-            compared(name, make(), options.budget)
-            jax.clear_caches()
+    chosen = [name for name in problems if not options.names or any(part in name for part in options.names)]
+    found: dict[str, tuple[float, bool]] = {}
+    started = time.perf_counter()
+    for name in chosen:
+        spent = time.perf_counter() - started
+        if spent > 60 * options.minutes:
+            break
+        found[name] = compared(name, problems[name](), options.budget)
+        jax.clear_caches()
+        spent = time.perf_counter() - started
+        # Every problem takes what those before it took, up to the limit.
+        left = min(spent / len(found) * (len(chosen) - len(found)), max(60 * options.minutes - spent, 0))
+        print(f"{len(found)} of {len(chosen)}, about {left / 60:.1f} minutes left", file=sys.stderr)
+    ratios = [ratio for ratio, solved in found.values() if solved]
+    report(
+        median=float(np.median(ratios)) if ratios else np.nan,
+        worst=max(ratios, default=np.nan),
+        failed=[name for name, (_, solved) in found.items() if not solved],
+        not_begun=[name for name in chosen if name not in found],
+    )
 
 
 if __name__ == "__main__":

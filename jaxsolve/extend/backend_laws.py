@@ -17,14 +17,14 @@ from jaxsolve.linear.factorization import factorize
 from jaxsolve.linear.linear_solve import solve_linear, solve_linear_info
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.preconditioner import with_entries
-from jaxsolve.solvers.host.backends import DEVICE, recipe_for
+from jaxsolve.solvers.host.backends import DEFINITE, DEVICE, recipe_for
 from jaxsolve.solvers.host.direct import SparseDirect
 from jaxsolve.solvers.host.factor import Form
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
-    """A backend by its name, and sparse matrices without symmetry, real and complex."""
+    """A backend by its name, and sparse matrices, real and complex: without symmetry, where it takes such."""
 
     name: str
     matrices: tuple[SparseMatrix, ...]
@@ -40,7 +40,7 @@ class Subject:
             recipe_for(name, grid(precision()).pattern)
         dtypes = (precision(), complex_of(precision()))
         own = tuple(with_entries(A, f"backend {name}") for A in examples)
-        return Subject(name, (*(grid(dtype, symmetric=False) for dtype in dtypes), *own))
+        return Subject(name, (*(grid(dtype, symmetric=name in DEFINITE) for dtype in dtypes), *own))
 
 
 def _close(found: Any, expected: Any, text: str) -> str:
@@ -92,7 +92,7 @@ def _factorized(s: Subject) -> str:
 def _batches(s: Subject) -> str:
     A = s.matrices[0]
     b = jnp.asarray(vector(A.shape[0], 4, A.dtype))
-    scales = jnp.array([1.0, 2.0, -3.0], A.dtype)
+    scales = jnp.array([1.0, 2.0, 3.0 if s.name in DEFINITE else -3.0], A.dtype)
     solve = Solve(SparseDirect(backend=s.name))
     found = jax.jit(jax.vmap(lambda c: solve_linear_info(SparseMatrix(A.data * c, A.pattern), b, solve).x))(
         scales
@@ -122,11 +122,14 @@ def _singular(s: Subject) -> str:
     # The last two rows are one.
     matrix = A.to_scipy().tolil()
     matrix[-1] = matrix[-2]
+    if s.name in DEFINITE:
+        matrix[:, -1] = matrix[:, -2]
     broken = SparseMatrix.from_scipy(matrix.tocsr())
     b = jnp.asarray(vector(A.shape[0], 4, A.dtype))
     info = solve_linear_info(broken, b, Solve(SparseDirect(backend=s.name), rank_deficiency=0))
     # Without exchanges of rows a pivot vanishes, and that is all that is known then.
     named = (Status.singular, Status.inconsistent, *([Status.breakdown] if s.name == DEVICE else []))
+    named += (Status.not_positive_definite,) if s.name in DEFINITE else ()
     require(
         not bool(info.converged) and info.status in named,
         f"a matrix with two equal rows ends as {info.status.name}.",

@@ -65,8 +65,9 @@ class Solve(eqx.Module):
             (`js.factorize`), a function r -> z, or a pair (left, right) of these.
         suppress: Exception classes (`js.NotConverged`, `js.Diverged`) that are not to be raised.
         rank_deficiency: 1 if A maps constants to zero; 0 to switch the detection of that off; None to detect.
-        null_space: A basis of the null space: one vector in the structure of x, or a sequence of them. Over the real
-            numbers where A is linear over these only: v and 1j * v are two.
+        null_space: A basis of the null space of A and of its adjoint: one vector in the structure of x, or a sequence
+            of them. Over the real numbers where A is linear over these only: v and 1j * v are two. Where the adjoint
+            has another null space 'lsmr' or 'SVD' finds the shortest solution without any.
         gradient_solve: The `Solve` for tangent and adjoint systems; None for this one (without x0 and atol).
         preprocess: Called with the operator before anything else; returns the operator to solve with.
         progress: Whether to show a progress bar.

@@ -19,7 +19,8 @@ from jaxsolve.solvers.method import AbstractMethod
 DENSE_LIMIT = 8192
 #: Sparse matrices up to this size become dense ones: 10 ms on one core, no callback, whole batches at once.
 SMALL = 256
-#: Bands up to this width are eliminated.
+#: Bands up to this width are eliminated (CPU seconds for new values of 20 000 unknowns, 1 to 4 diagonals on each side:
+#: 0.008, 0.018, 0.022, 0.022; sparse-direct 0.015, 0.021, 0.020, 0.022).
 NARROW = 2
 #: Elimination that is predicted to take less than this many seconds is not compared with anything: every iteration
 #: compiles longer than that (a grid of 140² takes 0.07 s).
@@ -30,11 +31,14 @@ RELIABLE = 4.0
 LAST = 60.0
 #: Unknowns for which no prediction is needed: 0.05 s whatever the pattern is.
 TINY = 1000
-#: Where rows are exchanged fill is not predicted: matrices up to this size are taken for brief ...
+#: Where rows are exchanged fill is not predicted: matrices up to this size are taken for brief (a grid with a tenth of
+#: its entries missing, 19 600: 0.07 s for new values, GMres with ilu 0.1; a random pattern of 5000 rows of 6: 2.6 s;
+#: that of A + Aᵀ does not tell the latter from bayer10 and memplus, which take 0.04 and 0.2 s) ...
 DIRECT = 20_000
-#: ... and up to this size for reliable, unless a probe has found them easy.
+#: ... and up to this size for reliable, unless a probe has found them easy (40 000: 0.18 s, GMres with ilu 0.2).
 DIRECT_AT_MOST = 40_000
-#: Away from a CPU: the factors stay on the host, and each application is a round trip.
+#: Away from a CPU: the factors stay on the host, and each application is a round trip (10⁶ numbers, H100: 7 ms,
+#: where an iteration takes 0.03).
 REMOTE = 5_000
 #: Longer rows fill the factors.
 ENTRIES = 4_000_000
@@ -301,7 +305,7 @@ def another(A: LinearOperator, solve: Solve, choice: Choice, why: str, singular:
     if used in (None, DEFICIENT, BY_ITERATIONS) or isinstance(solve.method, AbstractMethod):
         return None
     tried = (*choice.tried, used)
-    if singular and used.method in _FACTORS:
+    if singular and used.method in FACTORISING:
         found = f"A is singular, `{choice.method.name}` has found: `{DEFICIENT.method}`, {DEFICIENT.why}"
         return Choice(as_method(DEFICIENT.method), None, (*choice.reasons, found), DEFICIENT, tried)
     # What the factors of a dense matrix leave is rounding, and of a function nothing is known that helps.
@@ -317,7 +321,7 @@ def another(A: LinearOperator, solve: Solve, choice: Choice, why: str, singular:
 
 
 #: Methods that find out that a matrix is singular.
-_FACTORS = ("LU", "Cholesky", "banded", "sparse-direct")
+FACTORISING = ("LU", "Cholesky", "banded", "sparse-direct")
 
 
 def rules_of(A: LinearOperator, solve: Solve) -> tuple[Rule, ...]:

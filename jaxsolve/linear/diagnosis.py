@@ -17,7 +17,7 @@ from jaxsolve.linear.auto import Choice, choose
 from jaxsolve.linear.preparation import described, prepared
 from jaxsolve.linear.problem import Problem, null_space
 from jaxsolve.linear.spectrum import Spectrum, spectrum_of
-from jaxsolve.operators.conversion import is_operator
+from jaxsolve.operators.conversion import is_operator, told_entries
 from jaxsolve.operators.operator import LinearOperator, Product
 from jaxsolve.solvers.direct.refinement import AbstractDirect
 from jaxsolve.solvers.host.direct import AbstractHostDirect
@@ -32,6 +32,10 @@ ROUNDING = 64
 UNSURE = 0.01
 #: Relative asymmetry above the square root of eps times this is no rounding.
 ASYMMETRY = 0.01
+#: Names of multigrid.
+MULTIGRID = ("amg", "geometric", "ruge-stuben", "smoothed-aggregation")
+#: Matrices up to this size may be taken apart by singular values.
+SMALL = 4000
 #: Condition numbers within this factor are alike: estimates are lower bounds.
 LARGER = 2.0
 
@@ -161,9 +165,11 @@ def _judged(
     residuals: tuple[float, float],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     findings, advice = [], []
+    worst, eps = _worst(info), float(np.finfo(np.asarray(info.residual_norm).dtype).eps)
+    # Of a singular matrix the iterates grow, and with them what rounding leaves.
+    singular = worst == Status.singular or spectrum.condition > 0.1 / eps
     method, rtol = _method(info), float(np.max(np.asarray(info.solve.rtol)))
     failed, steps = not bool(np.all(info.converged)), int(np.max(info.iterations, initial=0))
-    eps = float(np.finfo(np.asarray(info.residual_norm).dtype).eps)
     reached, floor = residuals
     asymmetric = spectrum.asymmetry > ASYMMETRY * math.sqrt(eps)
     if not spectrum.finite:
@@ -176,24 +182,29 @@ def _judged(
             return doubts
         if steps <= SLOW:
             return ("nothing is wrong with this solve",), ()
-    worst = _worst(info)
     if worst == Status.invalid_input:
         return ("b or x0 is not finite, or too large for its dtype",), (worst.message,)
     iterative = method is not None and not isinstance(method, AbstractDirect)
     wants = () if method is None else method.wants
     if method is not None and method.wants and asymmetric:
         findings.append(f"A is not symmetric (Hermitian), and `{method.name}` needs that")
-        advice.append("use `GMres`, `biCG-stab` or `IDR(s)`")
+        incomplete = "" if told_entries(A) is None else ", with preconditioner 'ilu'"
+        advice.append(f"use `GMres`, `biCG-stab` or `IDR(s)`{incomplete}")
     elif method is not None and "positive_definite" in method.wants and spectrum.indefinite:
         findings.append(f"A is indefinite, and `{method.name}` needs a definite matrix")
         advice.append("use `minres`, or `GMres` with preconditioner 'ilu'")
-    elif spectrum.indefinite and iterative:
+    elif asymmetric and failed and preconditioner_name(info.solve.preconditioner) in MULTIGRID:
+        findings.append(
+            f"A is not symmetric (by {spectrum.asymmetry:.1g}), and multigrid is for diffusion: it fails where "
+            "convection dominates"
+        )
+        advice.append("use `GMres` with preconditioner 'ilu'")
+    elif spectrum.indefinite and iterative and not singular:
         findings.append("eigenvalues lie on both sides of zero, which is hard for every Krylov method alone")
         advice.append("use preconditioner 'ilu', or a direct method")
     fitting = not findings
     least = "the x of `js.solve_linear_info` with `lsmr` is that of least squares"
-    # Of a singular matrix the iterates grow, and with them what rounding leaves.
-    hopeless = worst in (Status.singular, Status.inconsistent) or spectrum.condition > 0.1 / eps
+    hopeless = singular or worst == Status.inconsistent
     if worst == Status.inconsistent:
         findings.append("b has a component outside the range of A")
         advice.append(f"remove it from b; {least}")
@@ -207,7 +218,7 @@ def _judged(
         )
     elif hopeless:
         findings.append("A is singular to working precision")
-        advice.append(f"give its null space (`rank_deficiency=1`, `null_space=`); {least}")
+        advice.append(_for_singular(A, spectrum, eps))
     elif failed and reached <= ROUNDING * floor:
         hopeless = True
         findings.append(
@@ -230,6 +241,21 @@ def _judged(
     return tuple(findings), tuple(advice)
 
 
+def _for_singular(A: LinearOperator, spectrum: Spectrum, eps: float) -> str:
+    if _maps_constants_to_zero(A, spectrum, eps):
+        return "declare the constants its null space, `rank_deficiency=1`"
+    small = "" if max(A.shape) > SMALL else " or `SVD`"
+    return (
+        f"use `lsmr`{small}: of the solutions (of least squares where there is none) the shortest; or give the null "
+        "space, `null_space=`"
+    )
+
+
+def _maps_constants_to_zero(A: LinearOperator, spectrum: Spectrum, eps: float) -> bool:
+    ones = np.full(A.shape[1], 1 / math.sqrt(A.shape[1]), A.dtype)
+    return float(np.linalg.norm(np.asarray(A.mv(jax.numpy.asarray(ones))))) <= 100 * eps * spectrum.norm
+
+
 def _doubts(
     info: SolveInfo, A: LinearOperator, spectrum: Spectrum, eps: float
 ) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
@@ -238,18 +264,17 @@ def _doubts(
     declared = solve.null_space is not None or bool(solve.rank_deficiency)
     if A.shape[0] != A.shape[1] or declared or not lost > UNSURE:
         return None
-    ones = np.full(A.shape[1], 1 / math.sqrt(A.shape[1]), A.dtype)
-    if np.linalg.norm(np.asarray(A.mv(jax.numpy.asarray(ones)))) <= 100 * eps * spectrum.norm:
+    method = _method(info)
+    if lost > 0.1 and method is not None and method.least_norm:
+        return ("A is singular to working precision: of the many solutions, x is the shortest",), ()
+    if _maps_constants_to_zero(A, spectrum, eps):
         return ("A maps the constants to zero: of the many solutions, x is the one of mean zero",), ()
     dtype = np.asarray(info.residual_norm).dtype
     size = f"its condition number times the rounding unit of {dtype} is {lost:.1g}"
     wider = ("use float64",) if eps > 1e-10 else ()
     if lost > 0.1:
         finding = f"A is singular to working precision ({size}): x may be off by anything in its null space"
-        return (finding,), (
-            "declare the null space (`rank_deficiency=1`, `null_space=`) if there is one",
-            *wider,
-        )
+        return (finding,), (_for_singular(A, spectrum, eps), *wider)
     finding = f"A is ill-conditioned ({size}): x may have that relative error, however small its residual"
     return (finding,), (*wider, "choose units, or a formulation, that make the condition number smaller")
 

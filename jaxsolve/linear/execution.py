@@ -18,7 +18,7 @@ from jaxsolve.core.status import CONVERGED, Status
 from jaxsolve.front.answer import Posed, frozen
 from jaxsolve.front.reporting import Judge
 from jaxsolve.front.request import Solve, method_name
-from jaxsolve.linear.auto import DEFICIENT, Choice, another
+from jaxsolve.linear.auto import DEFICIENT, FACTORISING, Choice, another
 from jaxsolve.linear.diagnosis import remember
 from jaxsolve.linear.forward import Plan, System, driver, on_device
 from jaxsolve.linear.gradient import implicit_solve
@@ -171,7 +171,8 @@ class LinearSystem(Posed):
 
     def instead(self, outcome: Outcome | Exception) -> "LinearSystem | None":
         rule = self.choice.rule
-        if rule is None or not self.eager:
+        # How a program ends is known when it runs; what is refused is refused while it is traced.
+        if rule is None or not (self.eager or isinstance(outcome, Exception)):
             return None
         if isinstance(outcome, Exception):
             why, singular, steps = f"was refused ({outcome})", False, 0
@@ -181,6 +182,7 @@ class LinearSystem(Posed):
             # A null space that was declared is filled up: factors that are singular still have another one.
             filled = self.nulls.basis is not None and outcome.undetermined is not None
             singular = bool((failed == Status.singular).any() or (filled and np.any(outcome.undetermined)))
+            singular = singular or (failed.size > 0 and rule.method in FACTORISING and self._one_sided())
             if not singular and not (failed.size and np.isin(failed, UNFIT).all()):
                 return None
             if not singular and self._rounds(outcome):
@@ -188,13 +190,17 @@ class LinearSystem(Posed):
             code = int(failed.flat[0]) if failed.size else Status.singular
             why = f"ended with {Status(code).name} after {steps} iteration{'s' * (steps != 1)}"
         self.roads = (*self.roads, f"{rule.pair} {why}")
-        left: Any = np.maximum(np.asarray(self.solve.max_iterations) - steps, 0)
-        other = another(self.problem.A, self.solve, self.choice, why, singular) if left.any() else None
+        left: Any = self.solve.max_iterations
+        if self.eager:
+            left = np.maximum(np.asarray(left) - steps, 0)
+        spent = self.eager and not left.any()
+        other = None if spent else another(self.problem.A, self.solve, self.choice, why, singular)
         if other is None:
             return None
         other = mixed(other, self.solve, self.problem.A, self.structures.dtype)
         # A number stays a number, which costs no transfer.
-        limited = eqx.tree_at(lambda s: s.max_iterations, self.solve, left if left.ndim else int(left))
+        left = int(left) if self.eager and not left.ndim else left
+        limited = eqx.tree_at(lambda s: s.max_iterations, self.solve, left)
         # Factors that stay singular say that what was declared is not the null space, or not all of it.
         wrong = other.rule is DEFICIENT and self.nulls.basis is not None
         return LinearSystem(self.problem, limited, other, NullSpace() if wrong else None, roads=self.roads)
@@ -202,6 +208,15 @@ class LinearSystem(Posed):
     @property
     def failures(self) -> str:
         return f"{TRIED}{', '.join(self.roads)}."
+
+    def _one_sided(self) -> bool:
+        """Whether the null space that is declared is that of A, and Aᴴ has another one, which nobody has told."""
+        matrix = told_entries(self.problem.A)
+        if self.nulls.basis is None or matrix is None or is_traced((matrix.data, self.nulls.basis)):
+            return False
+        M, Q = matrix.to_scipy(), np.asarray(self.nulls.basis)
+        tiny = np.sqrt(np.finfo(Q.dtype).eps) * np.abs(M.data).max(initial=0)
+        return bool(np.abs(M @ Q).max() <= tiny < np.abs(M.conj().T @ Q).max())
 
     def _rounds(self, outcome: Outcome) -> bool:
         """Whether the residual is what rounding leaves of b - A x with this x."""

@@ -182,6 +182,8 @@ def _predictions(k: Knowledge) -> dict[str, Any]:
         return {}
     fill, told = k.fill, {}
     told["elimination"] = "not predicted, rows are exchanged" if fill is None else str(fill)
+    if fill is not None and k.elimination_seconds < fill.seconds:
+        told["elimination"] += f", {k.elimination_seconds:.1g} s by CHOLMOD"
     if k.suits_multigrid:
         told["multigrid"] = (
             f"about {k.multigrid_seconds:.1g} s on one core, for new values of a known pattern"

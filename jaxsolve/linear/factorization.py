@@ -96,8 +96,8 @@ def factorize(A: Any, backend: str = "auto", x_like: Any = None) -> Factorizatio
 
     Args:
         A: Square dense array, BCOO, BCSR, SciPy sparse matrix, operator, or a linear or affine function.
-        backend: "auto", "superlu", "klu" (package klujax), "pardiso" (package mkl), or "device" for factors that are
-            arrays of the program; see `js.SparseDirect`.
+        backend: "auto", "superlu", "klu" (package klujax), "pardiso" (package mkl), "cholmod" (package cvxopt), or
+            "device" for factors that are arrays of the program; see `js.SparseDirect`.
         x_like: For a function A: an array of the shape (n,) of x.
 
     Returns:

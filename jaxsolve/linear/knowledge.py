@@ -4,16 +4,16 @@ import dataclasses
 import functools
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
+from jaxsolve.core import memory
 from jaxsolve.core.memo import by_identity
 from jaxsolve.core.staging import is_traced
 from jaxsolve.core.traits import Traits
 from jaxsolve.linear import probes
 from jaxsolve.operators.bipartite import paired_rows
 from jaxsolve.operators.conversion import told_entries
-from jaxsolve.operators.facts import dominance_of, proven_traits, smallest_curvature
+from jaxsolve.operators.facts import dominance_of, proved, proven_traits, smallest_curvature
 from jaxsolve.operators.operands import declaration
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
@@ -21,9 +21,12 @@ from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.grid_search import grid_of
 from jaxsolve.preconditioners.multigrid.automatic import Multigrid
 from jaxsolve.preconditioners.multigrid.geometric import GeometricMultigrid
-from jaxsolve.solvers.host.fill import Fill, available_bytes, predicted_fill
+from jaxsolve.solvers.host.cholmod import has_cholmod
+from jaxsolve.solvers.host.fill import Fill, predicted_fill
 
-#: Sparse matrices from this size on are worth a hierarchy, where a preconditioner is asked for.
+#: Sparse matrices from this size on are worth a hierarchy, where a preconditioner is asked for: iterations grow without
+#: one. (CG on grids of 32², 64² and 100², with multigrid 7, 7 and 8, with ic 30, 52 and 79; the CPU seconds for new
+#: values are equal at 100² only, 0.011, 0.012, 0.019 and 0.002, 0.007, 0.018. There elimination is chosen before both.)
 COARSE_LIMIT = 1000
 #: Seconds of multigrid an entry of the matrix, for new values of a known pattern, set-up and iterations: on grids with
 #: couplings of one size (measured: 0.05 s for 210², 0.04 for 27³) and elsewhere (0.2 s for 210² with jumps of 1e6).
@@ -36,11 +39,16 @@ REPULSION = 0.02
 #: Multigrid is for convection up to this skewness times √n, which is a Péclet number of the whole. Measured iterations
 #: of GMres with multigrid on a recirculating flow, 150² and 300² unknowns: 14 and 15 at 27 and 30, 26 and 28 at 40 and
 #: 48, 60 and 116 at 54 and 66, then none that ends; with incomplete factors 4 or 5 at all of them.
+#: The road not taken is a cycle M on a random vector v. ‖v - M A v‖ / ‖v‖ was at most 0.2 where multigrid takes up to
+#: 16 iterations, and 1.3 to 18 where this number or negative curvature refuses it: on 15 of 16 problems (diffusion,
+#: jumps, rotated anisotropy, graphs, Helmholtz, flows) it decides the same, with the hierarchy made first. The other
+#: one, links between pages (0.12), is solved by biCG-stab in a few steps anyway.
 SKEWNESS = 30
+#: Seconds of CHOLMOD beside those that are predicted for SuperLU (measured, new values of a known pattern: 0.28 for a
+#: grid of 200², 0.21 for 32³).
+CHOLESKY = 0.25
 #: An elimination that exchanges rows has up to this many times the entries of one that does not (nnz1374: 4).
 EXCHANGES = 4
-#: Factors take at most this part of the memory of the machine.
-MEMORY = 0.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -121,7 +129,7 @@ class Knowledge:
         """What is declared, and what the values of a sparse matrix prove."""
         if self.concrete is None or self.A.traits.positive_definite:
             return self.A.traits
-        return declaration(self.A, _proved(self.concrete))
+        return declaration(self.A, proved(self.concrete))
 
     @property
     def source(self) -> str:
@@ -214,8 +222,9 @@ class Knowledge:
         if fill is None:
             return np.inf
         more = EXCHANGES if self.zero_diagonal else 1
-        fits = more * fill.nbytes(self.A.dtype) <= MEMORY * available_bytes()
-        return more * fill.seconds if fits else np.inf
+        fits = more * fill.nbytes(self.A.dtype) <= memory.SHARE * memory.available_bytes()
+        faster = CHOLESKY if self.traits.positive_definite and has_cholmod() else 1
+        return more * faster * fill.seconds if fits else np.inf
 
     @property
     def suits_multigrid(self) -> bool:
@@ -244,7 +253,9 @@ class Knowledge:
         if self.matrix is None:
             return False
         missing = bool((self.matrix.pattern.diagonal_positions >= self.matrix.nnz).any())
-        return missing or (self.concrete is not None and bool(jnp.any(self.concrete.diagonal() == 0)))
+        return missing or (
+            self.concrete is not None and bool((self.concrete.to_scipy().diagonal() == 0).any())
+        )
 
     @functools.cached_property
     def deficient(self) -> bool:
@@ -263,11 +274,6 @@ def _deficient(A: SparseMatrix | Pattern) -> bool:
         return False
     stored = values != 0
     return bool((paired_rows(pattern.rows[stored], pattern.indices[stored], pattern.shape) < 0).any())
-
-
-@by_identity
-def _proved(A: SparseMatrix) -> dict[str, bool]:
-    return proven_traits(A.to_scipy())
 
 
 @by_identity

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import NotLinearError, StructureError
+from jaxsolve.core.memory import require_memory
 from jaxsolve.core.shards import axes_inside, joined_axes
 from jaxsolve.core.staging import detached, is_traced, made_once
 from jaxsolve.front.request import PRECONDITIONS, Solve, is_recipe, preconditioner_name, refuse_axes
@@ -108,6 +109,7 @@ def prepared(
 
     A preconditioner of traced values is `Unbuilt`: `built` makes it, and so does the program of a solve.
     """
+    _require_room_for_basis(method, A, structures)
     if method.preconditioned and recipe is None:
         return None
     if isinstance(recipe, Made):
@@ -144,6 +146,16 @@ def prepared(
     m, n = A.shape
     # Of least squares it turns the unknowns, of shortest solutions the equations: neither is another problem then.
     return M if M.shape == (n, m) else Split(None, M) if m > n else Split(M, None)
+
+
+def _require_room_for_basis(method: AbstractMethod, A: LinearOperator, structures: Structures) -> None:
+    if not method.basis or A.on_mesh is not None:
+        return
+    n = A.shape[1]
+    vectors = min(method.basis, 2 * n + 5) * math.prod(structures.batch)
+    needed = vectors * n * np.dtype(structures.dtype).itemsize
+    instead = "Use a smaller restart, fewer right-hand sides at once, or 'biCG-stab' ('CG' for a definite A)."
+    require_memory(needed, f"`{method.name}`", f"a basis of {vectors} vectors", instead, on_device=True)
 
 
 def described(method: AbstractMethod, recipe: Any, A: LinearOperator) -> str | None:

@@ -1,8 +1,8 @@
 """What suits rectangular matrices: factors of any rank, or iterations."""
 
-from jaxsolve.linear.knowledge import MEMORY, Knowledge
+from jaxsolve.core import memory
+from jaxsolve.linear.knowledge import Knowledge
 from jaxsolve.linear.rule import Rule
-from jaxsolve.solvers.host.fill import available_bytes
 
 #: The entries of a dense matrix that is factorised where someone asks for it.
 MOST_ENTRIES = 8192**2
@@ -18,7 +18,7 @@ COPIES = 4
 def _fits(k: Knowledge) -> bool:
     """Whether dense factors of A fit into memory."""
     m, n = k.A.shape
-    return COPIES * m * n * k.A.dtype.itemsize <= MEMORY * available_bytes()
+    return COPIES * m * n * k.A.dtype.itemsize <= memory.SHARE * memory.device_bytes()
 
 
 def _small(k: Knowledge) -> bool:

@@ -7,7 +7,9 @@ import numpy as np
 import scipy.linalg
 from scipy.sparse import csgraph
 
+from jaxsolve.core.memo import by_identity
 from jaxsolve.operators.bipartite import paired_rows
+from jaxsolve.operators.sparse import SparseMatrix
 
 #: Rows count as strictly dominant by this margin, relative to the diagonal: row sums that are zero round.
 MARGIN = 1e-10
@@ -128,6 +130,12 @@ def proven_traits(matrix: Any) -> dict[str, bool]:
         positive = bool((matrix.diagonal().real > 0).all())
         traits["positive_definite"] = positive and dominance_of(matrix).nonsingular
     return {name: True for name, value in traits.items() if value}
+
+
+@by_identity
+def proved(A: SparseMatrix) -> dict[str, bool]:
+    """The traits that the values of a concrete sparse matrix prove, found out once."""
+    return proven_traits(A.to_scipy())
 
 
 def smallest_curvature(A: Any) -> float:

@@ -20,7 +20,7 @@ from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.aggregation import partition
-from jaxsolve.preconditioners.coarse_solve import generalised_inverse
+from jaxsolve.preconditioners.coarse_solve import generalised_inverse, require_room_for_inverse
 from jaxsolve.preconditioners.graph import neighbours
 from jaxsolve.preconditioners.grid import boxes
 from jaxsolve.preconditioners.grid_search import grid_of
@@ -220,6 +220,7 @@ def _clusters(pattern: Pattern, count: int) -> Clusters:
 def coarse_correction(A: SparseMatrix, clusters: Clusters) -> "ClusterCorrection":
     """The inverse of A on the vectors that are constant on clusters."""
     k = clusters.count
+    require_room_for_inverse(k, A.dtype, "a coarse correction")
     sums = jax.ops.segment_sum(A.data, index_array(clusters.slots(A.pattern)), k * k)
     inverse = generalised_inverse(sums.reshape(k, k))
     return ClusterCorrection(

@@ -6,12 +6,33 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxsolve.core.errors import StructureError
+from jaxsolve.core.memory import require_memory
 from jaxsolve.core.tree import common
 from jaxsolve.preconditioners.xla_barriers import after
 
 #: Products of blocks of this size BLAS makes on one thread. Its threads wait for each other: beside another program on
 #: two cores, Cholesky's inverse of 256 rows took 860 ms, alone 2 ms, by blocks 1.5 ms in both cases.
 BLOCK = 32
+#: Coarse matrices up to this size are inverted, as long as a dense A of that size is factorised (`DENSE_LIMIT`).
+MOST_ROWS = 8192
+
+
+def require_room_for_inverse(size: int, dtype: Any, owner: str) -> None:
+    """Refuses a coarse matrix that is too large to be inverted densely.
+
+    Raises:
+        StructureError: If it has more than `MOST_ROWS` rows, or does not fit into memory.
+    """
+    if size > MOST_ROWS:
+        raise StructureError(
+            f"{owner} would invert a dense coarse matrix of {size} rows, and takes {MOST_ROWS} at most. Use 'jacobi' "
+            "or 'ilu' where A coarsens so slowly, or fewer coarse unknowns."
+        )
+    # The matrix, the inverse, and two in blocks while it is made.
+    needed = 4 * size**2 * np.dtype(dtype).itemsize
+    instead = "Use fewer coarse unknowns, 'ilu' or 'jacobi'."
+    require_memory(needed, owner, f"a dense coarse matrix of {size} rows", instead)
 
 
 def generalised_inverse(E: Array, hermitian: bool = False) -> Array:

@@ -19,7 +19,7 @@ from jaxsolve.operators.ell import gather, gather_or_zero
 from jaxsolve.operators.operator import Declared, LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.graph import neighbours
+from jaxsolve.preconditioners.graph import neighbours, require_room_for_product
 from jaxsolve.preconditioners.local_blocks import padded_rows, piece_positions
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner, inherited, with_entries
 from jaxsolve.preconditioners.xla_barriers import after
@@ -171,6 +171,7 @@ def _lower(pattern: Pattern, power: int) -> Pattern:
     graph = (neighbours(pattern).astype(bool) + scipy.sparse.eye_array(n, dtype=bool)).tocsr()
     reach = graph
     for _ in range(power - 1):
+        require_room_for_product(reach, graph, f"preconditioner {FSAI.name!r}")
         reach = reach @ graph
     coo = reach.tocoo()
     below = coo.col <= coo.row

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from jaxsolve.core.memory import require_memory
 from jaxsolve.operators.pattern import Pattern
 
 
@@ -17,6 +18,25 @@ def neighbours(pattern: Pattern) -> Any:
     return scipy.sparse.csr_matrix(
         (np.ones(off.sum(), np.int8), (coo.row[off], coo.col[off])), shape=pattern.shape
     )
+
+
+def require_room_for_product(left: Any, right: Any, owner: str, each: int = 16) -> None:
+    """Refuses the product of two sparse matrices whose entries might not fit into memory.
+
+    Args:
+        left: A pattern or a SciPy CSR matrix.
+        right: The same.
+        owner: Who multiplies.
+        each: Bytes a multiplication; the product has at most as many entries.
+
+    Raises:
+        StructureError: If they need more than there is.
+    """
+    products = int(np.diff(right.indptr)[left.indices].sum(dtype=np.int64))
+    if each == 16:
+        products = min(products, left.shape[0] * right.shape[1])
+    what = "a product of sparse matrices, some of whose rows are long"
+    require_memory(each * products, owner, what, "Use 'ilu' or 'jacobi'.")
 
 
 def priorities(n: int) -> np.ndarray:

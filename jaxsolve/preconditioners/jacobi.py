@@ -9,6 +9,7 @@ from jax import Array
 from scipy.sparse import csgraph
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.memory import require_memory
 from jaxsolve.core.options import require_count
 from jaxsolve.core.staging import index_array
 from jaxsolve.core.traits import Traits
@@ -116,7 +117,13 @@ class BlockJacobi(AbstractPreconditioner):
         n = A.shape[0]
         if isinstance(self.size, Pattern):
             return _coupled_blocks(with_entries(A, self.name), self.size)
-        blocks = diagonal_blocks(A, min(self.size, max(n, 1)))
+        size = min(self.size, max(n, 1))
+        # Positions, blocks and inverses.
+        needed = -(-n // size) * size**2 * (8 + 3 * np.dtype(A.dtype).itemsize)
+        require_memory(
+            needed, f"preconditioner {self.name!r}", f"blocks of {size} rows", "Use a smaller size."
+        )
+        blocks = diagonal_blocks(A, size)
         return BlockDiagonal(guarded_inverse(blocks), n, inherited(A))
 
 

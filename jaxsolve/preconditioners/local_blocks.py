@@ -3,6 +3,7 @@
 import numpy as np
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.memory import require_memory
 from jaxsolve.operators.pattern import Pattern
 
 #: Entries of all pieces together at most; their positions and values are 2.4 GB at this size in double precision.
@@ -31,6 +32,9 @@ def piece_positions(pattern: Pattern, rows: np.ndarray, name: str) -> np.ndarray
             f"{MOST_ENTRIES:.0e} entries: its rows (or the blocks asked for) are too long. Use 'block-jacobi' with a "
             "size, 'ilu' or 'amg'."
         )
+    instead = "Use 'block-jacobi' with a smaller size, or 'jacobi'."
+    # Keys, places and what they are compared with, in 64 bits.
+    require_memory(4 * 8 * count * width**2, f"preconditioner {name!r}", "dense pieces of A", instead)
     rows = rows.astype(np.int64)
     # One column more than the matrix has, so that unused slots find nothing.
     keys = pattern.rows.astype(np.int64) * (n + 1) + pattern.indices

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import StructureError
+from jaxsolve.core.memory import require_memory
 from jaxsolve.core.options import require_count
 from jaxsolve.core.traits import Traits
 from jaxsolve.core.vector import applied, mul
@@ -66,6 +67,10 @@ class Nystrom(AbstractPreconditioner):
         A = as_square(A, self.name)
         n = A.shape[0]
         rank, real = min(self.rank, n), jnp.finfo(A.dtype).dtype
+        # Directions, products with them, their sum, factors and singular vectors.
+        needed = 5 * n * rank * np.dtype(A.dtype).itemsize
+        owner = f"preconditioner {self.name!r}"
+        require_memory(needed, owner, f"{rank} vectors", "Use a smaller rank.", on_device=True)
         shift = jnp.asarray(self.shift, real)
         test = _orthonormal(n, rank, A.dtype, self.seed)
         Y = _products(A, test) - shift.astype(A.dtype) * test

@@ -77,6 +77,11 @@ class AbstractMethod(eqx.Module):
         return 1
 
     @property
+    def basis(self) -> int:
+        """Vectors of a basis that are held at once; 0 from methods that hold a few vectors whatever is asked."""
+        return 0
+
+    @property
     def products(self) -> int:
         """Products with A and its adjoint in one step."""
         return 1

@@ -138,16 +138,19 @@ class NullSpace(eqx.Module):
             status: How it ended.
             r: The residual.
             target: The norm it had to reach.
-            A: The operator, its entries near 1: of a basis that it does not map to zero nothing follows.
+            A: The operator, its entries near 1: nothing follows of a basis that A or its adjoint does not map to zero.
         """
         failed = ~is_any_of(status, CONVERGED) & (status != int(Status.invalid_input))
         if self.basis is not None:
             unreachable = failed & (norm(r - self.project(r)) > target)
-            v = applied(self.basis, 1 + scattered(self.basis.shape[1], target.dtype))
-            image = product_if(unreachable, A, v)
+            n, k = self.basis.shape
+            v = applied(self.basis, 1 + scattered(k, target.dtype))
+            u = scattered(n, target.dtype).astype(v.dtype)
+            Av, Au = (product_if(unreachable, A, w) for w in (v, u))
             # A basis may be computed, to half the digits.
-            eps = jnp.finfo(target.dtype).eps
-            mapped = peak(image) <= math.sqrt(eps) * peak(v)
+            tiny = math.sqrt(jnp.finfo(target.dtype).eps) * peak(v)
+            # b is out of reach of A where Aᴴ maps the basis to zero: vᴴA u = 0 for a vector u of no order.
+            mapped = (peak(Av) <= tiny) & (jnp.abs(dot(v, Au)) <= math.sqrt(length(n)) * tiny)
             return jnp.where(unreachable & mapped, int(Status.inconsistent), status)
         if self.found is None:
             return status

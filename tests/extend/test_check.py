@@ -248,7 +248,7 @@ def test_what_cannot_be_registered_is_refused_in_words(register, words):
         register()
 
 
-@pytest.mark.parametrize("name", ["klu", "pardiso"])
+@pytest.mark.parametrize("name", ["klu", "pardiso", "cholmod"])
 def test_a_backend_without_its_package_is_refused_in_words(name, monkeypatch):
     monkeypatch.setattr(importlib.import_module(f"jaxsolve.solvers.host.{name}"), "_library", lambda: None)
     with pytest.raises(MissingBackendError, match=rf"backend='{name}' needs .*jaxsolve\[{name}\]"):

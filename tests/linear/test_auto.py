@@ -20,6 +20,12 @@ from tests.preconditioners.problems import convection, poisson, rough
 RNG = np.random.default_rng(40127)
 
 
+@pytest.fixture(autouse=True)
+def _without_cholmod(monkeypatch):
+    """What is chosen does not follow what is installed: CHOLMOD makes elimination cheaper."""
+    monkeypatch.setattr("jaxsolve.linear.knowledge.has_cholmod", lambda: False)
+
+
 class Opaque(Wrapper):
     operator: LinearOperator
 
@@ -352,7 +358,7 @@ def test_matrices_without_entries(n, method):
 
 def test_iterations_take_the_place_of_factors_that_do_not_fit(monkeypatch):
     A = CASES["big, a little indefinite"][0]
-    monkeypatch.setattr("jaxsolve.linear.knowledge.available_bytes", lambda: 1e7)
+    monkeypatch.setattr("jaxsolve.core.memory.available_bytes", lambda: 1e7)
     assert names(choose(A, js.Solve())) == ("GMres", "ilu")
 
 

@@ -1,5 +1,7 @@
 """explain: the choice with its facts, and the diagnosis of solves that failed or were slow."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,10 @@ import scipy.sparse as sps
 import jaxsolve as js
 from jaxsolve.linear.spectrum import spectrum_of
 from jaxsolve.operators.dense_matrix import DenseMatrix
+from jaxsolve.solvers.method_registry import METHODS
 from tests.gallery import problems
 from tests.gallery.methods import distance
+from tests.linear.test_auto import recirculation
 from tests.preconditioners.problems import poisson
 
 RNG = np.random.default_rng(55171)
@@ -244,6 +248,9 @@ def test_a_singular_system_that_was_not_declared_so_is_reported(capsys):
     info = js.solve_linear_info(A, b, js.Solve("lsmr"))
     assert info.converged
     found = js.explain(info)
+    assert "of the many solutions, x is the shortest" in found.findings[0]
+    assert found.advice == ()
+    found = js.explain(js.solve_linear_info(A, b, js.Solve("GMres", rtol=1e-10)))
     assert "anything in its null space" in found.findings[0]
     assert "null_space=" in found.advice[0]
     null = np.array([[1.0], [0], [0], [-1]])
@@ -284,3 +291,119 @@ def test_the_advice_on_a_rectangular_system_that_failed_can_be_followed():
     assert not any("rank_deficiency" in advice or "ilu" in advice for advice in told.advice)
     for name in ("QR", "SVD"):
         assert bool(js.solve_linear_info(A, b, js.Solve(name)).converged)
+
+
+METHOD = re.compile(r"`([\w()-]+)`")
+RECIPE = re.compile(r"preconditioner '([\w-]+)'")
+
+
+def followed(advice, null, **options):
+    """The requests that lines of advice ask for, each method and each declaration that they name."""
+    for line in advice:
+        recipe = RECIPE.search(line)
+        for word in METHOD.findall(line):
+            if word in METHODS:
+                # A method that factorises takes no preconditioner.
+                taken = recipe[1] if recipe and METHODS[word].preconditioned else None
+                yield word, js.Solve(word, preconditioner=taken, **options)
+        if "rank_deficiency=1" in line:
+            yield "rank_deficiency", js.Solve(rank_deficiency=1, **options)
+        if "`null_space=`" in line:
+            yield "null_space", js.Solve(null_space=null, **options)
+        if line.startswith("Solve('auto')"):
+            yield "auto", js.Solve(**options)
+
+
+def singular(n):
+    """A sparse matrix without symmetry of rank n - 1, its null vector, and b in its range."""
+    rng = np.random.default_rng(3)
+    A = sps.lil_array(sps.random_array((n, n), density=4 / n, rng=rng) + 3 * sps.eye_array(n))
+    A[:, [n - 1]] = A[:, [0]]
+    null = np.zeros((n, 1))
+    null[0], null[-1] = np.sqrt([0.5, 0.5]) * [1, -1]
+    A = sps.csr_array(A)
+    return A, null, A @ rng.standard_normal(n)
+
+
+def torus(n):
+    """A graph Laplacian, its null vector, and b in its range."""
+    A = sps.csr_array(poisson((n, n), "periodic"))
+    b = np.random.default_rng(4).standard_normal(n * n)
+    return A, np.ones((n * n, 1)) / n, b - b.mean()
+
+
+@pytest.mark.parametrize(
+    ("system", "method"),
+    [
+        pytest.param(singular(300), js.Solve("sparse-direct"), id="factors"),
+        pytest.param(torus(17), js.Solve("LU"), id="constants", marks=pytest.mark.further),
+        pytest.param(
+            singular(300), js.Solve("GMres", preconditioner="ilu"), id="iteration", marks=pytest.mark.further
+        ),
+    ],
+)
+def test_the_advice_on_a_singular_system_solves_it(system, method):
+    A, null, b = system
+    info = js.solve_linear_info(A, b, method)
+    told = js.explain(info)
+    requests = dict(followed(told.advice, null, rtol=1e-10))
+    if info.converged and not requests:
+        assert told.findings[0].endswith("x is the one of mean zero")
+        return
+    assert requests, told
+    assert not any("direct method" in line for line in told.advice)
+    for name, request in requests.items():
+        x = js.solve_linear(A, b, request)
+        assert distance(x, np.linalg.lstsq(A.toarray(), b, rcond=None)[0]) < 1e-6, name
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(js.Solve("CG", max_iterations=40), marks=pytest.mark.further),
+        js.Solve("GMres", preconditioner="amg", max_iterations=20),
+    ],
+)
+def test_the_advice_on_convection_solves_it(method):
+    A = sps.csr_array(recirculation(30, 1e-3))
+    b = np.random.default_rng(4).standard_normal(900)
+    info = js.solve_linear_info(A, b, method)
+    assert not info.converged
+    told = js.explain(info)
+    requests = dict(followed(told.advice, None, rtol=1e-8))
+    assert {"GMres", "auto"} <= requests.keys()
+    assert "'ilu'" in told.advice[0]
+    for name, request in requests.items():
+        x = js.solve_linear(A, b, request)
+        assert np.linalg.norm(A @ x - b) <= 1.01e-8 * np.linalg.norm(b), name
+
+
+@pytest.mark.further
+def test_what_explain_offers_for_convection_and_singular_systems_solves_them():
+    flow = sps.csr_array(recirculation(30, 1e-3))
+    A, _, consistent = singular(300)
+    for matrix, b in ((flow, np.ones(900)), (A, consistent)):
+        told = js.explain(matrix, b)
+        for pair in [
+            f"{told.method} + {told.preconditioner}",
+            *(line.split(":")[0] for line in told.alternatives),
+        ]:
+            method, _, recipe = pair.partition(" + ")
+            named = None if recipe in ("", "None") else recipe
+            info = js.solve_linear_info(matrix, b, js.Solve(method, preconditioner=named, rtol=1e-8))
+            # What needs a regular matrix says so where this one is none.
+            assert info.converged or (matrix is A and info.status is js.Status.singular), pair
+
+
+def test_a_null_space_of_one_side_is_not_held_against_b():
+    A, null, b = singular(300)
+    shortest = np.linalg.lstsq(A.toarray(), b, rcond=None)[0]
+    info = js.solve_linear_info(A, b, js.Solve(null_space=null[:, 0], rtol=1e-10))
+    assert info.method == "lsmr"
+    assert info.converged
+    assert distance(info.x, shortest) < 1e-8
+    info = js.solve_linear_info(A, b, js.Solve("sparse-direct", null_space=null[:, 0], rtol=1e-10))
+    assert info.status is not js.Status.inconsistent
+    # That of both sides is.
+    A, null, b = torus(17)
+    assert js.solve_linear_info(A, b + 1, js.Solve(null_space=null[:, 0])).status is js.Status.inconsistent

@@ -27,7 +27,11 @@ from jaxsolve.preconditioners.ilu.triangular import (
 from jaxsolve.preconditioners.ilu.zero_fill import plan_zero_fill, zero_fill_factors
 from jaxsolve.preconditioners.preconditioner import AbstractPreconditioner, with_entries
 from jaxsolve.solvers.host.host_inverse import host_inverse
-from jaxsolve.solvers.host.superlu_incomplete import IncompleteCholesky, IncompleteLU
+from jaxsolve.solvers.host.superlu_incomplete import (
+    IncompleteCholesky,
+    IncompleteLU,
+    require_room_for_incomplete,
+)
 
 FILL_FACTOR, DROP_TOL = 10.0, 1e-4
 #: SciPy's column orderings, and the choice by structure.
@@ -59,7 +63,8 @@ class ILU(AbstractPreconditioner):
     Raises:
         ValueError: If options are out of range or contradict each other.
         StructureError: From `build`, if the entries of A are not known, a definite factorisation is asked of a
-            matrix that is not Hermitian, or factors with fill cannot be applied on the device as asked.
+            matrix that is not Hermitian, factors with fill cannot be applied on the device as asked, or they are
+            predicted not to fit into memory.
 
     Builds: an operator of shape (n, n) in the dtype of A; double precision inside where it is made on the host.
     Cost: set-up on the host; application as many products as the factors hold matrices (`fill_factor` at most);
@@ -134,6 +139,7 @@ class ILU(AbstractPreconditioner):
         facts = _definite_facts(matrix) if definite else Traits()
         if self.level == 0:
             return zero_fill_inverse(matrix, self.sweeps, definite, facts)
+        require_room_for_incomplete(matrix.pattern, matrix.dtype, self.fill_factor, self.name)
         if definite:
             recipe = IncompleteCholesky(matrix.pattern, self.fill_factor, self.drop_tol, self.permutation)
         else:

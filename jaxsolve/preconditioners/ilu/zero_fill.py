@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.memo import compiled, per_object
+from jaxsolve.core.memory import require_memory
 from jaxsolve.core.staging import index_array
 from jaxsolve.operators.ell import gather, gather_or_zero
 from jaxsolve.operators.pattern import Pattern
@@ -100,6 +101,7 @@ def _triples(full: Pattern, rows: np.ndarray, columns: np.ndarray, is_lower: np.
     # Row k beyond its diagonal: the entries (k, j) with j > k.
     start = full.diagonal_positions[columns[below]].astype(np.int64) + 1
     count = full.indptr[columns[below] + 1] - start
+    _require_room(rows, columns, is_lower, count, n)
     found = []
     edges = np.searchsorted(np.cumsum(count), np.arange(0, count.sum() + _CHUNK, _CHUNK))
     for first, last in itertools.pairwise(edges):
@@ -114,6 +116,16 @@ def _triples(full: Pattern, rows: np.ndarray, columns: np.ndarray, is_lower: np.
         found.append(np.stack([position[kept], left[kept], right[kept]]))
     triples = np.concatenate(found, axis=1) if found else np.zeros((3, 0), np.int64)
     return tuple(triples[:, np.argsort(triples[0], kind="stable")])
+
+
+def _require_room(
+    rows: np.ndarray, columns: np.ndarray, is_lower: np.ndarray, count: np.ndarray, n: int
+) -> None:
+    """Refuses patterns with too many triples: an entry (i, j) is in as many as row i and column j can pair at most."""
+    lower, upper = np.bincount(rows[is_lower], minlength=n), np.bincount(columns[~is_lower], minlength=n)
+    most = min(int(count.sum()), int(np.minimum(lower[rows], upper[columns]).sum()))
+    what = "the sums of incomplete factors on the pattern of A"
+    require_memory(6 * 8 * most, "a preconditioner without fill", what, "Use js.ILU(), or 'jacobi'.")
 
 
 def _part(rows: np.ndarray, columns: np.ndarray, chosen: np.ndarray, n: int) -> tuple[Pattern, np.ndarray]:

@@ -20,7 +20,7 @@ from jaxsolve.operators.on_mesh import OnMesh, Placement, placed_on
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.partition import Partition
 from jaxsolve.operators.pattern import Pattern
-from jaxsolve.preconditioners.coarse_solve import host_inverse
+from jaxsolve.preconditioners.coarse_solve import host_inverse, require_room_for_inverse
 from jaxsolve.preconditioners.multigrid.aggregation_in_blocks import AggregationInBlocks, BlockPlan
 from jaxsolve.preconditioners.multigrid.cycle import Level, MultigridCycle
 from jaxsolve.preconditioners.multigrid.hierarchy import conjugates, is_hermitian, shape_of
@@ -216,6 +216,7 @@ def _made(
             )
         )
         part = coarse
+    require_room_for_inverse(shape.patterns[-1].shape[0], shape.bottom.dtype, "multigrid")
     dense = np.asarray(shape.patterns[-1].to_scipy(shape.bottom).todense())
     inverse = host_inverse(dense, is_hermitian(facts, kind)).astype(kind)
     # Rows and columns where the blocks have them, zeros besides.

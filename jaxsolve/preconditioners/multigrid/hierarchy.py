@@ -18,7 +18,7 @@ from jaxsolve.operators.layout import diagonal_slots, is_banded
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.coarse_solve import generalised_inverse, host_inverse
+from jaxsolve.preconditioners.coarse_solve import generalised_inverse, host_inverse, require_room_for_inverse
 from jaxsolve.preconditioners.multigrid.cycle import Level, MultigridCycle
 from jaxsolve.preconditioners.multigrid.smoother_bounds import host_spectrum
 from jaxsolve.preconditioners.multigrid.sparse_products import (
@@ -178,6 +178,7 @@ def from_host(
         P = shape.interpolations[k].pattern
         R, order = P.transpose()
         levels.append(((shape.patterns[k], a), (P, p), (R, (p.conj() if conjugate else p)[order])))
+    require_room_for_inverse(shape.patterns[-1].shape[0], shape.bottom.dtype, "multigrid")
     dense = np.asarray(shape.patterns[-1].to_scipy(shape.bottom).todense())
     return host_cycle(levels, dense, smoother, facts, kind, visits)
 
@@ -217,6 +218,7 @@ def from_values(
         levels.append(Level(matrix.layout(), P.layout(), R.layout(), M, M))
         right, left = shape.products(k)
         data = left.multiply(R.data, right.multiply(data, p))
+    require_room_for_inverse(shape.patterns[-1].shape[0], kind, "multigrid")
     bottom = generalised_inverse(
         SparseMatrix(data, shape.patterns[-1]).as_matrix(), is_hermitian(facts, kind)
     )

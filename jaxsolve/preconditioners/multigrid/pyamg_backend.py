@@ -10,6 +10,7 @@ from jaxsolve.core.errors import MissingBackendError, StructureError
 from jaxsolve.core.traits import Traits
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
+from jaxsolve.preconditioners.coarse_solve import require_room_for_inverse
 from jaxsolve.preconditioners.multigrid.cycle import MultigridCycle
 from jaxsolve.preconditioners.multigrid.hierarchy import MOST_LEVELS, host_cycle
 from jaxsolve.preconditioners.multigrid.representative import is_concrete
@@ -52,6 +53,7 @@ def pyamg_cycle(
     matrix = A.pattern.to_scipy(np.asarray(A.data))
     found = getattr(pyamg, solver)(matrix, max_levels=MOST_LEVELS, max_coarse=bottom, **options)
     levels = [tuple(_parts(M) for M in (level.A, level.P, level.R)) for level in found.levels[:-1]]
+    require_room_for_inverse(found.levels[-1].A.shape[0], found.levels[-1].A.dtype, "multigrid")
     dense = np.asarray(found.levels[-1].A.todense())
     with jax.ensure_compile_time_eval():
         return host_cycle(levels, dense, smoother, facts, kind, visits)

@@ -14,6 +14,7 @@ from jax import Array
 
 from jaxsolve.core.staging import index_array
 from jaxsolve.operators.pattern import Pattern
+from jaxsolve.preconditioners.graph import require_room_for_product
 
 #: Products on the host with more entries than this on the left are shared among threads (SciPy releases the GIL).
 THREADED = 50_000
@@ -66,6 +67,7 @@ def _ones(pattern: Pattern) -> Any:
 
 def host_product(left: Any, right: Any) -> Any:
     """The product of two SciPy CSR matrices, a block of rows for each thread; columns unsorted."""
+    require_room_for_product(left, right, "multigrid")
     count = min(os.cpu_count() or 1, MOST_THREADS)
     if left.nnz < THREADED or count < 2:
         return left @ right
@@ -78,6 +80,8 @@ def host_product(left: Any, right: Any) -> Any:
 
 def plan_product(left: Pattern, right: Pattern, also: Pattern | None = None) -> ProductPlan:
     """How the product of two patterns is formed; the pattern of the result holds the entries of `also`, too."""
+    # Five arrays of indices of 64 bits, one for each multiplication.
+    require_room_for_product(left, right, "multigrid of traced values", each=40)
     pattern = product_pattern(left, right, also)
     owner, entry = expand(left.indices, right.indptr)
     slot = find(pattern, left.rows[owner], right.indices[entry])

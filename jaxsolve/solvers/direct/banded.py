@@ -4,10 +4,12 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from jaxsolve.core.errors import StructureError
 from jaxsolve.core.memo import compiled
+from jaxsolve.core.memory import require_memory
 from jaxsolve.core.options import require_count
 from jaxsolve.core.tree import common
 from jaxsolve.core.vector import applied, mul, power_of_two
@@ -24,8 +26,8 @@ class Banded(AbstractDirect):
         upper: Diagonals above the main one.
 
     Raises:
-        StructureError: If an option is no integer of at least 0, the band is not known, or entries lie outside the
-            declared one.
+        StructureError: If an option is no integer of at least 0, the band is not known, entries lie outside the
+            declared one, or it does not fit into memory.
         NotConverged: Out of a solve: `singular` where a pivot is 0.
 
     Solves: A x = b with A of shape (n, n), real or complex, whose entries lie near the diagonal.
@@ -55,7 +57,12 @@ class Banded(AbstractDirect):
         """The inverse by factors of the band."""
         # The band of a user's operator is read off its products, where they show it.
         A = A if A.known_bandwidth is not None else with_known_entries(A)
-        return _factors(*self._band(A), A)
+        lower, upper = self._band(A)
+        # The diagonals, the factors with what pivoting adds above, and the multipliers.
+        needed = (3 * lower + 2 * upper + 2) * A.shape[0] * np.dtype(A.dtype).itemsize
+        what = f"a band of {lower} diagonals below and {upper} above the main one"
+        require_memory(needed, f"`{self.name}`", what, "Use 'sparse-direct' or 'auto'.", on_device=True)
+        return _factors(lower, upper, A)
 
     def _band(self, A: LinearOperator) -> tuple[int, int]:
         found = A.known_bandwidth

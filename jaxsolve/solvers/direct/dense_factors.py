@@ -12,7 +12,7 @@ from jaxsolve.core.tree import common
 from jaxsolve.core.vector import plain_norm, power_of_two
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.direct.refinement import AbstractDirect, RefinementState
-from jaxsolve.solvers.host.fill import require_dense_memory
+from jaxsolve.solvers.host.fill import require_dense_room
 
 
 class DenseFactors(LinearOperator):
@@ -102,7 +102,7 @@ class AbstractDense(AbstractDirect):
 
     def prepare(self, A: LinearOperator) -> DenseFactors:
         """The inverse by factors of the dense matrix, scaled by a power of two so that no pivot overflows."""
-        require_dense_memory(A, self.name)
+        require_dense_room(A, self.name)
         matrix = A.as_matrix()
         unit = power_of_two(jnp.max(jnp.abs(matrix), initial=0))
         return self._factorise(matrix / unit.astype(matrix.dtype), unit, (A.shape[1], A.shape[0]))

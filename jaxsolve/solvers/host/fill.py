@@ -1,15 +1,14 @@
 """Fill: how many entries the factors of a sparse matrix will have, and what they will cost, from its pattern alone."""
 
 import dataclasses
-import os
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
-from jaxsolve.core.errors import StructureError
 from jaxsolve.core.memo import per_object
+from jaxsolve.core.memory import require_memory
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.solvers.host.elimination_tree import column_counts
@@ -96,7 +95,7 @@ def predicted_fill(pattern: Pattern) -> Fill:
     return Fill(float(n + 2 * counts.sum()), float((counts * (counts + 1)).sum()), 0, order)
 
 
-def require_memory(pattern: Pattern, dtype: Any, owner: str) -> None:
+def require_room_for_factors(pattern: Pattern, dtype: Any, owner: str) -> None:
     """Refuses a matrix whose factors don't fit into this machine, before anything is allocated.
 
     Patterns whose elimination exchanges rows are let through: nobody knows their fill.
@@ -106,41 +105,26 @@ def require_memory(pattern: Pattern, dtype: Any, owner: str) -> None:
     """
     if pattern.shape[0] <= ALWAYS or not has_full_structure(pattern):
         return
-    needed, there = predicted_fill(pattern).nbytes(dtype), available_bytes()
-    if needed > there:
-        raise StructureError(
-            f"`{owner}` would need {needed / 2**30:.2g} GiB for the factors of A, and this machine has "
-            f"{there / 2**30:.2g} GiB. Iterate instead: 'auto', or 'GMres' with preconditioner 'ilu' or 'amg'."
-        )
+    instead = "Iterate instead: 'auto', or 'GMres' with preconditioner 'ilu' or 'amg'."
+    require_memory(predicted_fill(pattern).nbytes(dtype), f"`{owner}`", "the factors of A", instead)
 
 
-def require_dense_memory(A: LinearOperator, owner: str) -> None:
+def require_dense_room(A: LinearOperator, owner: str) -> None:
     """Refuses a matrix whose dense form and factors don't fit into this machine, before anything is allocated.
 
     Raises:
         StructureError: If they need more than there is.
     """
     m, n = A.shape
-    needed, there = 2 * m * n * np.dtype(A.dtype).itemsize, available_bytes()
-    if needed > there:
-        others = "'sparse-direct' or an iterative method" if m == n else "'lsmr' or 'lsqr'"
-        raise StructureError(
-            f"`{owner}` would need {needed / 2**30:.2g} GiB for A of shape {A.shape} as a dense matrix and factors, "
-            f"and this machine has {there / 2**30:.2g} GiB. Use {others}."
-        )
+    others = "'sparse-direct' or an iterative method" if m == n else "'lsmr' or 'lsqr'"
+    what = f"A of shape {A.shape} as a dense matrix and factors"
+    needed = 2 * m * n * np.dtype(A.dtype).itemsize
+    require_memory(needed, f"`{owner}`", what, f"Use {others}.", on_device=True)
 
 
 def has_full_structure(pattern: Pattern) -> bool:
     """Whether a pattern is symmetric with a full diagonal, so that it is eliminated without exchanges."""
     return pattern.is_symmetric and not (pattern.diagonal_positions >= pattern.nnz).any()
-
-
-def available_bytes() -> float:
-    """The memory of this machine, infinite where it can't be asked for."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return np.inf
 
 
 def _graph(pattern: Pattern) -> Any:

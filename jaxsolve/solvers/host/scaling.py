@@ -7,6 +7,9 @@ import scipy.sparse
 
 from jaxsolve.operators.pattern import Pattern
 
+#: Rounding units by which entries may differ from those of the adjoint, as for traits.
+_ROUNDING = 64
+
 
 def widened(data: np.ndarray) -> np.ndarray:
     """Values in double precision: single precision loses what refinement would have to recover."""
@@ -18,6 +21,19 @@ def has_symmetric_structure(pattern: Pattern, data: np.ndarray) -> bool:
     if not pattern.is_symmetric or (pattern.diagonal_positions >= pattern.nnz).any():
         return False
     return bool((data[pattern.diagonal_positions] != 0).all())
+
+
+def is_hermitian(pattern: Pattern, data: np.ndarray) -> bool:
+    """Whether a matrix is Hermitian up to rounding in the units of its unknowns, with a full real diagonal."""
+    places = pattern.diagonal_positions
+    if not pattern.is_symmetric or (places >= pattern.nnz).any():
+        return False
+    diagonal = data[places]
+    size = np.sqrt(np.abs(diagonal))
+    _, order = pattern.transpose()
+    apart = np.abs(data - data[order].conj())
+    eps = np.finfo(data.dtype).eps
+    return bool((apart <= _ROUNDING * eps * size[pattern.rows] * size[pattern.indices]).all())
 
 
 def equilibrated(pattern: Pattern, data: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
+from jaxsolve.core.errors import StructureError
 from jaxsolve.core.memo import per_object
 from jaxsolve.core.status import Status
 from jaxsolve.operators.pattern import Pattern
@@ -196,6 +197,12 @@ class SuperLU(AbstractRecipe):
             )
         except RuntimeError as error:
             return NoFactor(Status.singular, f"{options.description}: {error}")
+        except MemoryError:
+            # Where rows are exchanged nobody knows the fill beforehand.
+            raise StructureError(
+                "the factors of A do not fit into memory, SuperLU has found. Iterate instead: 'GMres' with "
+                "preconditioner 'ilu'."
+            ) from None
         _known(self.pattern).setdefault(options, np.argsort(factors.perm_c))
         found = SuperLUFactors(factors, matrix, layout, left, right, options.description)
         plain = scipy.sparse.csr_matrix(

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
 
+from jaxsolve.core import memory
 from jaxsolve.operators.bipartite import paired_rows
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.solvers.host.factor import AbstractFactor, AbstractRecipe, Form, norm, probe
@@ -27,6 +28,28 @@ _SYMMETRIC: dict[str, Any] = {
 GOOD = 1.0
 #: Additions to the unit diagonal that are tried in turn, the strategy of Manteuffel (1980).
 SHIFTS = (0.0, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+def _bytes_of_fill(pattern: Pattern, dtype: Any) -> int:
+    """What SuperLU takes for a fill factor of 1, at once: values of L and of U, and indices (`dLUMemInit`)."""
+    return pattern.nnz * (2 * np.result_type(dtype, np.float64).itemsize + 5)
+
+
+def fill_that_fits(pattern: Pattern, dtype: Any) -> float:
+    """The fill factor for which the memory that is taken unasked suffices."""
+    return memory.SHARE * memory.available_bytes() / max(_bytes_of_fill(pattern, dtype), 1)
+
+
+def require_room_for_incomplete(pattern: Pattern, dtype: Any, fill_factor: float, owner: str) -> None:
+    """Refuses incomplete factors that don't fit into this machine.
+
+    Raises:
+        StructureError: If `fill_factor` times the entries of A need more than there is.
+    """
+    needed = fill_factor * _bytes_of_fill(pattern, dtype)
+    what = f"{fill_factor:g} times the entries of A"
+    instead = "Use a smaller fill_factor, js.ILU(level=0), or 'jacobi'."
+    memory.require_memory(needed, f"preconditioner {owner!r}", what, instead)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,12 +128,16 @@ class IncompleteLU(AbstractRecipe):
             yield "ILU, minimum degree on A + Aᵀ, no row exchanges", None, {**limits, **_SYMMETRIC}
         yield "ILU, COLAMD, partial pivoting", None, limits
         tight = {"drop_tol": 1e-2 * self.drop_tol, "fill_factor": 3 * self.fill_factor}
-        yield "ILU, a hundredth of drop_tol", None, tight
+        room = fill_that_fits(self.pattern, matrix.dtype)
+        if room >= tight["fill_factor"]:
+            yield "ILU, a hundredth of drop_tol", None, tight
         order = matched(matrix)
         if order is not None:
             yield "ILU, matched rows, COLAMD, threshold pivoting", order, {**limits, "diag_pivot_thresh": 0.1}
             yield "ILU, matched rows, minimum degree, no row exchanges", order, {**limits, **_SYMMETRIC}
-        yield "LU without dropping", None, {"drop_tol": 0.0, "fill_factor": 100 * self.fill_factor}
+        most = min(100 * self.fill_factor, room)
+        if most > self.fill_factor:
+            yield "LU without dropping", None, {"drop_tol": 0.0, "fill_factor": most}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,6 +67,10 @@ class BiCGStab(AbstractMethod):
         return BiCGStabInTwoSums() if self.l == 1 else self
 
     @property
+    def basis(self) -> int:
+        return 2 * self.l + 5
+
+    @property
     def products(self):
         return 2 * self.l
 

@@ -63,6 +63,10 @@ class FGMRES(AbstractMethod):
                 f"FGMRES(restart={self.restart!r}): a cycle has at least 1 step, a whole number."
             )
 
+    @property
+    def basis(self) -> int:
+        return 2 * self.restart + 2
+
     def start(self, A, M, r):
         m = min(self.restart, length(r.shape[0]))
         space, Z = arnoldi(r, m), jnp.zeros((m, r.shape[0]), r.dtype)

@@ -61,6 +61,10 @@ class GMRES(AbstractMethod):
         if not is_count(self.restart):
             raise ValueError(f"GMRES(restart={self.restart!r}): a cycle has at least 1 step, a whole number.")
 
+    @property
+    def basis(self) -> int:
+        return self.restart + 2
+
     def start(self, A, M, r):
         space = arnoldi(r, min(self.restart, length(r.shape[0])))
         return GMRESState(None, space, space.residual_norm, jnp.array(0))

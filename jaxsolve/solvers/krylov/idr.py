@@ -72,6 +72,10 @@ class IDR(AbstractMethod):
             )
 
     @property
+    def basis(self) -> int:
+        return 3 * self.s + 4
+
+    @property
     def products(self):
         return self.s + 1
 

@@ -11,7 +11,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 import jaxsolve as js
-from jaxsolve.solvers.host import klu, pardiso
+from jaxsolve.solvers.host import cholmod, klu, pardiso
 from jaxsolve.solvers.host.factor import FACTORS, refined
 from jaxsolve.solvers.host.handle import Handle
 from jaxsolve.solvers.host.scaling import equilibrated
@@ -237,7 +237,7 @@ def test_eager_gradients_through_factors_of_singular_matrices_keep_the_class():
             jax.jvp(lambda b, f=of: f(A.data).solve(b), (jnp.eye(2),), (jnp.eye(2),))
 
 
-@pytest.mark.parametrize(("module", "extra"), [(klu, "klu"), (pardiso, "pardiso")])
+@pytest.mark.parametrize(("module", "extra"), [(klu, "klu"), (pardiso, "pardiso"), (cholmod, "cholmod")])
 def test_a_missing_library_is_named_with_its_extra(module, extra, monkeypatch):
     monkeypatch.setattr(module, "_library", lambda: None)
     with pytest.raises(ImportError, match=rf"pip install 'jaxsolve\[{extra}\]'"):

@@ -90,7 +90,7 @@ def test_hubs_trees_and_chains_are_not_taken_for_wide():
 
 def test_factors_that_do_not_fit_are_refused_before_they_are_made(monkeypatch):
     matrix, b = poisson((60, 60)), np.ones(3600)
-    monkeypatch.setattr(fill, "available_bytes", lambda: 1e5)
+    monkeypatch.setattr("jaxsolve.core.memory.available_bytes", lambda: 1e5)
     monkeypatch.setattr("scipy.sparse.linalg.splu", None)
     with pytest.raises(StructureError, match=r"`sparse-direct` would need .* GiB for the factors of A"):
         js.solve_linear(js.SparseMatrix.from_scipy(matrix), b, js.Solve("sparse-direct"))

@@ -14,7 +14,12 @@ import numpy as np
 from jaxsolve.core.memo import compiled
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.operators.sparse import SparseMatrix
-from jaxsolve.preconditioners.coarse_solve import generalised_inverse, host_inverse, without_constants
+from jaxsolve.preconditioners.coarse_solve import (
+    generalised_inverse,
+    host_inverse,
+    require_room_for_inverse,
+    without_constants,
+)
 from jaxsolve.preconditioners.grid_search import grid_of
 from jaxsolve.preconditioners.multigrid.cycle import Level, MultigridCycle
 from jaxsolve.preconditioners.multigrid.grid.halving import galerkin_along, interpolation_along
@@ -177,6 +182,7 @@ def _on_device(
         M = smoother.build(A)
         levels.append(Level(A, _product(P), _product([r.T for r in R[::-1]]), M, M))
         A = below
+    require_room_for_inverse(A.shape[0], A.dtype, "multigrid")
     hermitian, E = is_hermitian(facts, A.dtype), A.as_matrix()
     bottom = generalised_inverse(jnp.where(insulated, without_constants(E, hermitian), E), hermitian)
     return MultigridCycle(tuple(levels), bottom, visits, None, facts)
@@ -215,6 +221,7 @@ def _on_host(
             transfers = _product(interpolations), _product([r.T for r in restrictions[::-1]])
             levels.append((fine, *transfers, spectrum))
             A = below
+        require_room_for_inverse(A.shape[0], A.dtype, "multigrid")
         hermitian, E = is_hermitian(facts, A.dtype), A.host_matrix()
         bottom = host_inverse(without_constants(E, hermitian) if insulated else E, hermitian)
     made = []
