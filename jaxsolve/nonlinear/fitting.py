@@ -50,7 +50,7 @@ class AbstractFit(AbstractSearch):
 
     def target(self, s: FitState, size: Array, reference: Array, rtol: Array) -> Array:
         """‖P r‖ <= rtol ‖r‖, or a rounding error where all of r vanishes."""
-        return target_of(size, s.model.gain, s.model.allowed(s.x, s.first, rtol))
+        return target_of(size, s.model.gain, s.model.allowed(s.first, rtol))
 
     def sizes(self, s: FitState) -> Array:
         """The norms of the columns of J."""
@@ -80,7 +80,7 @@ class AbstractFit(AbstractSearch):
         """The state at x if ½‖r‖² is less there, whether it is, and ½‖r‖² there."""
         model = model_at(self.statement, self.given, x, self.linear)
         value, before = model.value, s.value
-        better = (value < before) | ((value <= before + s.model.slack(s.x)) & (model.gain < s.model.gain))
+        better = (value < before) | ((value <= before + s.model.slack) & (model.gain < s.model.gain))
         gained = better & jnp.isfinite(value)
         kept = _where(gained, model, s.model)
         metric = jnp.where(gained, jnp.maximum(s.metric, model.sizes), s.metric)
@@ -110,7 +110,9 @@ class GaussNewtonSearch(AbstractFit):
         steepest = s.gap / s.model.units**2
         d = jnp.where(downhill, d, steepest)
         slope = jnp.where(downhill, slope, -dot(s.gap, steepest))
-        x, _, _, tries = wolfe(self.statement, self.given, s.x, d, s.value, slope)
+        posed, given, start = self.statement.near(self.given, s.x)
+        end, _, _, tries = wolfe(posed, given, start, d, s.value, slope)
+        x = end if posed is self.statement else self.statement.moved(self.given, s.x, end)
         moved, gained, _ = self.moved(s, x, s.evaluations + products + tries)
         halt = jnp.where(gained, 0, int(Status.stagnation)).astype(jnp.int32)
         return eqx.tree_at(lambda s: s.halt, moved, halt)
@@ -129,12 +131,15 @@ class LevenbergMarquardtSearch(AbstractFit):
 
     def step(self, s: FitState, target: Array) -> FitState:
         d, products = self.direction(s, target)
-        moved, gained, value = self.moved(s, s.x + d, s.evaluations + products + 1)
+        moved, gained, value = self.moved(
+            s, self.statement.moved(self.given, s.x, d), s.evaluations + products + 1
+        )
         expected = (dot(d, s.gap) + s.damping * squared_norm(s.metric * d)) / 2
-        loose = s.model.slack(s.x)
+        loose = s.model.slack
         gain = (s.value - value + loose) / (jnp.maximum(expected, 0) + loose)
         damping, growth = eased(s.damping, s.growth, gained, gain)
-        tiny = norm(s.metric * d) <= jnp.finfo(d.dtype).eps * norm(s.metric * s.x)
+        far = norm(s.metric * s.x) if self.statement.chart is None else s.model.reach
+        tiny = norm(s.metric * d) <= jnp.finfo(d.dtype).eps * far
         lost = ~gained & (tiny | ~jnp.isfinite(damping))
         halt = jnp.where(lost, int(Status.stagnation), 0).astype(jnp.int32)
         return eqx.tree_at(lambda s: (s.halt, s.damping, s.growth), moved, (halt, damping, growth))

@@ -42,6 +42,7 @@ class Model(eqx.Module):
         gain: What is judged: ‖P r‖ with P the projection onto the range of J, or the largest |Jⱼᵀ r| / ‖Jⱼ‖, which is
             part of it.
         J: The sparse J where a leaf is eliminated.
+        reach: What r changes by when each entry of x changes by the whole of itself, ‖J diag(x)‖.
     """
 
     residual: Array
@@ -52,18 +53,21 @@ class Model(eqx.Module):
     factors: tuple[Array, Array] | None
     gain: Array
     J: SparseMatrix | None = None
+    reach: Array | None = None
 
-    def allowed(self, x: Array, first: Array, rtol: Array) -> Array:
-        """What the gain may be at x; `first` is ‖r‖ at the first guess."""
-        none = vanished(rtol, first, norm(self.sizes * x), float(jnp.finfo(x.dtype).eps))
+    def allowed(self, first: Array, rtol: Array) -> Array:
+        """What the gain may be; `first` is ‖r‖ at the first guess."""
+        none = vanished(rtol, first, self.reach, float(jnp.finfo(self.size.dtype).eps))
         return jnp.maximum(rtol * self.size, none)
 
-    def slack(self, x: Array) -> Array:
+    @property
+    def slack(self) -> Array:
         """What differences of the cost mean nothing below: Σ rᵢ δrᵢ, with δr what the last digit of x changes r by.
 
         Of data that are large beside what is left of them, r is a small difference and rounds as the data do.
         """
-        return slack(self.value) + jnp.finfo(x.dtype).eps * self.size * norm(self.sizes * x)
+        assert self.reach is not None
+        return slack(self.value) + jnp.finfo(self.size.dtype).eps * self.size * self.reach
 
     @property
     def units(self) -> Array:
@@ -73,7 +77,19 @@ class Model(eqx.Module):
 
 def model_at(statement: Statement, given: Given, x: Array, linear: Inner, entries: bool = False) -> Model:
     """The model of the residuals at x; J is made for `entries`, and where it is small and nothing else is asked for."""
+    model = _model(*statement.near(given, x), linear, entries)
+    reach = norm(model.sizes * x) if statement.chart is None else _reach(statement, given, x)
+    return eqx.tree_at(lambda m: m.reach, model, reach, is_leaf=lambda leaf: leaf is None)
 
+
+def _reach(statement: Statement, given: Given, x: Array) -> Array:
+    """‖J diag(x)‖ on a manifold, where columns of J belong to steps: by a product with random signs."""
+    signs = jnp.sign(probes(1, x.shape[0], x.dtype)[0])
+    r, change = jax.jvp(lambda x: statement.value(given, x), (x,), (x * signs,))
+    return norm(_times(statement.weighted(given, r).factor, change))
+
+
+def _model(statement: Statement, given: Given, x: Array, linear: Inner, entries: bool) -> Model:
     def residual(x: Array) -> Array:
         return statement.value(given, x)
 
@@ -139,6 +155,7 @@ def model_step(
         metric: D, positive and no less than the sizes of columns.
         active: Whether a step is wanted.
     """
+    statement, given, x = statement.near(given, x)
     if isinstance(linear, BlockElimination):
         assert model.J is not None
         step = linear.step(model.J, jnp.where(active, model.gradient, 0), damping, metric)
