@@ -16,6 +16,7 @@ from jaxsolve.nonlinear.linesearch import wolfe
 from jaxsolve.nonlinear.model import Inner, Model, model_at, model_step
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
 from jaxsolve.nonlinear.parameter_units import target_of
+from jaxsolve.nonlinear.robust_cost import LEAST, eased_curvature
 from jaxsolve.nonlinear.search_loop import AbstractSearch, State
 
 
@@ -28,6 +29,7 @@ class FitState(State):
         metric: The largest sizes of the columns of J so far.
         damping: λ.
         growth: What λ grows by after the next failure.
+        least: The least curvature of a loss in the next model.
     """
 
     model: Model
@@ -35,6 +37,7 @@ class FitState(State):
     metric: Array
     damping: Array
     growth: Array
+    least: Array
 
     @property
     def value(self) -> Array:
@@ -68,7 +71,16 @@ class AbstractFit(AbstractSearch):
         model = model_at(self.statement, self.given, x, self.linear)
         one, zero = jnp.ones((), model.gain.dtype), jnp.array(0, jnp.int32)
         return FitState(
-            x, -model.gradient, zero + 1, zero, model, model.size, model.units, damping * one, 2 * one
+            x,
+            -model.gradient,
+            zero + 1,
+            zero,
+            model,
+            model.size,
+            model.units,
+            damping * one,
+            2 * one,
+            LEAST * one,
         )
 
     def direction(self, s: FitState, target: Array) -> tuple[Array, Array]:
@@ -78,14 +90,16 @@ class AbstractFit(AbstractSearch):
 
     def moved(self, s: FitState, x: Array, evaluations: Array) -> tuple[FitState, Array, Array]:
         """The state at x if ½‖r‖² is less there, whether it is, and ½‖r‖² there."""
-        model = model_at(self.statement, self.given, x, self.linear)
+        model = model_at(self.statement, self.given, x, self.linear, least=s.least)
         value, before = model.value, s.value
         better = (value < before) | ((value <= before + s.model.slack) & (model.gain < s.model.gain))
         gained = better & jnp.isfinite(value)
         kept = _where(gained, model, s.model)
         metric = jnp.where(gained, jnp.maximum(s.metric, model.sizes), s.metric)
         x = jnp.where(gained, x, s.x)
-        moved = FitState(x, -kept.gradient, evaluations, s.halt, kept, s.first, metric, s.damping, s.growth)
+        moved = FitState(
+            x, -kept.gradient, evaluations, s.halt, kept, s.first, metric, s.damping, s.growth, s.least
+        )
         return moved, gained, value
 
 
@@ -142,7 +156,10 @@ class LevenbergMarquardtSearch(AbstractFit):
         tiny = norm(s.metric * d) <= jnp.finfo(d.dtype).eps * far
         lost = ~gained & (tiny | ~jnp.isfinite(damping))
         halt = jnp.where(lost, int(Status.stagnation), 0).astype(jnp.int32)
-        return eqx.tree_at(lambda s: (s.halt, s.damping, s.growth), moved, (halt, damping, growth))
+        least = eased_curvature(s.least, gained, gain)
+        return eqx.tree_at(
+            lambda s: (s.halt, s.damping, s.growth, s.least), moved, (halt, damping, growth, least)
+        )
 
 
 def eased(damping: Array, growth: Array, gained: Array, gain: Array) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import Packing, common, inexact, refuse_posing, typed
 from jaxsolve.core.vector import squared_norm
 from jaxsolve.nonlinear.differentiation_modes import differentiable
-from jaxsolve.nonlinear.robust_cost import RobustCost, Weighted, unweighted
+from jaxsolve.nonlinear.robust_cost import LEAST, RobustCost, Weighted, unweighted
 from jaxsolve.operators.linearity import Degree, degree
 from jaxsolve.operators.program import Program, separated, trace_program
 from jaxsolve.solvers.nonlinear_methods import FIT, FIXED_POINT, MINIMUM, ROOT
@@ -105,9 +105,9 @@ class Statement:
             return value
         return squared_norm(value) / 2 if self.loss is None else self.loss.value(given.loss, value)
 
-    def weighted(self, given: Given, r: Array) -> Weighted:
-        """Residuals as those of a least-squares problem."""
-        return unweighted(r) if self.loss is None else self.loss.weighted(given.loss, r)
+    def weighted(self, given: Given, r: Array, least: Array | float = LEAST) -> Weighted:
+        """Residuals as those of a least-squares problem, with the least curvature of a loss."""
+        return unweighted(r) if self.loss is None else self.loss.weighted(given.loss, r, least)
 
     def gradient(self, given: Given, x: Array) -> tuple[Array, Array]:
         """The objective and its gradient."""
