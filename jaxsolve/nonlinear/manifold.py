@@ -18,6 +18,9 @@ from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import Packing
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement, arrays, positions
 from jaxsolve.nonlinear.rotations import (
+    along_pose,
+    along_quaternion,
+    along_rotation,
     moved_pose,
     moved_quaternion,
     moved_rotation,
@@ -35,6 +38,7 @@ class Known(NamedTuple):
 
     Attributes:
         move: The retraction, with leading axes for many points.
+        along: Its derivative at the step 0, applied to a step.
         off: How far points are from the manifold.
         point: The shape of one point.
         step: The length of its steps.
@@ -42,6 +46,7 @@ class Known(NamedTuple):
     """
 
     move: Callable[[Array, Array], Array]
+    along: Callable[[Array, Array], Array]
     off: Callable[[Array], Array]
     point: tuple[int, ...]
     step: int
@@ -50,10 +55,17 @@ class Known(NamedTuple):
 
 KNOWN = {
     "quaternion": Known(
-        moved_quaternion, off_quaternion, (4,), 3, "unit quaternions (w, x, y, z), q / norm(q)"
+        moved_quaternion,
+        along_quaternion,
+        off_quaternion,
+        (4,),
+        3,
+        "unit quaternions (w, x, y, z), q / norm(q)",
     ),
-    "SO3": Known(moved_rotation, off_rotation, (3, 3), 3, "rotation matrices, of determinant one"),
-    "SE3": Known(moved_pose, off_pose, (4, 4), 6, "poses [R t; 0 1] with rotation matrices R"),
+    "SO3": Known(
+        moved_rotation, along_rotation, off_rotation, (3, 3), 3, "rotation matrices, of determinant one"
+    ),
+    "SE3": Known(moved_pose, along_pose, off_pose, (4, 4), 6, "poses [R t; 0 1] with rotation matrices R"),
 }
 
 
@@ -62,12 +74,14 @@ class Part(NamedTuple):
 
     Attributes:
         move: The retraction, of the part and its step.
+        along: Its derivative at the step 0, applied to a step.
         off: How far the part is from the manifold, relative to 1 or to its own size.
         step: The structure of its steps.
         must: What the part has to be, for people.
     """
 
     move: Callable[[Tree, Tree], Tree]
+    along: Callable[[Tree, Tree], Tree]
     off: Callable[[Tree], Array]
     step: Tree
     must: str
@@ -94,22 +108,28 @@ def on_manifold(
     parts = _parts(retract, split(jax.eval_shape(unknown.unpack, x0)), unknown)
     steps = Packing.of(joined([part.step for part in parts]), split=unknown.split)
 
-    def moved(x: Array, step: Array) -> Array:
-        pairs = zip(parts, split(unknown.unpack(x)), split(steps.unpack(step)), strict=True)
-        return unknown.pack(joined([part.move(*pair) for part, *pair in pairs]), statement.dtype)
+    def read(name: str) -> tuple[Program, list[Any]]:
+        def moved(x: Array, step: Array) -> Array:
+            pairs = zip(parts, split(unknown.unpack(x)), split(steps.unpack(step)), strict=True)
+            return unknown.pack(
+                joined([getattr(part, name)(*pair) for part, *pair in pairs]), statement.dtype
+            )
 
-    step = jax.ShapeDtypeStruct((steps.size,), statement.dtype)
-    motion, numbers, _ = trace_program(moved, jax.ShapeDtypeStruct(x0.shape, x0.dtype), step)
-    given = given._replace(motion=tuple(jnp.asarray(v) for v in numbers))
-    x0 = _checked(parts, split(unknown.unpack(x0)), x0)
-    return (
-        dataclasses.replace(statement, motion=motion, chart=_chart(statement, given, motion, steps, x0)),
-        given,
-        x0,
+        step = jax.ShapeDtypeStruct((steps.size,), statement.dtype)
+        return trace_program(moved, jax.ShapeDtypeStruct(x0.shape, x0.dtype), step)[:2]
+
+    (motion, numbers), (slope, slopes) = read("move"), read("along")
+    given = given._replace(
+        motion=tuple(jnp.asarray(v) for v in numbers), slopes=tuple(jnp.asarray(v) for v in slopes)
     )
+    x0 = _checked(parts, split(unknown.unpack(x0)), x0)
+    chart = _chart(statement, given, motion, numbers, steps, x0)
+    return dataclasses.replace(statement, motion=motion, slope=slope, chart=chart), given, x0
 
 
-def _chart(statement: Statement, given: Given, motion: Program, steps: Packing, x0: Array) -> Statement:
+def _chart(
+    statement: Statement, given: Given, motion: Program, numbers: list[Any], steps: Packing, x0: Array
+) -> Statement:
     """The problem over steps s from x: of (*motion, *parameters, x, s) what the function returns at retract(x, s)."""
     held = len(given.motion)
 
@@ -118,8 +138,10 @@ def _chart(statement: Statement, given: Given, motion: Program, steps: Packing, 
         (end,) = motion(*values[:held], x, step)
         return statement.program(*values[held:], end)[0]
 
-    inputs = (*given.motion, *given.parameters, x0)
-    shapes = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in inputs]
+    # Under jit the numbers that are known are those of the program.
+    known = [statement.program.held.get(k, value) for k, value in enumerate(given.parameters)]
+    inputs = (*numbers, *known, x0)
+    shapes = [jax.ShapeDtypeStruct(jnp.shape(v), jnp.result_type(v)) for v in inputs]
     program = Program(jax.make_jaxpr(near)(shapes, jax.ShapeDtypeStruct((steps.size,), statement.dtype)))
     return dataclasses.replace(
         statement, program=Program(program.jaxpr, positions(program, inputs)), unknown=steps
@@ -157,7 +179,13 @@ def _parts(retract: Any, pieces: list[Tree], unknown: Packing) -> list[Part]:
 
 def _part(name: str, rule: Any, piece: Tree) -> Part:
     if rule is None:
-        return Part(lambda x, step: jax.tree.map(jnp.add, x, step), lambda x: jnp.zeros(()), piece, "numbers")
+        return Part(
+            lambda x, step: jax.tree.map(jnp.add, x, step),
+            lambda x, step: step,
+            lambda x: jnp.zeros(()),
+            piece,
+            "numbers",
+        )
     if isinstance(rule, str):
         return _named(name, rule, piece)
     step = piece
@@ -177,7 +205,11 @@ def _part(name: str, rule: Any, piece: Tree) -> Part:
         far = [jnp.max(jnp.abs(a - b), initial=0) / jnp.max(jnp.abs(b), initial=1e-30) for a, b in pairs]
         return jnp.max(jnp.stack(far))
 
-    return Part(rule, off, step, "a point that the step 0 leaves where it is, retract(x0, 0) = x0")
+    def along(x: Tree, change: Tree) -> Tree:
+        still = jax.tree.map(jnp.zeros_like, change)
+        return jax.jvp(lambda s: rule(x, s), (still,), (change,))[1]
+
+    return Part(rule, along, off, step, "a point that the step 0 leaves where it is, retract(x0, 0) = x0")
 
 
 def _named(name: str, rule: str, piece: Tree) -> Part:
@@ -200,7 +232,13 @@ def _named(name: str, rule: str, piece: Tree) -> Part:
     def off(x: Tree) -> Array:
         return jnp.max(jnp.stack([known.off(leaf) for leaf in jax.tree.leaves(x)]))
 
-    return Part(lambda x, step: jax.tree.map(known.move, x, step), off, step, known.told)
+    return Part(
+        lambda x, step: jax.tree.map(known.move, x, step),
+        lambda x, step: jax.tree.map(known.along, x, step),
+        off,
+        step,
+        known.told,
+    )
 
 
 def _real(leaf: Any) -> bool:

@@ -1,6 +1,7 @@
 """Model: residuals near a point as r + J d, and the damped step that makes them least."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import equinox as eqx
@@ -18,6 +19,7 @@ from jaxsolve.nonlinear.linesearch import slack
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
 from jaxsolve.nonlinear.normal_equations import normal_matrix
 from jaxsolve.nonlinear.parameter_units import COLUMN_PROBES, column_sizes, probes, vanished
+from jaxsolve.nonlinear.residual_jacobian import residual_jacobian
 from jaxsolve.nonlinear.robust_cost import LEAST
 from jaxsolve.operators.function import function_operator
 from jaxsolve.operators.sparse import SparseMatrix
@@ -88,7 +90,11 @@ def model_at(
     least: Array | float = LEAST,
 ) -> Model:
     """The model of the residuals at x; J is made for `entries`, and where it is small and nothing else is asked for."""
-    model = _model(*statement.near(given, x), linear, entries, least)
+    if isinstance(linear, BlockElimination):
+        J = linear.jacobian(lambda: residual_jacobian(statement, given, x))
+        model = _by_entries(*statement.near(given, x), J, least)
+    else:
+        model = _model(*statement.near(given, x), linear, entries, least)
     reach = norm(model.sizes * x) if statement.chart is None else _reach(statement, given, x, least)
     return dataclasses.replace(model, reach=reach, least=jnp.asarray(least, x.dtype))
 
@@ -106,8 +112,6 @@ def _model(
     def residual(x: Array) -> Array:
         return statement.value(given, x)
 
-    if isinstance(linear, BlockElimination):
-        return _by_entries(statement, given, x, linear.jacobian(residual, x), least)
     n = x.shape[0]
     m = jax.eval_shape(residual, x).shape[0]
     if entries or (linear is None and n <= DENSE and n * m <= MOST_ENTRIES):
@@ -168,6 +172,7 @@ def model_step(
         metric: D, positive and no less than the sizes of columns.
         active: Whether a step is wanted.
     """
+    entries = functools.partial(residual_jacobian, statement, given, x)
     statement, given, x = statement.near(given, x)
     if isinstance(linear, BlockElimination):
         assert model.J is not None
@@ -191,7 +196,7 @@ def model_step(
     else:
         made = None
         if needs_entries(linear):
-            made = normal_matrix(lambda x: statement.value(given, x), x, factor, scale, ridge)
+            made = normal_matrix(entries, factor, scale, ridge)
         step, count = _by_normal_equations(products, ridge, products[1](rhs), linear, made)
     return step / scale, count
 

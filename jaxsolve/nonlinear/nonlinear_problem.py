@@ -33,6 +33,7 @@ class Given(NamedTuple):
         constants: What constraints close over.
         loss: The scale of a loss, and what the loss closes over.
         motion: What a retraction closes over.
+        slopes: What its derivative at 0 closes over.
     """
 
     parameters: tuple[Array, ...]
@@ -42,6 +43,7 @@ class Given(NamedTuple):
     constants: tuple[Array, ...] = ()
     loss: tuple[Array, ...] = ()
     motion: tuple[Array, ...] = ()
+    slopes: tuple[Array, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Statement:
         bounded: Whether there are bounds.
         loss: What residuals cost, None for half the sum of their squares.
         motion: Of (*motion, x, step): the x at the end of a step along a retraction; None where that is x + step.
+        slope: Of (*slopes, x, step): the derivative of that at the step 0, applied to a step.
         chart: The problem over such steps, with the numbers of `near`.
     """
 
@@ -68,6 +71,7 @@ class Statement:
     bounded: bool = False
     loss: RobustCost | None = None
     motion: Program | None = None
+    slope: Program | None = None
     chart: "Statement | None" = None
 
     @property
@@ -85,6 +89,10 @@ class Statement:
     def moved(self, given: Given, x: Array, step: Array) -> Array:
         """The x at the end of a step."""
         return x + step if self.motion is None else self.motion(*given.motion, x, step)[0]
+
+    def along(self, given: Given, x: Array, step: Array) -> Array:
+        """How x moves along a small step, linear in it."""
+        return step if self.slope is None else self.slope(*given.slopes, x, step)[0]
 
     def costing(self, loss: RobustCost) -> "Statement":
         """The problem with a loss."""

@@ -43,15 +43,38 @@ def moved_pose(T: Array, step: Array) -> Array:
     return jnp.concatenate([jnp.concatenate([moved_rotation(R, w), t], axis=-1), T[..., 3:, :]], axis=-2)
 
 
+def along_quaternion(q: Array, step: Array) -> Array:
+    """The derivative of `moved_quaternion` at the step 0, applied to a step."""
+    a, u, v = q[..., :1], q[..., 1:], step / 2
+    return jnp.concatenate([-jnp.sum(u * v, axis=-1, keepdims=True), a * v + jnp.cross(u, v)], axis=-1)
+
+
+def along_rotation(R: Array, step: Array) -> Array:
+    """The derivative of `moved_rotation` at the step 0, R [step]."""
+    return jnp.matmul(R, _across(step), precision="highest")
+
+
+def along_pose(T: Array, step: Array) -> Array:
+    """The derivative of `moved_pose` at the step 0."""
+    R = T[..., :3, :3]
+    t = jnp.matmul(R, step[..., :3, None], precision="highest")
+    upper = jnp.concatenate([along_rotation(R, step[..., 3:]), t], axis=-1)
+    return jnp.concatenate([upper, jnp.zeros_like(T[..., 3:, :])], axis=-2)
+
+
+def _across(w: Array) -> Array:
+    """[w], with [w] v = w x v."""
+    x, y, z = w[..., 0], w[..., 1], w[..., 2]
+    o = jnp.zeros_like(x)
+    return jnp.stack([o, -z, y, z, o, -x, -y, x, o], axis=-1).reshape(*w.shape, 3)
+
+
 def _rotation(w: Array) -> Array:
     """exp([w]) = I + a [w] + b [w]² (Rodrigues)."""
     square = jnp.sum(w * w, axis=-1)[..., None, None]
-    x, y, z = w[..., 0], w[..., 1], w[..., 2]
-    o = jnp.zeros_like(x)
-    turn = jnp.stack([o, -z, y, z, o, -x, -y, x, o], axis=-1).reshape(*w.shape, 3)
     outer = w[..., :, None] * w[..., None, :]
     b = _versine(square)
-    return (1 - b * square) * jnp.eye(3, dtype=w.dtype) + _sine(square) * turn + b * outer
+    return (1 - b * square) * jnp.eye(3, dtype=w.dtype) + _sine(square) * _across(w) + b * outer
 
 
 def _orthonormal(R: Array) -> Array:

@@ -137,10 +137,7 @@ class Chart:
 
 @functools.partial(compiled, static=1)
 def _ended(statement: Statement, given: Given, x: Array, step: Array) -> Array:
-    """How x moves along a small step."""
-    if statement.motion is None:
-        return step
-    return jax.jvp(lambda s: statement.moved(given, x, s), (jnp.zeros_like(step),), (step,))[1]
+    return statement.along(given, x, step)
 
 
 @functools.partial(compiled, static=1)
