@@ -10,8 +10,10 @@ from collections.abc import Callable
 
 import jax
 
+from benchmarks.more_garbow import compare_more_garbow
 from benchmarks.nist import compare_regressions
 from benchmarks.pose_graphs import compare_poses
+from benchmarks.pose_graphs_3d import compare_spheres
 from benchmarks.power_flow import compare_power_flow
 
 
@@ -20,6 +22,8 @@ def problems(options: argparse.Namespace) -> dict[str, Callable[[], None]]:
         "flow": lambda: compare_power_flow(options.towns, options.scenarios, options.repeats),
         "regressions": lambda: compare_regressions(options.nist),
         "poses": lambda: compare_poses(options.poses, options.repeats),
+        "more-garbow": compare_more_garbow,
+        "sphere": lambda: compare_spheres(options.sphere, options.repeats),
     }
 
 
@@ -29,6 +33,7 @@ def main() -> None:
     parser.add_argument("--towns", type=int, default=113, help="of 14 buses each; 113 make 2846 unknowns")
     parser.add_argument("--scenarios", type=int, default=100)
     parser.add_argument("--poses", type=int, default=2000)
+    parser.add_argument("--sphere", type=int, default=500, help="poses around a sphere")
     parser.add_argument("--nist", type=pathlib.Path, help="where NIST's .dat files are, for regressions")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()

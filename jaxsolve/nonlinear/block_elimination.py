@@ -6,7 +6,7 @@ pattern and that of JᵀJ are known while tracing.
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -22,7 +22,6 @@ from jaxsolve.core.tree import Packing
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.multigrid.sparse_products import ProductPlan, plan_product
-from jaxsolve.tracer.jacobian import jacobian_operator
 
 #: Entries of E, which is made dense: 320 MB of doubles.
 MOST_ENTRIES = 40_000_000
@@ -75,14 +74,14 @@ class BlockElimination(eqx.Module):
             )
         return cls(str(leaf), sum(unknown.lengths[:k]), shape[0], length // shape[0])
 
-    def jacobian(self, residual: Any, x: Array) -> SparseMatrix:
-        """The sparse derivative of the residuals.
+    def jacobian(self, read: Callable[[], SparseMatrix]) -> SparseMatrix:
+        """The sparse derivative of the residuals, which `read` returns.
 
         Raises:
             StructureError: If it cannot be read, or if a residual reads two rows of the leaf.
         """
         try:
-            J = jacobian_operator(residual, x)
+            J = read()
         except TraceError as error:
             raise StructureError(
                 f"LevenbergMarquardt: eliminate={self.leaf!r} needs the sparse derivative of the residuals, which "

@@ -16,6 +16,7 @@ from jaxsolve.nonlinear.linesearch import wolfe
 from jaxsolve.nonlinear.model import Inner, Model, model_at, model_step
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
 from jaxsolve.nonlinear.parameter_units import target_of
+from jaxsolve.nonlinear.robust_cost import LEAST, eased_curvature
 from jaxsolve.nonlinear.search_loop import AbstractSearch, State
 
 
@@ -28,6 +29,7 @@ class FitState(State):
         metric: The largest sizes of the columns of J so far.
         damping: λ.
         growth: What λ grows by after the next failure.
+        least: The least curvature of a loss in the next model.
     """
 
     model: Model
@@ -35,6 +37,7 @@ class FitState(State):
     metric: Array
     damping: Array
     growth: Array
+    least: Array
 
     @property
     def value(self) -> Array:
@@ -50,7 +53,7 @@ class AbstractFit(AbstractSearch):
 
     def target(self, s: FitState, size: Array, reference: Array, rtol: Array) -> Array:
         """‖P r‖ <= rtol ‖r‖, or a rounding error where all of r vanishes."""
-        return target_of(size, s.model.gain, s.model.allowed(s.x, s.first, rtol))
+        return target_of(size, s.model.gain, s.model.allowed(s.first, rtol))
 
     def sizes(self, s: FitState) -> Array:
         """The norms of the columns of J."""
@@ -68,7 +71,16 @@ class AbstractFit(AbstractSearch):
         model = model_at(self.statement, self.given, x, self.linear)
         one, zero = jnp.ones((), model.gain.dtype), jnp.array(0, jnp.int32)
         return FitState(
-            x, -model.gradient, zero + 1, zero, model, model.size, model.units, damping * one, 2 * one
+            x,
+            -model.gradient,
+            zero + 1,
+            zero,
+            model,
+            model.size,
+            model.units,
+            damping * one,
+            2 * one,
+            LEAST * one,
         )
 
     def direction(self, s: FitState, target: Array) -> tuple[Array, Array]:
@@ -78,14 +90,16 @@ class AbstractFit(AbstractSearch):
 
     def moved(self, s: FitState, x: Array, evaluations: Array) -> tuple[FitState, Array, Array]:
         """The state at x if ½‖r‖² is less there, whether it is, and ½‖r‖² there."""
-        model = model_at(self.statement, self.given, x, self.linear)
+        model = model_at(self.statement, self.given, x, self.linear, least=s.least)
         value, before = model.value, s.value
-        better = (value < before) | ((value <= before + s.model.slack(s.x)) & (model.gain < s.model.gain))
+        better = (value < before) | ((value <= before + s.model.slack) & (model.gain < s.model.gain))
         gained = better & jnp.isfinite(value)
         kept = _where(gained, model, s.model)
         metric = jnp.where(gained, jnp.maximum(s.metric, model.sizes), s.metric)
         x = jnp.where(gained, x, s.x)
-        moved = FitState(x, -kept.gradient, evaluations, s.halt, kept, s.first, metric, s.damping, s.growth)
+        moved = FitState(
+            x, -kept.gradient, evaluations, s.halt, kept, s.first, metric, s.damping, s.growth, s.least
+        )
         return moved, gained, value
 
 
@@ -110,7 +124,9 @@ class GaussNewtonSearch(AbstractFit):
         steepest = s.gap / s.model.units**2
         d = jnp.where(downhill, d, steepest)
         slope = jnp.where(downhill, slope, -dot(s.gap, steepest))
-        x, _, _, tries = wolfe(self.statement, self.given, s.x, d, s.value, slope)
+        posed, given, start = self.statement.near(self.given, s.x)
+        end, _, _, tries = wolfe(posed, given, start, d, s.value, slope)
+        x = end if posed is self.statement else self.statement.moved(self.given, s.x, end)
         moved, gained, _ = self.moved(s, x, s.evaluations + products + tries)
         halt = jnp.where(gained, 0, int(Status.stagnation)).astype(jnp.int32)
         return eqx.tree_at(lambda s: s.halt, moved, halt)
@@ -129,15 +145,21 @@ class LevenbergMarquardtSearch(AbstractFit):
 
     def step(self, s: FitState, target: Array) -> FitState:
         d, products = self.direction(s, target)
-        moved, gained, value = self.moved(s, s.x + d, s.evaluations + products + 1)
+        moved, gained, value = self.moved(
+            s, self.statement.moved(self.given, s.x, d), s.evaluations + products + 1
+        )
         expected = (dot(d, s.gap) + s.damping * squared_norm(s.metric * d)) / 2
-        loose = s.model.slack(s.x)
+        loose = s.model.slack
         gain = (s.value - value + loose) / (jnp.maximum(expected, 0) + loose)
         damping, growth = eased(s.damping, s.growth, gained, gain)
-        tiny = norm(s.metric * d) <= jnp.finfo(d.dtype).eps * norm(s.metric * s.x)
+        far = norm(s.metric * s.x) if self.statement.chart is None else s.model.reach
+        tiny = norm(s.metric * d) <= jnp.finfo(d.dtype).eps * far
         lost = ~gained & (tiny | ~jnp.isfinite(damping))
         halt = jnp.where(lost, int(Status.stagnation), 0).astype(jnp.int32)
-        return eqx.tree_at(lambda s: (s.halt, s.damping, s.growth), moved, (halt, damping, growth))
+        least = eased_curvature(s.least, gained, gain)
+        return eqx.tree_at(
+            lambda s: (s.halt, s.damping, s.growth, s.least), moved, (halt, damping, growth, least)
+        )
 
 
 def eased(damping: Array, growth: Array, gained: Array, gain: Array) -> tuple[Array, Array]:

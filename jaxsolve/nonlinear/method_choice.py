@@ -16,6 +16,7 @@ from jaxsolve.solvers.nonlinear_methods import (
     ROOT,
     AbstractNonlinearMethod,
     Anderson,
+    GaussNewton,
     LevenbergMarquardt,
     Newton,
 )
@@ -81,6 +82,10 @@ def _checked(solve: Solve, method: Any, statement: Statement) -> AbstractNonline
         others = " or ".join(FUNCTIONS[g] for g in method.solves)
         raise ValueError(
             f"`{method.name}` is for {others}; {FUNCTIONS[goal]} needs one of {fitting}, or 'auto'."
+        )
+    if statement.chart is not None and not isinstance(method, GaussNewton | LevenbergMarquardt):
+        raise ValueError(
+            f"`{method.name}` knows no retraction; for x on a manifold use levenberg-marquardt or gauss-newton."
         )
     if isinstance(method, LevenbergMarquardt) and method.eliminate is not None:
         if goal != FIT:

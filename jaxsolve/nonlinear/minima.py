@@ -14,6 +14,7 @@ from jaxsolve.core.tree import Packing
 from jaxsolve.front.request import Solve
 from jaxsolve.nonlinear.equations import guess, requested
 from jaxsolve.nonlinear.host.limits import limits_of
+from jaxsolve.nonlinear.manifold import on_manifold
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement, arrays, state
 from jaxsolve.nonlinear.nonlinear_solve import Stated, nonlinear_answer
 from jaxsolve.solvers.nonlinear_methods import FIT, MINIMUM
@@ -117,7 +118,12 @@ def minimize_info(
 
 
 def least_squares(
-    r: Callable[..., Any], solve: Solve | None = None, *args: Any, bounds: Any = None, **kwargs: Any
+    r: Callable[..., Any],
+    solve: Solve | None = None,
+    *args: Any,
+    bounds: Any = None,
+    retract: Any = None,
+    **kwargs: Any,
 ) -> Any:
     """The x that minimises ½‖r(x)‖², differentiable in the arguments of r and in what r closes over.
 
@@ -139,6 +145,13 @@ def least_squares(
             first guess x0, which is needed.
         *args: Further arguments of r.
         bounds: As in `minimize`; by SciPy's methods.
+        retract: How x moves where it lives on a manifold, x <- retract(x, step): "quaternion" for unit quaternions
+            (w, x, y, z) of shape (..., 4), "SO3" for rotation matrices (..., 3, 3), "SE3" for poses [R t; 0 1] of shape
+            (..., 4, 4), all moved by x exp(step) with steps (..., 3) of rotation and (..., 6) of translation, then
+            rotation; a function retract(x, step) with steps like x; a pair of such a function and an example of its
+            step; or a dictionary of these by top-level leaves of x (positions of a tuple), the others moving by
+            x + step. The Jacobian is that of steps at 0. By the methods on the device. `residual` of the result is
+            that of steps.
         **kwargs: Further arguments of r by name.
 
     Returns:
@@ -159,11 +172,16 @@ def least_squares(
     >>> round(float(k), 3)
     0.5
     """
-    return nonlinear_answer(_fit(bounds), r, None, requested(solve), args, kwargs, True).x
+    return nonlinear_answer(_fit(bounds, retract), r, None, requested(solve), args, kwargs, True).x
 
 
 def least_squares_info(
-    r: Callable[..., Any], solve: Solve | None = None, *args: Any, bounds: Any = None, **kwargs: Any
+    r: Callable[..., Any],
+    solve: Solve | None = None,
+    *args: Any,
+    bounds: Any = None,
+    retract: Any = None,
+    **kwargs: Any,
 ) -> SolveInfo:
     """How a least-squares fit went: x, the objective ½‖r‖², the residual -Jᵀr, status; never raises for failures.
 
@@ -184,7 +202,7 @@ def least_squares_info(
     ... )
     1.0
     """
-    return nonlinear_answer(_fit(bounds), r, None, requested(solve), args, kwargs, False)
+    return nonlinear_answer(_fit(bounds, retract), r, None, requested(solve), args, kwargs, False)
 
 
 def _minimum(bounds: Any, constraints: Any) -> Callable[..., Callable[[], Stated]]:
@@ -199,10 +217,19 @@ def _minimum(bounds: Any, constraints: Any) -> Callable[..., Callable[[], Stated
     return lambda *asked: lambda: pose(*asked)
 
 
-def _fit(bounds: Any) -> Callable[..., Callable[[], Stated]]:
-    return lambda r, _, solve, args, kwargs: (
-        lambda: _bounded(state(FIT, r, guess(solve, "least_squares"), None, args, kwargs), bounds)
-    )
+def _fit(bounds: Any, retract: Any) -> Callable[..., Callable[[], Stated]]:
+    def pose(r: Any, y: None, solve: Any, args: tuple, kwargs: dict) -> Stated:
+        posed = state(FIT, r, guess(solve, "least_squares"), None, args, kwargs)
+        if retract is None:
+            return _bounded(posed, bounds)
+        if bounds is not None:
+            raise ValueError(
+                "least_squares takes bounds or a retraction, not both: bounds are those of numbers, and x moves on a "
+                "manifold. Keep a part of x positive by retract=lambda x, step: x * jnp.exp(step)."
+            )
+        return (*on_manifold(*posed, retract), None)
+
+    return lambda *asked: lambda: pose(*asked)
 
 
 def _bounded(posed: tuple[Statement, Given, Array], bounds: Any) -> Stated:

@@ -1,5 +1,7 @@
 """Model: residuals near a point as r + J d, and the damped step that makes them least."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
 
 import equinox as eqx
@@ -17,6 +19,8 @@ from jaxsolve.nonlinear.linesearch import slack
 from jaxsolve.nonlinear.nonlinear_problem import Given, Statement
 from jaxsolve.nonlinear.normal_equations import normal_matrix
 from jaxsolve.nonlinear.parameter_units import COLUMN_PROBES, column_sizes, probes, vanished
+from jaxsolve.nonlinear.residual_jacobian import residual_jacobian
+from jaxsolve.nonlinear.robust_cost import LEAST
 from jaxsolve.operators.function import function_operator
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.tracer.assembly import trace_operator
@@ -42,6 +46,8 @@ class Model(eqx.Module):
         gain: What is judged: ‖P r‖ with P the projection onto the range of J, or the largest |Jⱼᵀ r| / ‖Jⱼ‖, which is
             part of it.
         J: The sparse J where a leaf is eliminated.
+        reach: What r changes by when each entry of x changes by the whole of itself, ‖J diag(x)‖.
+        least: The least curvature of a loss.
     """
 
     residual: Array
@@ -52,18 +58,22 @@ class Model(eqx.Module):
     factors: tuple[Array, Array] | None
     gain: Array
     J: SparseMatrix | None = None
+    reach: Array | None = None
+    least: Array | float = LEAST
 
-    def allowed(self, x: Array, first: Array, rtol: Array) -> Array:
-        """What the gain may be at x; `first` is ‖r‖ at the first guess."""
-        none = vanished(rtol, first, norm(self.sizes * x), float(jnp.finfo(x.dtype).eps))
+    def allowed(self, first: Array, rtol: Array) -> Array:
+        """What the gain may be; `first` is ‖r‖ at the first guess."""
+        none = vanished(rtol, first, self.reach, float(jnp.finfo(self.size.dtype).eps))
         return jnp.maximum(rtol * self.size, none)
 
-    def slack(self, x: Array) -> Array:
+    @property
+    def slack(self) -> Array:
         """What differences of the cost mean nothing below: Σ rᵢ δrᵢ, with δr what the last digit of x changes r by.
 
         Of data that are large beside what is left of them, r is a small difference and rounds as the data do.
         """
-        return slack(self.value) + jnp.finfo(x.dtype).eps * self.size * norm(self.sizes * x)
+        assert self.reach is not None
+        return slack(self.value) + jnp.finfo(self.size.dtype).eps * self.size * self.reach
 
     @property
     def units(self) -> Array:
@@ -71,20 +81,43 @@ class Model(eqx.Module):
         return jnp.where(self.sizes > 0, self.sizes, 1)
 
 
-def model_at(statement: Statement, given: Given, x: Array, linear: Inner, entries: bool = False) -> Model:
+def model_at(
+    statement: Statement,
+    given: Given,
+    x: Array,
+    linear: Inner,
+    entries: bool = False,
+    least: Array | float = LEAST,
+) -> Model:
     """The model of the residuals at x; J is made for `entries`, and where it is small and nothing else is asked for."""
+    if isinstance(linear, BlockElimination):
+        J = linear.jacobian(lambda: residual_jacobian(statement, given, x))
+        model = _by_entries(*statement.near(given, x), J, least)
+    else:
+        model = _model(*statement.near(given, x), linear, entries, least)
+    reach = norm(model.sizes * x) if statement.chart is None else _reach(statement, given, x, least)
+    return dataclasses.replace(model, reach=reach, least=jnp.asarray(least, x.dtype))
 
+
+def _reach(statement: Statement, given: Given, x: Array, least: Array | float) -> Array:
+    """‖J diag(x)‖ on a manifold, where columns of J belong to steps: by a product with random signs."""
+    signs = jnp.sign(probes(1, x.shape[0], x.dtype)[0])
+    r, change = jax.jvp(lambda x: statement.value(given, x), (x,), (x * signs,))
+    return norm(_times(statement.weighted(given, r, least).factor, change))
+
+
+def _model(
+    statement: Statement, given: Given, x: Array, linear: Inner, entries: bool, least: Array | float
+) -> Model:
     def residual(x: Array) -> Array:
         return statement.value(given, x)
 
-    if isinstance(linear, BlockElimination):
-        return _by_entries(statement, given, x, linear.jacobian(residual, x))
     n = x.shape[0]
     m = jax.eval_shape(residual, x).shape[0]
     if entries or (linear is None and n <= DENSE and n * m <= MOST_ENTRIES):
         r, product = jax.linearize(residual, x)
         J = jax.vmap(product, out_axes=1)(jnp.eye(n, dtype=x.dtype))
-        r, factor, size, value = statement.weighted(given, r)
+        r, factor, size, value = statement.weighted(given, r, least)
         J = J if factor is None else factor[:, None] * J
         sizes = column_sizes(J)
         Q, R = jnp.linalg.qr(J / jnp.where(sizes > 0, sizes, 1)[None])
@@ -94,7 +127,7 @@ def model_at(statement: Statement, given: Given, x: Array, linear: Inner, entrie
         gain = norm(R @ _ridge(R, along, hidden)[0])
         return Model(r, size, value, r @ J, sizes, (R, along), gain)
     r, pull = jax.vjp(residual, x)
-    r, factor, size, value = statement.weighted(given, r)
+    r, factor, size, value = statement.weighted(given, r, least)
     seeds = probes(COLUMN_PROBES, m, r.dtype)
     (gradient,) = pull(_times(factor, r))
     (seen,) = jax.vmap(pull)(seeds if factor is None else factor[None] * seeds)
@@ -105,8 +138,8 @@ def model_at(statement: Statement, given: Given, x: Array, linear: Inner, entrie
     return Model(r, size, value, gradient, sizes, None, gain)
 
 
-def _by_entries(statement: Statement, given: Given, x: Array, J: SparseMatrix) -> Model:
-    r, factor, size, value = statement.weighted(given, statement.value(given, x))
+def _by_entries(statement: Statement, given: Given, x: Array, J: SparseMatrix, least: Array | float) -> Model:
+    r, factor, size, value = statement.weighted(given, statement.value(given, x), least)
     rows, columns = index_array(J.pattern.rows), index_array(J.pattern.indices)
     J = SparseMatrix(J.data if factor is None else factor[rows] * J.data, J.pattern)
     gradient = jax.ops.segment_sum(J.data * r[rows], columns, x.shape[0])
@@ -139,6 +172,8 @@ def model_step(
         metric: D, positive and no less than the sizes of columns.
         active: Whether a step is wanted.
     """
+    entries = functools.partial(residual_jacobian, statement, given, x)
+    statement, given, x = statement.near(given, x)
     if isinstance(linear, BlockElimination):
         assert model.J is not None
         step = linear.step(model.J, jnp.where(active, model.gradient, 0), damping, metric)
@@ -150,7 +185,7 @@ def model_step(
         return -step / metric, jnp.array(x.shape[0], jnp.int32)
     r, J = jax.linearize(lambda x: statement.value(given, x), x)
     transposed = jax.linear_transpose(J, x)
-    factor = statement.weighted(given, r).factor
+    factor = statement.weighted(given, r, model.least).factor
     # A preconditioner is made for JᵀJ in the units of x.
     scale = metric if linear is None or linear.preconditioner is None else jnp.ones_like(metric)
     ridge = jnp.sqrt(damping) * (metric / scale)
@@ -161,7 +196,7 @@ def model_step(
     else:
         made = None
         if needs_entries(linear):
-            made = normal_matrix(lambda x: statement.value(given, x), x, factor, scale, ridge)
+            made = normal_matrix(entries, factor, scale, ridge)
         step, count = _by_normal_equations(products, ridge, products[1](rhs), linear, made)
     return step / scale, count
 

@@ -15,7 +15,7 @@ from jaxsolve.core.staging import is_traced
 from jaxsolve.core.tree import Packing, common, inexact, refuse_posing, typed
 from jaxsolve.core.vector import squared_norm
 from jaxsolve.nonlinear.differentiation_modes import differentiable
-from jaxsolve.nonlinear.robust_cost import RobustCost, Weighted, unweighted
+from jaxsolve.nonlinear.robust_cost import LEAST, RobustCost, Weighted, unweighted
 from jaxsolve.operators.linearity import Degree, degree
 from jaxsolve.operators.program import Program, separated, trace_program
 from jaxsolve.solvers.nonlinear_methods import FIT, FIXED_POINT, MINIMUM, ROOT
@@ -32,6 +32,8 @@ class Given(NamedTuple):
         upper: Upper bounds.
         constants: What constraints close over.
         loss: The scale of a loss, and what the loss closes over.
+        motion: What a retraction closes over.
+        slopes: What its derivative at 0 closes over.
     """
 
     parameters: tuple[Array, ...]
@@ -40,6 +42,8 @@ class Given(NamedTuple):
     upper: Array | None = None
     constants: tuple[Array, ...] = ()
     loss: tuple[Array, ...] = ()
+    motion: tuple[Array, ...] = ()
+    slopes: tuple[Array, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +58,9 @@ class Statement:
         dtype: The dtype of flat vectors.
         bounded: Whether there are bounds.
         loss: What residuals cost, None for half the sum of their squares.
+        motion: Of (*motion, x, step): the x at the end of a step along a retraction; None where that is x + step.
+        slope: Of (*slopes, x, step): the derivative of that at the step 0, applied to a step.
+        chart: The problem over such steps, with the numbers of `near`.
     """
 
     goal: str
@@ -63,6 +70,34 @@ class Statement:
     dtype: Any
     bounded: bool = False
     loss: RobustCost | None = None
+    motion: Program | None = None
+    slope: Program | None = None
+    chart: "Statement | None" = None
+
+    @property
+    def steps(self) -> Packing:
+        """The structure of a step."""
+        return self.unknown if self.chart is None else self.chart.unknown
+
+    def near(self, given: Given, x: Array) -> tuple["Statement", Given, Array]:
+        """The problem in which steps from x are unknown, what it depends on, and where x lies in it."""
+        if self.chart is None:
+            return self, given, x
+        there = given._replace(parameters=(*given.motion, *given.parameters, x))
+        return self.chart, there, jnp.zeros(self.steps.size, x.dtype)
+
+    def moved(self, given: Given, x: Array, step: Array) -> Array:
+        """The x at the end of a step."""
+        return x + step if self.motion is None else self.motion(*given.motion, x, step)[0]
+
+    def along(self, given: Given, x: Array, step: Array) -> Array:
+        """How x moves along a small step, linear in it."""
+        return step if self.slope is None else self.slope(*given.slopes, x, step)[0]
+
+    def costing(self, loss: RobustCost) -> "Statement":
+        """The problem with a loss."""
+        chart = None if self.chart is None else self.chart.costing(loss)
+        return dataclasses.replace(self, loss=loss, chart=chart)
 
     def value(self, given: Given, x: Array) -> Array:
         """y - f(x), g(x) - x, the residuals r(x), or the number to minimise."""
@@ -78,9 +113,9 @@ class Statement:
             return value
         return squared_norm(value) / 2 if self.loss is None else self.loss.value(given.loss, value)
 
-    def weighted(self, given: Given, r: Array) -> Weighted:
-        """Residuals as those of a least-squares problem."""
-        return unweighted(r) if self.loss is None else self.loss.weighted(given.loss, r)
+    def weighted(self, given: Given, r: Array, least: Array | float = LEAST) -> Weighted:
+        """Residuals as those of a least-squares problem, with the least curvature of a loss."""
+        return unweighted(r) if self.loss is None else self.loss.weighted(given.loss, r, least)
 
     def gradient(self, given: Given, x: Array) -> tuple[Array, Array]:
         """The objective and its gradient."""
@@ -90,7 +125,8 @@ class Statement:
         """What vanishes at the solution, of shape (n,): its derivatives give those of the solution."""
         if self.goal in (ROOT, FIXED_POINT):
             return -self.value(given, x)
-        return self.projected(given, x, self.gradient(given, x)[1])
+        statement, there, z = self.near(given, x)
+        return self.projected(given, x, statement.gradient(there, z)[1])
 
     def projected(self, given: Given, x: Array, gradient: Array) -> Array:
         """The gradient, or with bounds x - P(x - ∇f): zero where no step that stays inside descends."""
@@ -166,7 +202,7 @@ def _stated(
     if jnp.issubdtype(dtype, jnp.complexfloating) and not _holomorphic(program, inputs, unknown.size, dtype):
         unknown = dataclasses.replace(_joined(unknown, y), split=True)
         return _stated(goal, f, x0, y, args, kwargs, unknown, dtype)
-    program = Program(program.jaxpr, _positions(program, inputs))
+    program = Program(program.jaxpr, positions(program, inputs))
     image = images[-1]
     if goal in (ROOT, FIXED_POINT) and image.size != unknown.size:
         raise StructureError(
@@ -178,7 +214,7 @@ def _stated(
     return Statement(goal, program, unknown, image, jnp.dtype(dtype)), given, unknown.pack(x0, dtype)
 
 
-def _positions(program: Program, inputs: Sequence[Any]) -> dict[int, np.ndarray]:
+def positions(program: Program, inputs: Sequence[Any]) -> dict[int, np.ndarray]:
     """The concrete integers among the inputs that say which elements of x go where, by their places.
 
     With them the sparse derivative of a function that gathers can be read.

@@ -90,8 +90,8 @@ class Search(Posed):
         statement, given, solve = robust(statement, given, solve)
         linear, name = gradient_request(solve), method_name(solve.method)
         gradient = "the linear solve" if linear is None else method_name(linear.method)
-        # The residual of what is minimised is its gradient, in the structure of x.
-        image = statement.image if statement.goal in (ROOT, FIXED_POINT) else statement.unknown
+        # The residual of what is minimised is its gradient, in the structure of x or of its steps.
+        image = statement.image if statement.goal in (ROOT, FIXED_POINT) else statement.steps
         self.methods = (name, f"{name} ({gradient})")
         self.structures = Structures(statement.unknown, image, statement.dtype)
         self.statement, self.given, self.x0, self.limits = statement, given, x0, limits

@@ -4,7 +4,7 @@ Read as one function, v -> Jᵀ J v, the indices by which residuals read x are l
 that each reading couples all of x. J itself keeps them, and the pattern of JᵀJ is formed once, on the host.
 """
 
-from typing import Any
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,26 +16,24 @@ from jaxsolve.core.staging import index_array
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.operators.sparse import SparseMatrix
 from jaxsolve.preconditioners.multigrid.sparse_products import ProductPlan, plan_product
-from jaxsolve.tracer.jacobian import jacobian_operator
 
 #: Products of entries of J that are summed up, each with three indices: 320 MB of them.
 MOST_PRODUCTS = 20_000_000
 
 
 def normal_matrix(
-    residual: Any, x: Array, factor: Array | None, scale: Array, ridge: Array
+    jacobian: Callable[[], SparseMatrix], factor: Array | None, scale: Array, ridge: Array
 ) -> SparseMatrix | None:
     """S⁻¹ Jᵀ W² J S⁻¹ + diag(ridge)², None where J can't be read or has rows so long that this is dense.
 
     Args:
-        residual: r, whose derivative J is.
-        x: The point.
+        jacobian: Reads J.
         factor: W, by which residuals count; None for 1.
         scale: S.
         ridge: What is added in squares, shape (n,).
     """
     try:
-        J = jacobian_operator(residual, x)
+        J = jacobian()
     except TraceError:
         return None
     if float(np.sum(np.diff(J.pattern.indptr).astype(float) ** 2)) > MOST_PRODUCTS:

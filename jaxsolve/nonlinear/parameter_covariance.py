@@ -60,6 +60,8 @@ def covariance(info: SolveInfo, diagonal: bool = False, noise: Any = None) -> An
     s² is the variance of the residuals, 2 cost / (m - n) of m residuals and n parameters, as by SciPy's `curve_fit`.
     With a loss, rows of J count by the curvature of the loss, as by SciPy. Bounds are left out of account.
 
+    Of a fit on a manifold (`retract`) it is that of steps from x, in their structure.
+
     Differentiable in whatever the fit depends on, by its implicit rule. A result that was pickled has no fit any more.
 
     Args:
@@ -91,7 +93,7 @@ def covariance(info: SolveInfo, diagonal: bool = False, noise: Any = None) -> An
     -0.0027
     """
     fit = _fit_of(info)
-    statement, unknown = fit.statement, fit.statement.unknown
+    statement, unknown = fit.statement, fit.statement.steps
     n, m = unknown.size, statement.image.size
     _check(unknown, n, m, noise)
     lanes = np.ndim(info.code)
@@ -155,9 +157,10 @@ def _spread(
     noise: Array,
 ) -> tuple[Any, Array]:
     """The blocks or the variances, and the directions along which no residual changes as rows, the others zero."""
+    x = statement.unknown.pack(x, statement.dtype)
+    statement, given, x = statement.near(given, x)
     unknown = statement.unknown
     n, m = unknown.size, statement.image.size
-    x = unknown.pack(x, statement.dtype)
     r, product = jax.linearize(lambda x: statement.value(given, x), x)
     J = jax.vmap(product, out_axes=1)(jnp.eye(n, dtype=x.dtype))
     if statement.loss is not None:

@@ -1,7 +1,5 @@
 """Fits by a loss: what is asked of a method belongs to the problem, since it changes the minimum."""
 
-import dataclasses
-
 import equinox as eqx
 
 from jaxsolve.front.request import Solve
@@ -33,4 +31,4 @@ def robust(statement: Statement, given: Given, solve: Solve) -> tuple[Statement,
             "solution. Leave `loss` out, or use least_squares."
         )
     cost, numbers = robust_cost(rho, method.scale, statement.image.size, statement.dtype)
-    return dataclasses.replace(statement, loss=cost), given._replace(loss=numbers), plain
+    return statement.costing(cost), given._replace(loss=numbers), plain

@@ -105,6 +105,6 @@ def _search(statement: Statement, given: Given, solve: Solve) -> AbstractSearch:
         case LevenbergMarquardt():
             inner = linear
             if method.eliminate is not None:
-                inner = BlockElimination.of(method.eliminate, statement.unknown)
+                inner = BlockElimination.of(method.eliminate, statement.steps)
             return LevenbergMarquardtSearch(statement, given, inner, method.damping)
     return OwnSearch(statement, given, linear, method)

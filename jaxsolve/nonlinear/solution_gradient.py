@@ -82,10 +82,13 @@ def _tangent(task: Task, primals: tuple, tangents: tuple) -> tuple[Outcome, Outc
     x, statement = outcome.x, task.statement
     zeros = jax.tree.map(lambda _: None, outcome)
     solve = task.request.join(lax.stop_gradient(settings))
-    posed, z, held, clear, length = statement, x, (), None, None
+    posed, z, clear, length = statement, x, None, None
+    held: tuple[Any, ...] = ()
     if task.limits is not None:
         posed = Optimality(statement, task.limits)
         z, held, clear, length = _with_multipliers(posed, given, x, x0, jnp.asarray(solve.rtol))
+    if statement.chart is not None:
+        posed, z, held = Chart(statement), jnp.zeros(statement.steps.size, x.dtype), (x,)
     moved = _pushed(posed, "condition", given, tangents[0], z, held)
     if moved is None:
         return outcome, zeros
@@ -99,6 +102,7 @@ def _tangent(task: Task, primals: tuple, tangents: tuple) -> tuple[Outcome, Outc
     # What was judged is zero only where the search ended there, and under constraints not even then.
     if task.limits is None:
         slope = moved.astype(x.dtype) + inverse.A.mv(dx)
+        dx = _ended(statement, given, x, dx)
     else:
         slope = _pushed(statement, "condition", given, tangents[0], x)
         slope = _along_x(statement, given, x, dx) + (0 if slope is None else slope)
@@ -117,6 +121,23 @@ def _tangent(task: Task, primals: tuple, tangents: tuple) -> tuple[Outcome, Outc
         )
         zeros = zeros._replace(objective=direct + through)
     return outcome, zeros
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """The condition on a manifold, as equations for the step z from a point x of it, which is 0."""
+
+    statement: Statement
+
+    def condition(self, given: Given, z: Array, x: Array) -> Array:
+        """The gradient over steps, at z."""
+        posed, there, _ = self.statement.near(given, x)
+        return posed.gradient(there, z)[1]
+
+
+@functools.partial(compiled, static=1)
+def _ended(statement: Statement, given: Given, x: Array, step: Array) -> Array:
+    return statement.along(given, x, step)
 
 
 @functools.partial(compiled, static=1)
@@ -152,7 +173,7 @@ def _with_multipliers(
 # Compiled, so that an eager gradient is a few programs and not one for each operation.
 @functools.partial(compiled, static=2)
 def _linearisation(
-    posed: Statement | Optimality,
+    posed: Statement | Optimality | Chart,
     linear: Frozen,
     given: Given,
     settings: list[Any],
@@ -163,7 +184,12 @@ def _linearisation(
 
 
 def _pushed(
-    posed: Statement | Optimality, what: str, given: Given, tangent: Any, z: Array, held: tuple[Any, ...] = ()
+    posed: Statement | Optimality | Chart,
+    what: str,
+    given: Given,
+    tangent: Any,
+    z: Array,
+    held: tuple[Any, ...] = (),
 ) -> Array | None:
     """The derivative of a method of the problem along the tangent of what is given, None where nothing moves."""
     moved, tangents = directions(tangent)
@@ -172,7 +198,7 @@ def _pushed(
 
 @functools.partial(compiled, static=3)
 def _along(
-    posed: Statement | Optimality,
+    posed: Statement | Optimality | Chart,
     what: str,
     moved: tuple[int, ...],
     given: Given,

@@ -7,6 +7,7 @@ import pytest
 
 import jaxsolve as js
 from jaxsolve.nonlinear.normal_equations import normal_matrix
+from jaxsolve.tracer.jacobian import jacobian_operator
 
 
 def graph(count, seed=0):
@@ -32,19 +33,17 @@ def test_entries_are_those_of_the_dense_matrix():
     residuals, truth = graph(30)
     x, rng = jnp.asarray(truth), np.random.default_rng(1)
     factor, scale, ridge = (jnp.asarray(rng.uniform(0.5, 2, n)) for n in (len(residuals(x)), 30, 30))
-    made = normal_matrix(residuals, x, factor, scale, ridge)
+    made = normal_matrix(lambda: jacobian_operator(residuals, x), factor, scale, ridge)
     J = factor[:, None] * jax.jacfwd(residuals)(x) / scale[None]
     np.testing.assert_allclose(made.todense(), J.T @ J + jnp.diag(ridge**2), rtol=1e-12, atol=1e-14)
     assert made.nnz < 30 * 8
 
 
 def test_rows_that_are_long_are_left_to_products():
-    assert (
-        normal_matrix(
-            lambda x: jnp.stack([jnp.sum(x) ** 2]), jnp.ones(5000), None, jnp.ones(5000), jnp.ones(5000)
-        )
-        is None
-    )
+    def jacobian():
+        return jacobian_operator(lambda x: jnp.stack([jnp.sum(x) ** 2]), jnp.ones(5000))
+
+    assert normal_matrix(jacobian, None, jnp.ones(5000), jnp.ones(5000)) is None
 
 
 @pytest.mark.further

@@ -140,7 +140,7 @@ def _measured(
         if statement.bounded:
             gain = jnp.max(jnp.abs(slopes(statement, given, x, model.gradient, model.sizes)))
         first = norm(statement.value(given, x0))
-        return gain, model.allowed(x, first, rtol), model.sizes
+        return gain, model.allowed(first, rtol), model.sizes
     now, before = (
         jnp.max(jnp.abs(slopes(statement, given, z, statement.gradient(given, z)[1], sizes))) for z in (x, x0)
     )
