@@ -231,10 +231,11 @@ def _by_scipy(edges: ByEdges, x0: Any) -> tuple[float, Any]:
     """SciPy knows no manifolds: it moves by steps from the first guess, with their exact sparse Jacobian."""
     zero = np.zeros(edges.shape[1])
     edges.jacobian(x0, zero.reshape(-1, 6))
+    jacobian: Any = lambda z: edges.jacobian(x0, z.reshape(-1, 6))  # noqa: E731
     begin = time.perf_counter()
     found = scipy.optimize.least_squares(
         lambda z: np.asarray(edges.values(x0, z.reshape(-1, 6))), zero,
-        jac=lambda z: edges.jacobian(x0, z.reshape(-1, 6)), x_scale="jac", loss="huber", f_scale=SCALE,
+        jac=jacobian, x_scale="jac", loss="huber", f_scale=SCALE,
         ftol=ENOUGH, xtol=1e-15, gtol=1e-15, max_nfev=LIMIT,
     )  # fmt: skip
     x = edges.moved(x0, found.x.reshape(-1, 6))

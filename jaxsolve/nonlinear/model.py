@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -58,7 +59,7 @@ class Model(eqx.Module):
     factors: tuple[Array, Array] | None
     gain: Array
     J: SparseMatrix | None = None
-    reach: Array | None = None
+    reach: Any = None
     least: Array | float = LEAST
 
     def allowed(self, first: Array, rtol: Array) -> Array:
@@ -72,7 +73,6 @@ class Model(eqx.Module):
 
         Of data that are large beside what is left of them, r is a small difference and rounds as the data do.
         """
-        assert self.reach is not None
         return slack(self.value) + jnp.finfo(self.size.dtype).eps * self.size * self.reach
 
     @property
