@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jaxsolve.core.columns import COLUMNS
+from jaxsolve.core.columns import COLUMNS, are_together
 from jaxsolve.core.memo import compiled, recent
 from jaxsolve.core.precision import in_full
 from jaxsolve.core.shards import WHOLE, Joined
@@ -126,7 +126,7 @@ def _run(
             lambda M: iterate(method, A, M, b, x0, control, nulls, watch, recycled), built(inverse)
         )
 
-    if watch != SILENT or not method.preconditioned or method.blocks:
+    if watch != SILENT or not method.preconditioned or (method.blocks and are_together()):
         return solve(inverse, A, b, x0, control, nulls, recycled)
     return lane_by_lane(solve, built, inverse, A, b, x0, control, nulls, recycled)
 

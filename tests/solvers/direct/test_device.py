@@ -264,7 +264,7 @@ def test_what_cannot_be_eliminated_is_refused_in_words(monkeypatch):
     A = js.SparseMatrix.from_dense(np.asarray(A.todense())[:-1, :-1])
     with pytest.raises(StructureError, match="products and 0 MB of indices"):
         js.solve_linear(A, jnp.ones(N - 1), DEVICE)
-    with pytest.raises(ValueError, match="known backends: auto, superlu, klu, pardiso, device"):
+    with pytest.raises(ValueError, match="known backends: auto, superlu, klu, pardiso, cholmod, device"):
         js.SparseDirect("devise")
 
 

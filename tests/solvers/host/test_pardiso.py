@@ -1,5 +1,7 @@
 """PARDISO: what it is told of symmetric and definite matrices, and what it then gives."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.sparse as sps
@@ -31,7 +33,7 @@ def hermitian(dtype, shift=0.0, n=90):
     ],
 )
 def test_the_kind_follows_the_matrix_and_every_form_is_right(dtype, shift, definite, taken):
-    A = hermitian(dtype, shift or 0)
+    A: Any = hermitian(dtype, shift or 0)
     if shift is None:
         A = sps.csr_array(A + sps.eye_array(A.shape[0], k=1))
     S, dense = js.SparseMatrix.from_scipy(A), A.toarray()
