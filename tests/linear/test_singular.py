@@ -430,7 +430,7 @@ def singular_but_for_rounding(n, dtype, definite=False, rank=None, equations=1e3
         A = np.geomspace(1, equations, n)[:, None] * A * np.geomspace(1e2, 1, n)
     A = A.astype(dtype)
     # On some processors rounding makes the last pivot zero, which is another way to find out.
-    while scipy.linalg.lu(A)[2][-1, -1] == 0:
+    while scipy.linalg.lu_factor(A)[0][-1, -1] == 0:
         A[-1, -1] *= 1 + 4 * np.finfo(dtype).eps
     return A, A @ problems.random(n, seed=5, dtype=wide).astype(dtype)
 
