@@ -6,15 +6,19 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jaxsolve.core.errors import StructureError, TraceError
 from jaxsolve.core.memo import recent
+from jaxsolve.core.staging import is_traced
 from jaxsolve.core.vector import norm, squared_norm
 from jaxsolve.nonlinear.differentiation_modes import differentiable
 from jaxsolve.operators.program import Program, trace_program
 from jaxsolve.tracer.jacobian import jacobian_operator
 
+#: Squares of scaled residuals at which a loss is looked at.
+SAMPLES = np.geomspace(1e-6, 1e6, 49)
 #: The least curvature of a loss at first, in units of its slope: that of `huber` beyond 1 is zero and that of others
 #: negative, where a model would send x to infinity. Of a decay with outliers `huber` takes 8 steps with 0.7, 10 with 1
 #: and 20 with 0.1, `cauchy` 12, 19 and 26.
@@ -105,7 +109,7 @@ def robust_cost(
         dtype: Their dtype.
 
     Raises:
-        StructureError: If ρ does something else.
+        StructureError: If ρ does something else, or falls somewhere.
     """
 
     def costs(z: Array) -> Array:
@@ -127,9 +131,38 @@ def robust_cost(
             "LevenbergMarquardt: loss has to act on each squared residual by itself; the rho(z) given makes one of "
             "several (a sum, a mean, a sort). Put what joins residuals into the function that returns them."
         )
+    if not is_traced(values):
+        _require_growth(program, values, z)
     scale = jnp.asarray(scale, dtype)
     # Python numbers were refused; traced ones show here.
     return RobustCost(program), (jnp.where(scale > 0, scale, jnp.nan), *values)
+
+
+def _require_growth(program: Program, constants: list[Array], z: jax.ShapeDtypeStruct) -> None:
+    """Refuses a loss that falls: it has no weights."""
+    known = tuple((np.asarray(c).tobytes(), c.shape, c.dtype) for c in constants)
+    k, slope = _falling(program, known, z.shape[0], z.dtype)
+    if k < len(SAMPLES):
+        raise StructureError(
+            "LevenbergMarquardt: loss must not fall, since a larger residual may not cost less; the slope of rho(z) at "
+            f"z = {SAMPLES[k]:.2g} is {slope:.2g}. Give costs of the squares z that grow, as rho(z) = log(1 + z)."
+        )
+
+
+@recent(most=64, each=0)
+def _falling(
+    program: Program, known: tuple[tuple[bytes, Any, Any], ...], size: int, dtype: Any
+) -> tuple[int, float]:
+    """Which of the samples is the first one where ρ falls, and its slope there; their number where there is none."""
+    constants = [np.frombuffer(data, d).reshape(shape) for data, shape, d in known]
+    for first in range(0, len(SAMPLES) if size else 0, max(size, 1)):
+        with jax.ensure_compile_time_eval():
+            z = jnp.asarray(np.resize(SAMPLES[first : first + size], size), dtype)
+            slopes = np.asarray(jax.jvp(lambda z: program(*constants, z)[0], (z,), (jnp.ones_like(z),))[1])
+        wrong = np.flatnonzero(~(slopes >= 0))
+        if len(wrong):
+            return first + int(wrong[0]), float(slopes[wrong[0]])
+    return len(SAMPLES), 0.0
 
 
 @recent(most=64, each=0)

@@ -178,6 +178,8 @@ def test_where_no_residual_has_weight_nothing_is_called_a_fit():
             "each squared residual by itself",
         ),
         (lambda: fitted(lambda z: None), js.StructureError, "got a NoneType"),
+        (lambda: fitted(lambda z: -z), js.StructureError, "must not fall, since"),
+        (lambda: fitted(lambda z: jnp.where(z < 1, z, 2 - z)), js.StructureError, "at z = 1 is -1."),
         (
             lambda: js.solve_nonlinear(jnp.sin, jnp.zeros(1), js.Solve(js.LevenbergMarquardt(loss="huber"))),
             ValueError,
@@ -191,8 +193,7 @@ def test_what_is_no_loss_is_refused(make, error, words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", [lambda z: -z, "huber"])
+@pytest.mark.parametrize("loss", [lambda z, s: s * z, "huber"])
 def test_a_falling_loss_or_a_scale_that_shows_to_be_none_fits_nothing(loss):
-    scale = 0.1 if callable(loss) else jnp.asarray(-1.0)
-    info = jax.jit(lambda s: fitted(loss, s))(scale)
+    info = jax.jit(lambda s: fitted(lambda z: loss(z, s)) if callable(loss) else fitted(loss, s))(-1.0)
     assert not info.converged
