@@ -1,8 +1,6 @@
-"""Staging: whether values are concrete, and how host index arrays enter a program."""
+"""Staging: whether values are concrete, and how host index arrays enter a program without becoming its literals."""
 
-import collections
 import contextlib
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,21 +9,15 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.extend.core import (
-    get_opaque_trace_state,
-    primitives,  # noqa: F401  (fails here, at import, where JAX is too old)
-)
+from jax.extend.core import primitives  # noqa: F401  (fails here, at import, where JAX is too old)
 
 from jaxsolve.core.memo import by_identity
 
 T = TypeVar("T")
 
-#: Bytes of index arrays that one program may hold as constants. They cost no time in a call; while compiling, XLA takes
-#: 0.6 s for 20 MB, 1.5 s for 200 MB, and nine times their memory (590 MB of multigrid on a graph of 400 000 unknowns).
-#: The arrays beyond are brought by callbacks: a program of 2 GB can't be stored, and memory would end before.
-CONSTANT_BYTES = 2**28
-#: Smaller ones are not worth counting.
-FEW_BYTES = 65536
+#: Largest index array that may stand in a compiled program as a literal; above it XLA's constant handling shows
+#: in the compile time (0.35 s for 20 MB).
+LITERAL_BYTES = 65536
 
 
 def is_traced(tree: Any) -> bool:
@@ -84,44 +76,20 @@ def staged() -> bool:
 def index_array(host: np.ndarray) -> Array:
     """A host index array as a JAX array.
 
-    A device copy that is made once and kept as long as `host`. Programs hold it as a constant, up to `CONSTANT_BYTES`
-    in all; what goes beyond is the result of a `pure_callback`, once in each call and outside of loops.
+    In eager mode a device copy that is made once and kept as long as `host`. While staging, a literal up to
+    `LITERAL_BYTES` and the result of a `pure_callback` above, so that no compiled program holds a large literal
+    (the callback runs once per call of the program, outside its loops).
 
     Args:
         host: NumPy integer or bool array, not changed afterwards.
     """
     if not staged():
         return _on_device(host)
-    if host.nbytes <= FEW_BYTES:
+    if host.nbytes <= LITERAL_BYTES:
         return jnp.asarray(host)
-    if _ROOM.taken(host):
-        with jax.ensure_compile_time_eval():
-            return _on_device(host)
     return jax.pure_callback(
         _Supply(host), jax.ShapeDtypeStruct(host.shape, _jax_dtype(host)), vmap_method="broadcast_all"
     )
-
-
-class _Room(threading.local):
-    """The large index arrays in the programs that this thread has been tracing lately."""
-
-    def __init__(self) -> None:
-        self.programs: collections.deque[tuple[Any, dict[int, int]]] = collections.deque(maxlen=16)
-
-    def taken(self, host: np.ndarray) -> bool:
-        """Whether the program has room for an array, which is then taken."""
-        program = get_opaque_trace_state()
-        held = next((held for other, held in self.programs if other == program), None)
-        if held is None:
-            held = {}
-            self.programs.append((program, held))
-        if id(host) not in held and sum(held.values()) + host.nbytes > CONSTANT_BYTES:
-            return False
-        held[id(host)] = host.nbytes
-        return True
-
-
-_ROOM = _Room()
 
 
 class _Supply:

@@ -15,7 +15,7 @@ from jax import Array
 
 from jaxsolve.core.compat import Tracer, constants_as_arguments, open_jaxpr
 from jaxsolve.core.errors import StructureError
-from jaxsolve.core.staging import index_array
+from jaxsolve.core.staging import LITERAL_BYTES, index_array, staged
 from jaxsolve.core.tree import common
 from jaxsolve.operators.pattern import Pattern
 from jaxsolve.tracer.band_search import find_bands
@@ -168,4 +168,8 @@ def _held(constant: Any) -> Any:
 
 
 def _argument(constant: Any) -> Any:
-    return index_array(constant) if is_host(constant) else constant
+    if is_host(constant):
+        return index_array(constant)
+    if staged() and constant.nbytes > LITERAL_BYTES:
+        return index_array(np.asarray(constant))
+    return constant
