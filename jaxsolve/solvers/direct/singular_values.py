@@ -8,7 +8,7 @@ from jax import Array, lax
 
 from jaxsolve.core.staging import detached
 from jaxsolve.core.status import Status
-from jaxsolve.core.vector import exponent, plain_norm
+from jaxsolve.core.vector import exponent, mul, plain_norm
 from jaxsolve.operators.dense_matrix import DenseMatrix
 from jaxsolve.operators.operator import LinearOperator
 from jaxsolve.solvers.column_units import column_scales
@@ -131,7 +131,7 @@ def _factors(B: Array, scaled: bool) -> tuple[Array, Array]:
     m, n = B.shape
     sizes = jnp.max(jnp.abs(B), axis=0, initial=0)
     scales = column_scales(sizes)
-    Q, R = jnp.linalg.qr(B * scales)
+    Q, R = jnp.linalg.qr(mul(scales[None], B))
     rounding = ROUNDING * jnp.finfo(B.dtype).eps * max(m, 1) ** 0.5
     inverse = jsl.solve_triangular(R, jnp.eye(n, dtype=B.dtype))
     # Frobenius' norms are upper bounds: no singular value is below rounding then. NaN is not sure.
@@ -140,9 +140,9 @@ def _factors(B: Array, scaled: bool) -> tuple[Array, Array]:
     def truncated() -> Array:
         if scaled:
             return _shortest(R, scales, rounding)
-        return _shortest(R / scales, jnp.ones_like(scales), rounding)
+        return _shortest(mul(1 / scales[None], R), jnp.ones_like(scales), rounding)
 
-    return Q, lax.cond(sure, lambda: scales[:, None] * inverse, truncated)
+    return Q, lax.cond(sure, lambda: mul(scales[:, None], inverse), truncated)
 
 
 def _shortest(R: Array, scales: Array, rounding: float) -> Array:
@@ -153,10 +153,12 @@ def _shortest(R: Array, scales: Array, rounding: float) -> Array:
     U, s, Vh = jnp.linalg.svd(R)
     kept = s > rounding * jnp.max(s, initial=0)
     V = jnp.conj(Vh.T)
-    T = scales[:, None] * ((V * jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)) @ jnp.conj(U.T))
-    null = jnp.where(kept, 0, scales[:, None] * V)[:, ::-1]
+    inverses = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
+    T = mul(scales[:, None], mul(inverses[None], V) @ jnp.conj(U.T))
+    null = jnp.where(kept[None], 0, mul(scales[:, None], V))[:, ::-1]
     sizes = jnp.max(jnp.abs(null), axis=0, initial=0)
-    N = jnp.linalg.qr(null / jnp.where(sizes > 0, sizes, 1))[0] * ~kept[::-1]
+    directions = jnp.linalg.qr(mul(1 / jnp.where(sizes > 0, sizes, 1)[None], null))[0]
+    N = jnp.where(kept[None, ::-1], 0, directions)
     for _ in range(2):  # the second time for what cancelled in the first
         T = T - N @ (jnp.conj(N.T) @ T)
     return T
