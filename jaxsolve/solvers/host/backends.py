@@ -30,7 +30,7 @@ def _cholmod(pattern: Pattern) -> AbstractRecipe:
 #: Elimination as a part of the program, for sparse matrices of a static pattern.
 DEVICE = "device"
 #: SuperLU is the automatic choice: it is always there, and twice as fast as KLU on grids. CHOLMOD is for matrices that
-#: are known to be definite: five times as fast.
+#: are known to be definite: new values in 0.21 to 0.38 of the time on grids, in elasticity and on bcsstk16.
 BACKENDS: dict[str, Callable[[Pattern], AbstractRecipe]] = {
     "auto": SuperLU,
     "superlu": SuperLU,
