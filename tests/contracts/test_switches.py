@@ -19,7 +19,7 @@ SWITCHES = {
     "jax_transfer_guard": "disallow",
 }
 #: For every run of the tests: calls that between them go through most rooms of the package.
-FEW = ("complex numbers CG", "gradient LU", "traced values with jacobi", "root newton")
+FEW = ("complex numbers CG", "gradient LU", "traced values with jacobi", "root newton", "complex numbers SVD")
 
 
 def works(switch, *words):

@@ -14,6 +14,7 @@ from jaxsolve.operators.conversion import as_operator
 from jaxsolve.operators.operator import Conjugated, Declared, Product, Scaled, Sum, Transposed
 from jaxsolve.preconditioners.ilu.triangular import series_inverse
 from jaxsolve.solvers.host.scipy_krylov import NAMES, _Solve
+from jaxsolve.solvers.host.scipy_methods import Task, _plain
 
 N = 40
 
@@ -36,6 +37,19 @@ def run(kind, A, M, b, goal, limit=1000):
     leaves, structure = jax.tree.flatten((A, M))
     arrays = (b, np.asarray(goal), np.asarray(limit), *(np.asarray(leaf) for leaf in leaves))
     return [value[0] for value in _Solve(kind, structure)(*(array[None] for array in arrays))]
+
+
+@pytest.mark.parametrize(("limit", "allowed"), [(1000, 400), (401, 400), (400, 400), (30, 30)])
+def test_what_does_not_end_in_many_times_n_steps_begins_again(limit, allowed):
+    def solver(A, r, maxiter, callback, **_):
+        for _ in range(maxiter):
+            callback(None)
+        return 0 * r, maxiter
+
+    answer = _plain(solver)(Task(None, None, np.ones(N), 0.0, limit))
+    assert answer.iterations == allowed
+    # Stagnation, from which the driver begins again, where the limit of the user leaves iterations.
+    assert answer.halt == (js.Status.stagnation if limit > allowed else 0)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.complex128, np.complex64])
