@@ -308,6 +308,12 @@ def nonlinear_problems() -> None:
     def f(x: Any) -> Any:
         return 4 * x + 0.1 * x**3 - jnp.roll(x, 1, 0) - jnp.roll(x, -1, 0)
 
+    def cost(x: Any, c: Any) -> Any:
+        return jnp.sum(2 * x**2 + 0.025 * x**4 - x * jnp.roll(x, 1, 0) - c * x)
+
+    def step(x: Any, c: Any) -> Any:
+        return x + (c - f(x)) / 4
+
     expected = js.solve_nonlinear(f, host, js.Solve("newton", rtol=1e-11))
     for kind, shape, spec in (
         (AxisType.Auto, (COUNT,), P(None, "x")),
@@ -318,7 +324,12 @@ def nonlinear_problems() -> None:
         x0 = jax.device_put(0 * host, c.sharding)
         newton = js.Solve(js.Newton(linear=js.Solve("CG")), rtol=1e-10, x0=x0)
         fit = js.Solve(rtol=1e-10, x0=x0)
-        for x in (js.solve_nonlinear(f, c, newton), js.least_squares(lambda x, c: f(x) - c, fit, c)):
+        for x in (
+            js.solve_nonlinear(f, c, newton),
+            js.least_squares(lambda x, c: f(x) - c, fit, c),
+            js.solve_fixed_point(step, fit, c),
+            js.minimize(cost, js.Solve("L-BFGS", rtol=1e-10, x0=x0), c),
+        ):
             assert x.sharding.is_equivalent_to(c.sharding, 2)
             close(x, expected)
 
